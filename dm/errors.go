@@ -1,0 +1,156 @@
+package dm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Code classifies an error for programs: it is the "code" of a JSON error and
+// decides the exit status of the command line. Codes are never renamed.
+type Code string
+
+// The codes, in the order of their exit status.
+const (
+	CodeFailed       Code = "failed"          // nothing changed
+	CodeUsage        Code = "usage"           // the request makes no sense
+	CodeLocked       Code = "locked"          // another dmsnap works on the origin
+	CodeNotFound     Code = "not_found"       // no such set, origin or device
+	CodeBusy         Code = "busy"            // somebody holds a device
+	CodeNoSpace      Code = "no_space"        // store too small, or overflowed
+	CodeUnsupported  Code = "unsupported"     // not possible on this host
+	CodeFreeze       Code = "freeze_failed"   // freeze or hook failed, nothing taken
+	CodeDegraded     Code = "degraded"        // taken at a lower consistency than asked
+	CodePartial      Code = "partial"         // done in part
+	CodeUnrecovered  Code = "recovery_needed" // an undo failed: dmsnap recover
+	codeUnclassified Code = ""
+)
+
+// Sentinels for errors.Is, one for each code.
+var (
+	ErrFailed      = errors.New("failed")
+	ErrUsage       = errors.New("bad request")
+	ErrLocked      = errors.New("locked by another dmsnap")
+	ErrNotFound    = errors.New("not found")
+	ErrBusy        = errors.New("busy")
+	ErrNoSpace     = errors.New("no space")
+	ErrUnsupported = errors.New("not possible on this host")
+	ErrFreeze      = errors.New("freeze failed")
+	ErrDegraded    = errors.New("lower consistency than asked")
+	ErrPartial     = errors.New("done in part")
+	ErrUnrecovered = errors.New("recovery needed")
+)
+
+func (c Code) sentinel() error {
+	switch c {
+	case CodeUsage:
+		return ErrUsage
+	case CodeLocked:
+		return ErrLocked
+	case CodeNotFound:
+		return ErrNotFound
+	case CodeBusy:
+		return ErrBusy
+	case CodeNoSpace:
+		return ErrNoSpace
+	case CodeUnsupported:
+		return ErrUnsupported
+	case CodeFreeze:
+		return ErrFreeze
+	case CodeDegraded:
+		return ErrDegraded
+	case CodePartial:
+		return ErrPartial
+	case CodeUnrecovered:
+		return ErrUnrecovered
+	default:
+		return ErrFailed
+	}
+}
+
+// Error is what every method of Manager returns. Its text is one line without
+// the hint. errors.Is answers for the sentinel of its Code and for everything
+// in Err, down to the unix.Errno of the call that failed.
+type Error struct {
+	Op     string // the operation: "create", "remove", ...
+	Set    string // set name, if known
+	Device string // device or path the failing step worked on, if any
+	Step   string // the step that failed, as the plan names it
+	Code   Code
+	Err    error
+	Hint   string // what the user can do, or ""
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Set != "" {
+		fmt.Fprintf(&b, " %s", e.Set)
+	}
+	if e.Step != "" {
+		fmt.Fprintf(&b, ": %s", e.Step)
+	}
+	// The causes below mostly name their device themselves.
+	if e.Device != "" && !strings.Contains(e.Step, e.Device) && !strings.Contains(e.Err.Error(), e.Device) {
+		fmt.Fprintf(&b, ": %s", e.Device)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches the sentinel of the error's code.
+func (e *Error) Is(target error) bool { return target == e.Code.sentinel() }
+
+// CodeOf returns the code of the first Error in err's tree, CodeFailed if there
+// is none.
+func CodeOf(err error) Code {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != codeUnclassified {
+		return e.Code
+	}
+	return CodeFailed
+}
+
+// Holder is somebody who keeps a device busy.
+type Holder struct {
+	Kind      string `json:"kind"` // "mount", "process", "device"
+	Device    string `json:"device"`
+	PID       int    `json:"pid,omitempty"`
+	Command   string `json:"command,omitempty"`
+	Path      string `json:"path,omitempty"`      // mount point or name of the holding device
+	Namespace string `json:"namespace,omitempty"` // mount namespace, if it is not ours
+}
+
+func (h Holder) String() string {
+	switch h.Kind {
+	case "mount":
+		if h.Namespace != "" {
+			return fmt.Sprintf("mounted on %s in mount namespace %s (pid %d, %s)", h.Path, h.Namespace, h.PID, h.Command)
+		}
+		return "mounted on " + h.Path
+	case "process":
+		return fmt.Sprintf("open in pid %d (%s)", h.PID, h.Command)
+	default:
+		return "in use by device " + h.Path
+	}
+}
+
+// BusyError names the holders of a busy device. It is found with errors.As
+// inside an Error of CodeBusy.
+type BusyError struct {
+	Device  string
+	Holders []Holder // empty when nobody could be named
+}
+
+func (e *BusyError) Error() string {
+	if len(e.Holders) == 0 {
+		return e.Device + " is busy"
+	}
+	parts := make([]string, len(e.Holders))
+	for i, h := range e.Holders {
+		parts[i] = h.String()
+	}
+	return fmt.Sprintf("%s is %s", e.Device, strings.Join(parts, ", "))
+}

@@ -1,0 +1,122 @@
+package dm
+
+import "time"
+
+// State is the condition of a volume or a set. A set has the worst state of its
+// volumes.
+type State string
+
+// The states, best first.
+const (
+	StateActive   State = "active"
+	StateMerging  State = "merging"
+	StateMerged   State = "merged"
+	StateOverflow State = "overflow" // store full; what was read before is still right
+	StateInvalid  State = "invalid"  // the kernel dropped the snapshot
+	StateBypassed State = "bypassed" // the front no longer carries our layer
+	StateBroken   State = "broken"   // a part of the stack is missing
+)
+
+// Consistency is how much of a cut's instant was secured.
+type Consistency string
+
+// Consistency levels. Filesystem and Crash can be asked for; Unmounted is
+// reported when there was nothing mounted to freeze.
+const (
+	Filesystem Consistency = "filesystem" // every mounted filesystem was proven frozen
+	Crash      Consistency = "crash"      // as after a power cut
+	Unmounted  Consistency = "unmounted"  // no filesystem was mounted on any volume
+)
+
+// Set is one or more volumes cut at one instant and removed together.
+type Set struct {
+	Name       string            `json:"name"`
+	UUID       string            `json:"uuid"`
+	Created    *time.Time        `json:"created"` // null when only the kernel's tables know the set
+	State      State             `json:"state"`
+	Persistent bool              `json:"persistent"`
+	Labels     map[string]string `json:"labels"`
+	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
+	Volumes    []Volume          `json:"volumes"`
+}
+
+// Volume is one origin inside a set.
+type Volume struct {
+	Name         string   `json:"name"`
+	Origin       string   `json:"origin"`
+	OriginDevno  string   `json:"origin_devno"`
+	Mountpoints  []string `json:"mountpoints"` // of the origin at the cut
+	FSType       string   `json:"fstype"`      // "" when unknown
+	Device       string   `json:"device"`      // the image
+	Devno        string   `json:"devno"`
+	SizeBytes    uint64   `json:"size_bytes"`
+	ChunkBytes   uint64   `json:"chunk_bytes"`
+	Writable     bool     `json:"writable"`
+	State        State    `json:"state"`
+	Reason       string   `json:"reason,omitempty"` // why the state is not active
+	ImageMounts  []string `json:"image_mounts"`     // where the image is mounted now
+	Store        Store    `json:"store"`
+	imageDevName string
+}
+
+// Store is where a volume keeps old chunks.
+type Store struct {
+	Kind          string  `json:"kind"`
+	Path          string  `json:"path"`
+	SizeBytes     uint64  `json:"size_bytes"`
+	UsedBytes     *uint64 `json:"used_bytes"`     // null when the kernel does not say
+	MetadataBytes *uint64 `json:"metadata_bytes"` // null when the kernel does not say
+}
+
+// Receipt is what the window of a cut really did.
+type Receipt struct {
+	Consistency Consistency   `json:"consistency"`
+	Asked       Consistency   `json:"asked"`
+	Start       time.Time     `json:"start"`
+	End         time.Time     `json:"end"`
+	WindowUS    int64         `json:"window_us"` // first freeze or suspend to last thaw
+	SkewUS      int64         `json:"skew_us"`   // first to last front suspended: the instant lies after the last
+	Frozen      []string      `json:"frozen"`    // mount points proven frozen
+	Unproven    []string      `json:"unproven"`  // mounted, but not proven frozen
+	Steps       []StepReceipt `json:"steps"`
+}
+
+// StepReceipt is the time one call of the window took.
+type StepReceipt struct {
+	Step string `json:"step"`
+	US   int64  `json:"us"`
+}
+
+// CreateRequest asks for a set. The zero value of every field but Origins and
+// Stores is a usable default.
+type CreateRequest struct {
+	// Name of the set; letters, digits and +.:=@_-, at most 64. Empty: made
+	// from the time.
+	Name string
+	// Origins: block device paths, mount points, UUID=, LABEL=, PARTUUID= or
+	// PARTLABEL=. Each becomes a volume.
+	Origins []string
+	// Stores maps an entry of Origins, or "" for all others, to a store spec.
+	Stores map[string]string
+	// StoreSize limits each store. Zero: as much as can ever be needed, at most
+	// the whole device.
+	StoreSize Size
+	// ChunkBytes is the unit of copying; a power of two. Zero: 64 KiB.
+	ChunkBytes uint64
+	Persistent bool
+	Writable   bool
+	Labels     map[string]string
+	// FreezeTimeout bounds the window. Zero: 10 s.
+	FreezeTimeout time.Duration
+	// Consistency: Filesystem (zero value too) or Crash.
+	Consistency Consistency
+}
+
+// Mounted is one image mounted by Manager.Mount.
+type Mounted struct {
+	Volume  string `json:"volume"`
+	Device  string `json:"device"`
+	Path    string `json:"path"`
+	FSType  string `json:"fstype"`
+	Options string `json:"options"`
+}
