@@ -1,0 +1,276 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// CreateRequest is a request with its facts looked up. IDs are made by the
+// caller, so that planning stays pure.
+type CreateRequest struct {
+	Set, ID string
+	// Chunk is the unit of copying.
+	Chunk    targets.Sectors
+	Mode     targets.Mode
+	Writable bool
+	// Crash skips the freeze.
+	Crash   bool
+	Volumes []VolumeRequest
+}
+
+// VolumeRequest is one origin with its store.
+type VolumeRequest struct {
+	Origin Origin
+	Store  Store
+	// StoreSize limits the store; zero means what is needed at most.
+	StoreSize targets.Sectors
+	// BaseID is used if the origin has no layer yet.
+	BaseID string
+}
+
+// Create plans the cut of a set.
+//
+// The order is the kernel's (dm-snap.c, origin_resume computes how large writes
+// are split from the snapshots it finds): every image is resumed while every
+// front is suspended, and every front is resumed after its image. A front that
+// ran through its image's resume would copy only the first chunk of each write.
+func Create(r CreateRequest) (*Plan, error) {
+	if err := CheckSetName(r.Set); err != nil {
+		return nil, refuse(Usage, "", "choose another --name", "%v", err)
+	}
+	p := &Plan{Op: "create", Set: r.Set, ID: r.ID}
+	for i, vr := range r.Volumes {
+		v, err := planVolume(r, i, vr)
+		if err != nil {
+			return nil, err
+		}
+		p.Volumes = append(p.Volumes, v)
+	}
+	if err := distinct(p.Volumes); err != nil {
+		return nil, err
+	}
+	for i := range p.Volumes {
+		steps, err := prepareVolume(r, &p.Volumes[i], r.Volumes[i].BaseID)
+		if err != nil {
+			return nil, err
+		}
+		p.Steps = append(p.Steps, steps...)
+	}
+	p.Steps = append(p.Steps, window(r, p.Volumes)...)
+	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
+	return p, nil
+}
+
+func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
+	o, s := vr.Origin, vr.Store
+	if err := checkOrigin(o); err != nil {
+		return Volume{}, err
+	}
+	if err := checkChunk(r.Chunk, o, s); err != nil {
+		return Volume{}, err
+	}
+	size, err := storeSize(r, vr)
+	if err != nil {
+		return Volume{}, err
+	}
+	v := Volume{
+		Index: i, Name: o.Volume, Front: o.Name, Base: BaseName(o.Volume),
+		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
+		Origin: o, StoreFacts: s, StoreSize: size, Chunk: r.Chunk, NewBase: o.Base == nil,
+		Mode: r.Mode, Writable: r.Writable,
+	}
+	if o.Base != nil {
+		v.Base = o.Base.Name
+	}
+	v.ImageTable = targets.Table{{Length: o.Size, Target: targets.Snapshot{
+		// Rule A: the same device as the front's snapshot-origin names.
+		Origin: mapped(v.Base), Store: mapped(v.Store), Mode: r.Mode, Chunk: r.Chunk,
+	}}}
+	return v, nil
+}
+
+// checkOrigin refuses what must not be cut.
+func checkOrigin(o Origin) error {
+	switch {
+	case o.Role != "":
+		return refuse(Usage, o.Path, "name the origin itself", "%s is dmsnap's own %s device", o.Path, o.Role)
+	case o.StoreOf != "":
+		return refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
+	case o.Suspended:
+		return refuse(Busy, o.Path, "find out who suspended it; dmsetup resume ends it", "%s is suspended by somebody else", o.Path)
+	case o.InactiveLoaded:
+		return refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
+	case o.Size == 0:
+		return refuse(Usage, o.Path, "", "%s has no size", o.Path)
+	case o.Base != nil && !o.Base.Fronted:
+		return refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
+	case o.Base == nil:
+		_, err := Redirect(o)
+		return err
+	}
+	return nil
+}
+
+// maxChunk is the kernel's limit (dm-exception-store.c checks against INT_MAX
+// bytes; kernel.md 3.1 found 2^21 sectors).
+const maxChunk = targets.Sectors(1 << 21)
+
+func checkChunk(c targets.Sectors, o Origin, s Store) error {
+	const hint = "use a power of two between 4k and 1g"
+	switch {
+	case c == 0 || c&(c-1) != 0:
+		return refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
+	case c > maxChunk:
+		return refuse(Usage, "", hint, "chunk of %d bytes is larger than the kernel allows (%d)", c.Bytes(), maxChunk.Bytes())
+	case c.Bytes()%uint64(max(o.LogicalBlock, 512)) != 0:
+		return refuse(Usage, o.Path, hint, "chunk of %d bytes is smaller than a sector of %s (%d)", c.Bytes(), o.Path, o.LogicalBlock)
+	case s.LogicalBlock > max(o.LogicalBlock, 512):
+		// The image, and at a merge the origin, would change their sector size.
+		return refuse(Unsupported, s.Path, "use a store with the origin's sector size", "sectors of store %s (%d bytes) are larger than those of %s (%d)", s.Path, s.LogicalBlock, o.Path, o.LogicalBlock)
+	}
+	return nil
+}
+
+// distinct refuses two volumes that would share a device.
+func distinct(vs []Volume) error {
+	origins, stores := map[targets.DevNo]string{}, map[targets.DevNo]string{}
+	for _, v := range vs {
+		if first, twice := origins[v.Origin.Dev]; twice {
+			return refuse(Usage, v.Origin.Path, "name each volume once", "%s and %s are the same volume", first, v.Origin.Spec)
+		}
+		origins[v.Origin.Dev] = v.Origin.Spec
+		if first, twice := stores[v.StoreFacts.Dev]; twice {
+			return refuse(Usage, v.StoreFacts.Path, "give each volume its own store", "%s is named as the store of both %s and %s", v.StoreFacts.Path, first, v.Origin.Spec)
+		}
+		stores[v.StoreFacts.Dev] = v.Origin.Spec
+	}
+	for _, v := range vs {
+		if o, clash := origins[v.StoreFacts.Dev]; clash {
+			return refuse(Usage, v.StoreFacts.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", v.StoreFacts.Path, v.Origin.Spec, o)
+		}
+	}
+	return nil
+}
+
+// prepareVolume brings everything up to the edge of the window.
+func prepareVolume(r CreateRequest, v *Volume, baseID string) ([]Step, error) {
+	var steps []Step
+	if v.NewBase {
+		rd, err := Redirect(v.Origin)
+		if err != nil {
+			return nil, err
+		}
+		steps = rd.Attach(v.Origin, v.Base, BaseUUID(baseID))
+	}
+	storeTable := targets.Table{{Length: v.StoreSize, Target: targets.Linear{Dev: numbered(v.StoreFacts.Dev)}}}
+	steps = append(steps, newDevice(RoleStore, v.Store, MemberUUID(r.ID, v.Index, RoleStore), storeTable, false)...)
+	imageUUID := MemberUUID(r.ID, v.Index, RoleImage)
+	return append(steps,
+		// A valid header left by an earlier use would be taken for this set's
+		// exceptions, so it goes before the kernel can read it.
+		Step{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: v.Chunk.Bytes()},
+		Step{
+			Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID,
+			Undo: &Step{Action: RemoveDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID},
+		},
+		// Suspended before its first resume, so that the resume inside the window
+		// need not suspend it first: that would wait for a grace period.
+		Step{Phase: Prepare, Action: Suspend, Role: RoleImage, Device: v.Image},
+		Step{Phase: Prepare, Action: LoadTable, Role: RoleImage, Device: v.Image, Table: v.ImageTable, ReadOnly: !v.Writable},
+	), nil
+}
+
+// window holds the writers: all freezes, all suspends, all image resumes, all
+// front resumes, all thaws, so that all volumes share one instant. A thaw
+// blocks while the device beneath is suspended, hence resume before thaw.
+func window(r CreateRequest, vs []Volume) []Step {
+	var frozen []*Filesystem
+	lockFS := map[string]bool{}
+	if !r.Crash {
+		frozen = filesystems(vs)
+	}
+	var sync, freeze, prove, thaw, suspend, images, fronts []Step
+	for _, f := range frozen {
+		sync = append(sync, Step{Phase: Prepare, Action: SyncFS, Filesystem: f})
+		switch f.Method {
+		case ByFIFREEZE:
+			undo := &Step{Action: Thaw, Filesystem: f}
+			freeze = append(freeze, Step{Phase: Window, Action: Freeze, Filesystem: f, Undo: undo})
+			prove = append(prove, Step{Phase: Window, Action: Prove, Filesystem: f})
+			thaw = append([]Step{{Phase: Window, Action: Thaw, Filesystem: f}}, thaw...)
+		case ByLockFS:
+			lockFS[f.Front] = true
+		}
+	}
+	for _, v := range topDown(vs) {
+		suspend = append(suspend, Step{
+			Phase: Window, Action: Suspend, Role: RoleFront, Device: v.Front, LockFS: lockFS[v.Front],
+			Undo: &Step{Action: Resume, Role: RoleFront, Device: v.Front},
+		})
+		images = append(images, Step{Phase: Window, Action: Resume, Role: RoleImage, Device: v.Image})
+		fronts = append(fronts, Step{Phase: Window, Action: Resume, Role: RoleFront, Device: v.Front})
+	}
+	slices.Reverse(fronts)
+	var steps []Step
+	for _, group := range [][]Step{sync, freeze, prove, suspend, images, fronts, thaw} {
+		steps = append(steps, group...)
+	}
+	return steps
+}
+
+// filesystems are those of all volumes, each once, in the order they are to be
+// frozen (Filesystem.Key).
+func filesystems(vs []Volume) []*Filesystem {
+	seen := map[int]bool{}
+	var out []*Filesystem
+	for _, v := range vs {
+		for i := range v.Origin.Filesystems {
+			f := &v.Origin.Filesystems[i]
+			if !seen[f.Key] {
+				seen[f.Key] = true
+				out = append(out, f)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Filesystem) int { return cmp.Compare(a.Key, b.Key) })
+	return out
+}
+
+// topDown is the order in which fronts are suspended: what stands on another
+// device of the set stops before it, equals by device number. Resuming goes the
+// other way.
+func topDown(vs []Volume) []Volume {
+	out := slices.Clone(vs)
+	slices.SortStableFunc(out, func(a, b Volume) int {
+		x, y := a.Origin, b.Origin
+		return cmp.Or(cmp.Compare(y.Depth, x.Depth), cmp.Compare(x.Dev.Major, y.Dev.Major), cmp.Compare(x.Dev.Minor, y.Dev.Minor))
+	})
+	return out
+}
+
+func finishCreate(vs []Volume) []Step {
+	steps := []Step{{Phase: Finish, Action: Settle}}
+	for _, v := range vs {
+		front := targets.Table{{Length: v.Origin.Size, Target: targets.Origin{Dev: mapped(v.Base)}}}
+		steps = append(steps,
+			Step{Phase: Finish, Action: Verify, Role: RoleFront, Device: v.Front, Table: front},
+			Step{Phase: Finish, Action: Verify, Role: RoleImage, Device: v.Image, Table: v.ImageTable},
+		)
+	}
+	return steps
+}
+
+func numbered(d targets.DevNo) targets.Device { return targets.Device{DevNo: d} }
+
+// Unfrozen tells why filesystems of the set cannot be frozen.
+func Unfrozen(vs []Volume) error {
+	for _, f := range filesystems(vs) {
+		if f.Method == ByNothing {
+			return fmt.Errorf("%s on %v cannot be frozen: %s", f.Type, f.Mountpoints, f.Reason)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package plan
+
+import "github.com/dmsnap/dmsnap/targets"
+
+// Origin is what is known of one origin before anything is done.
+type Origin struct {
+	Spec   string // as the user named it
+	Path   string // node of the front
+	Volume string
+	Dev    targets.DevNo
+	// Name and UUID are the device-mapper identity; empty for a plain device.
+	Name, UUID string
+	// Role is set when the device is one of our own layers.
+	Role Role
+	// Table is the live table, with its secrets.
+	Table        targets.Table
+	Size         targets.Sectors
+	LogicalBlock uint32 // bytes
+	// Depth is how many layers of block devices lie beneath.
+	Depth          int
+	ReadOnly       bool
+	Suspended      bool
+	InactiveLoaded bool // somebody else is in the middle of a reload
+	Base           *Base
+	StoreOf        string // the image whose store this device serves
+	Filesystems    []Filesystem
+	Redirector     string // filled by Redirect
+}
+
+// Base is an origin's layer as it stands.
+type Base struct {
+	Name, UUID string
+	Dev        targets.DevNo
+	Table      targets.Table // the origin's own table, with its secrets
+	ReadOnly   bool
+	Images     []string // dm names of all images on it
+	// Fronted is false when the front does not lead here any more: somebody
+	// reloaded it behind our back.
+	Fronted bool
+	// Pending is true when the front's inactive table leads here: an operation
+	// was interrupted before its window.
+	Pending bool
+}
+
+// Store is what is known of a store before anything is done.
+type Store struct {
+	Kind         string // "device"
+	Path         string
+	Dev          targets.DevNo
+	Size         targets.Sectors // all there is
+	LogicalBlock uint32          // bytes
+}

@@ -1,0 +1,115 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Role says what one of our devices is for; it is the last part of its uuid.
+type Role string
+
+// The roles. A front is not ours: it keeps its own name and uuid.
+const (
+	RoleBase  Role = "base"
+	RoleStore Role = "store"
+	RoleImage Role = "image"
+	RoleFront Role = "front"
+)
+
+const (
+	// NamePrefix and UUIDPrefix mark everything we create.
+	NamePrefix = "dmsnap-"
+	UUIDPrefix = "DMSNAP-"
+	// maxName is DM_NAME_LEN less the NUL (include/uapi/linux/dm-ioctl.h).
+	maxName    = 127
+	maxSetName = 64
+)
+
+// BaseName is the device that carries an origin's own table beneath its front.
+func BaseName(volume string) string { return NamePrefix + "base-" + volume }
+
+// StoreName is the exception store of a volume of a set.
+func StoreName(set, volume string) string { return NamePrefix + "store-" + set + "-" + volume }
+
+// ImageName is the snapshot that users read.
+func ImageName(set, volume string) string { return NamePrefix + set + "-" + volume }
+
+// BaseUUID is the uuid of a base; id is random and its own, because a base
+// serves all sets of its origin.
+func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase) }
+
+// MemberUUID is the uuid of a store or image: set id and number of the volume,
+// so that the kernel's list alone tells which devices belong together.
+func MemberUUID(id string, volume int, r Role) string {
+	return fmt.Sprintf("%s%s.%d-%s", UUIDPrefix, id, volume, r)
+}
+
+// ParseUUID takes a uuid of ours apart. Volume is -1 for a base.
+func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
+	rest, ours := strings.CutPrefix(uuid, UUIDPrefix)
+	cut := strings.LastIndexByte(rest, '-')
+	if !ours || cut < 1 {
+		return "", 0, "", false
+	}
+	id, role = rest[:cut], Role(rest[cut+1:])
+	if role == RoleBase {
+		return id, -1, role, true
+	}
+	id, number, found := strings.Cut(id, ".")
+	n, err := strconv.Atoi(number)
+	if !found || err != nil || n < 0 || (role != RoleStore && role != RoleImage) {
+		return "", 0, "", false
+	}
+	return id, n, role, true
+}
+
+// CheckSetName accepts names that libdm shows unmangled and that cannot collide
+// with the names of our hidden devices.
+func CheckSetName(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("a set needs a name")
+	case len(name) > maxSetName:
+		return fmt.Errorf("set name is longer than %d bytes", maxSetName)
+	case strings.Trim(name, ".") == "" || name[0] == '-':
+		return fmt.Errorf("set name %q is not usable as a device name", name)
+	}
+	for _, reserved := range []string{"base", "store", "front", "era"} {
+		if name == reserved || strings.HasPrefix(name, reserved+"-") {
+			return fmt.Errorf("set name %q is reserved: names of hidden devices begin with it", name)
+		}
+	}
+	if i := strings.IndexFunc(name, func(r rune) bool { return !plainName(r) }); i >= 0 {
+		return fmt.Errorf("set name %q: use letters, digits and #+-.:=@_ only", name)
+	}
+	return nil
+}
+
+// plainName is the set libdm keeps as it is (libdm-common.c, _is_whitelisted_char).
+func plainName(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("#+-.:=@_", r)
+}
+
+// VolumeName makes a volume's name from its origin's. What libdm would mangle
+// becomes '_', and a name changed or cut gets a hash so that two never meet.
+func VolumeName(origin string) string {
+	const room = maxName - len(NamePrefix) - len("store-") - maxSetName - 1
+	clean := strings.Map(func(r rune) rune {
+		if plainName(r) {
+			return r
+		}
+		return '_'
+	}, origin)
+	if clean == origin && len(clean) <= room {
+		return clean
+	}
+	sum := sha256.Sum256([]byte(origin))
+	suffix := "." + hex.EncodeToString(sum[:4])
+	if len(clean) > room-len(suffix) {
+		clean = clean[:room-len(suffix)]
+	}
+	return clean + suffix
+}

@@ -1,0 +1,112 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// A Redirector brings our front beneath the writers of an origin. Redirectors
+// differ only in how base and front come to be; all above is the same.
+type Redirector interface {
+	// Name is what doctor and --dry-run call it.
+	Name() string
+	// Attach returns the steps, all in Prepare, after which the base is live and
+	// the front's table waits in the inactive slot.
+	Attach(o Origin, base, baseUUID string) []Step
+	// Detach returns the steps, all in Prepare, after which the origin's own
+	// table waits in the front's inactive slot.
+	Detach(o Origin) []Step
+}
+
+// Redirect chooses the redirector of an origin, or says why there is none.
+func Redirect(o Origin) (Redirector, error) {
+	if o.Name == "" {
+		return nil, &Refusal{
+			Kind: Unsupported, Device: o.Path,
+			Why:  fmt.Sprintf("%s is no device-mapper device, and a mounted plain device cannot be brought under device-mapper by a stock kernel", o.Path),
+			Hint: "put the filesystem on LVM, LUKS or any other device-mapper device, or give the device below it as a linear map before it is mounted",
+		}
+	}
+	for _, row := range o.Table {
+		if why, bad := stateful[row.Target.Type()]; bad {
+			return nil, &Refusal{
+				Kind: Unsupported, Device: o.Path,
+				Why:  fmt.Sprintf("%s has a %s target, %s", o.Path, row.Target.Type(), why),
+				Hint: "snapshot the devices beneath it, or the ones above it, instead",
+			}
+		}
+	}
+	return dmRedirector{}, nil
+}
+
+// stateful are targets of which two live instances, or an instance loaded while
+// another runs, would each write the same metadata: their table must not be
+// copied onto a base.
+var stateful = map[string]string{
+	"cache":           "whose metadata only one table may hold",
+	"clone":           "whose metadata only one table may hold",
+	"era":             "whose metadata only one table may hold",
+	"integrity":       "whose journal only one table may hold",
+	"writecache":      "whose cache only one table may hold",
+	"vdo":             "whose metadata only one table may hold",
+	"thin-pool":       "whose metadata only one table may hold",
+	"raid":            "whose superblocks only one table may hold",
+	"mirror":          "whose log only one table may hold",
+	"zoned":           "whose metadata only one table may hold",
+	"snapshot":        "which is itself a snapshot",
+	"snapshot-merge":  "which is being merged",
+	"snapshot-origin": "which already belongs to snapshots of another tool",
+	"multipath":       "which is request-based: the kernel does not let a snapshot-origin take its place",
+}
+
+// dmRedirector serves origins that are device-mapper devices already: their
+// table moves to the base, and a snapshot-origin takes its place.
+type dmRedirector struct{}
+
+func (dmRedirector) Name() string { return "dm" }
+
+func (dmRedirector) Attach(o Origin, base, baseUUID string) []Step {
+	steps := newDevice(RoleBase, base, baseUUID, o.Table, o.ReadOnly)
+	front := targets.Table{{Length: o.Size, Target: targets.Origin{Dev: mapped(base)}}}
+	return append(steps, Step{
+		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: front, ReadOnly: o.ReadOnly,
+		Undo: restore(o.Name, o.Table, o.ReadOnly),
+	})
+}
+
+func (dmRedirector) Detach(o Origin) []Step {
+	return []Step{{
+		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: o.Base.Table, ReadOnly: o.Base.ReadOnly,
+		Undo: restore(o.Name, o.Table, o.ReadOnly),
+	}}
+}
+
+// restore gives a front the table back that it had, whichever slot ours is in.
+func restore(front string, t targets.Table, readOnly bool) *Step {
+	return &Step{Action: Restore, Role: RoleFront, Device: front, Table: t, ReadOnly: readOnly}
+}
+
+// newDevice makes a device and brings its table live. Nobody uses it yet, so it
+// needs no window.
+func newDevice(r Role, name, uuid string, t targets.Table, readOnly bool) []Step {
+	return []Step{
+		{
+			Phase: Prepare, Action: CreateDevice, Role: r, Device: name, UUID: uuid,
+			Undo: &Step{Action: RemoveDevice, Role: r, Device: name, UUID: uuid},
+		},
+		{Phase: Prepare, Action: LoadTable, Role: r, Device: name, Table: t, ReadOnly: readOnly},
+		{Phase: Prepare, Action: Resume, Role: r, Device: name},
+	}
+}
+
+// mapped names a device-mapper device inside a table; run puts its number there.
+func mapped(name string) targets.Device { return targets.Device{Path: mapperDir + name} }
+
+const mapperDir = "/dev/mapper/"
+
+// MappedName is the inverse of how plans name devices in tables.
+func MappedName(d targets.Device) (string, bool) {
+	return strings.CutPrefix(d.Path, mapperDir)
+}

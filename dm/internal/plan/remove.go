@@ -1,0 +1,99 @@
+package plan
+
+import "github.com/dmsnap/dmsnap/targets"
+
+// RemoveRequest is a set as the kernel has it, whole or in parts: removal after
+// an interrupted operation is the same plan with less to do.
+type RemoveRequest struct {
+	Set, ID string
+	Volumes []RemoveVolume
+}
+
+// RemoveVolume is what is left of one volume. An empty name means that the
+// device does not exist.
+type RemoveVolume struct {
+	Origin Origin // with Base; Name is empty when no front leads to the base
+	Image  string
+	Store  string
+	Chunk  targets.Sectors
+	// Last tells that no image of another set uses the base.
+	Last bool
+}
+
+// Remove plans the teardown of a set.
+//
+// The last image of an origin goes after the front has its own table back. An
+// image that has siblings goes while the front is suspended, as the kernel's
+// documentation demands for unloading a snapshot (admin-guide/device-mapper,
+// snapshot.rst). The front never loses its snapshot-origin while an image that
+// stays still depends on it.
+func Remove(r RemoveRequest) *Plan {
+	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID}
+	var suspend, inside, resume []Step
+	for _, v := range removeOrder(r.Volumes) {
+		o := v.Origin
+		restoreFront := v.Last && o.fronted()
+		if o.Base != nil && o.Base.Pending {
+			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name})
+		}
+		if restoreFront {
+			p.Steps = append(p.Steps, dmRedirector{}.Detach(o)...)
+		}
+		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
+			suspend = append(suspend, Step{
+				Phase: Window, Action: Suspend, Role: RoleFront, Device: o.Name,
+				Undo: &Step{Action: Resume, Role: RoleFront, Device: o.Name},
+			})
+			resume = append([]Step{{Phase: Window, Action: Resume, Role: RoleFront, Device: o.Name}}, resume...)
+			if removeInside {
+				inside = append(inside, Step{Phase: Window, Action: RemoveDevice, Role: RoleImage, Device: v.Image})
+			}
+		}
+	}
+	for _, group := range [][]Step{suspend, inside, resume} {
+		p.Steps = append(p.Steps, group...)
+	}
+	for _, v := range r.Volumes {
+		p.Steps = append(p.Steps, dropVolume(v)...)
+	}
+	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
+	return p
+}
+
+func removeOrder(vs []RemoveVolume) []RemoveVolume {
+	planned := make([]Volume, len(vs))
+	for i, v := range vs {
+		planned[i] = Volume{Index: i, Origin: v.Origin}
+	}
+	out := make([]RemoveVolume, 0, len(vs))
+	for _, v := range topDown(planned) {
+		out = append(out, vs[v.Index])
+	}
+	return out
+}
+
+func (o Origin) fronted() bool { return o.Name != "" && o.Base != nil && o.Base.Fronted }
+
+// dropVolume removes what no front leads to any more, from the top down: each
+// device holds the one beneath.
+func dropVolume(v RemoveVolume) []Step {
+	var steps []Step
+	drop := func(r Role, name string) {
+		if name != "" {
+			steps = append(steps, Step{Phase: Finish, Action: RemoveDevice, Role: r, Device: name})
+		}
+	}
+	if v.Last || !v.Origin.fronted() {
+		drop(RoleImage, v.Image)
+	}
+	if v.Store != "" {
+		// The header goes while the store still has a name, so that old data
+		// cannot be activated again.
+		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: max(v.Chunk.Bytes(), 4096)})
+		drop(RoleStore, v.Store)
+	}
+	if v.Last && v.Origin.Base != nil {
+		drop(RoleBase, v.Origin.Base.Name)
+	}
+	return steps
+}

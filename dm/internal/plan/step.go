@@ -1,0 +1,152 @@
+// Package plan turns facts and a request into the ordered steps of one
+// operation. It is pure: no clock, no randomness, no kernel. What --dry-run
+// prints is exactly what package run carries out.
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Phase is when a step runs.
+type Phase string
+
+// Phases, in their order. Everything that can fail for a reason of its own is
+// in Prepare; Window holds writers; Finish is after they run again.
+const (
+	Prepare Phase = "prepare"
+	Window  Phase = "window"
+	Finish  Phase = "finish"
+)
+
+// Action is what a step does.
+type Action string
+
+// Actions of steps and of their undo.
+const (
+	CreateDevice Action = "create"  // an empty device Device with UUID
+	LoadTable    Action = "load"    // Table into Device's inactive slot
+	ClearTable   Action = "clear"   // drop what is in Device's inactive slot
+	Suspend      Action = "suspend" // Device
+	Resume       Action = "resume"  // Device; swaps a loaded table in
+	RemoveDevice Action = "remove"  // Device
+	WipeHeader   Action = "wipe"    // zero the first Bytes of Device
+	SyncFS       Action = "sync"    // write the filesystem's dirty data back
+	Freeze       Action = "freeze"  // the filesystem
+	Prove        Action = "prove"   // that the kernel holds it frozen
+	Thaw         Action = "thaw"    // the filesystem
+	Restore      Action = "restore" // give Device its Table back, whatever slot ours is in
+	Verify       Action = "verify"  // Device carries Table, and is healthy
+	Settle       Action = "settle"  // wait until device nodes agree with the devices
+)
+
+// Step is one step of a plan. Which fields count depends on the action.
+type Step struct {
+	Phase  Phase
+	Action Action
+	Role   Role
+	// Device is a device-mapper name. In Table, paths below /dev/mapper name
+	// devices the same way: run replaces them by numbers.
+	Device string
+	UUID   string
+	Table  targets.Table
+	// ReadOnly loads the table so that the device cannot be written.
+	ReadOnly bool
+	// LockFS lets the suspend freeze the filesystem: only for those that cannot
+	// be frozen through their mount point, and never together with Freeze.
+	LockFS     bool
+	Bytes      uint64
+	Filesystem *Filesystem
+	// Undo takes the step back; nil if the undo of an earlier step does.
+	Undo *Step
+}
+
+// Filesystem is one superblock to hold during the window.
+type Filesystem struct {
+	Type        string
+	Mountpoints []string // as their namespaces see them
+	Reach       string   // a path to it from our namespace
+	Method      Method
+	Reason      string // why the method is not FIFREEZE
+	Front       string // dm name of the front beneath
+	Key         int    // index into Facts.Filesystems, for run
+}
+
+// Method is how a filesystem is frozen.
+type Method string
+
+// The methods.
+const (
+	ByFIFREEZE Method = "fifreeze"
+	ByLockFS   Method = "lockfs" // by the suspend of the device beneath
+	ByNothing  Method = "none"
+)
+
+// String is the step in one line, without its table.
+func (s Step) String() string {
+	var b strings.Builder
+	b.WriteString(string(s.Action))
+	switch {
+	case s.Filesystem != nil:
+		fmt.Fprintf(&b, " %s (%s)", strings.Join(s.Filesystem.Mountpoints, ", "), s.Filesystem.Type)
+	case s.Device != "":
+		fmt.Fprintf(&b, " %s", s.Device)
+	}
+	return b.String()
+}
+
+// Detail says what the action alone does not.
+func (s Step) Detail() string {
+	var d []string
+	if s.UUID != "" {
+		d = append(d, "uuid "+s.UUID)
+	}
+	if s.ReadOnly {
+		d = append(d, "read-only")
+	}
+	if s.LockFS {
+		d = append(d, "freezes the filesystem")
+	}
+	if s.Bytes != 0 {
+		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))
+	}
+	return strings.Join(d, ", ")
+}
+
+// Plan is the ordered list of steps of one operation.
+type Plan struct {
+	Op      string
+	Set     string
+	ID      string
+	Steps   []Step
+	Volumes []Volume
+}
+
+// Volume is what a plan makes of one origin.
+type Volume struct {
+	Index              int
+	Name               string
+	Front, Base, Store string // dm names
+	Image              string
+	Origin             Origin
+	StoreFacts         Store
+	StoreSize          targets.Sectors
+	Chunk              targets.Sectors
+	NewBase            bool
+	ImageTable         targets.Table
+	Mode               targets.Mode
+	Writable, ReadOnly bool
+}
+
+// In returns the steps of one phase, in order.
+func (p *Plan) In(phase Phase) []Step {
+	var out []Step
+	for _, s := range p.Steps {
+		if s.Phase == phase {
+			out = append(out, s)
+		}
+	}
+	return out
+}
