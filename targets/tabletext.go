@@ -36,8 +36,7 @@ func ParseTable(text string) (Table, error) {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
-		line = strings.TrimSuffix(line, "\n")
-		body := strings.TrimLeft(line, " \t")
+		body := trimLeft(strings.TrimSuffix(line, "\n"))
 		if body == "" || body[0] == '#' {
 			continue
 		}
@@ -71,11 +70,18 @@ func parseRow(line string) (Row, error) {
 
 // cutWord takes the first word; the rest starts after its white space.
 func cutWord(text string) (word, rest string) {
-	i := strings.IndexAny(text, " \t")
-	if i < 0 {
-		return text, ""
+	end := 0
+	for end < len(text) && !isSpace(text[end]) {
+		end++
 	}
-	return text[:i], strings.TrimLeft(text[i:], " \t")
+	return text[:end], trimLeft(text[end:])
+}
+
+func trimLeft(text string) string {
+	for text != "" && isSpace(text[0]) {
+		text = text[1:]
+	}
+	return text
 }
 
 func atLine(err error, n int) error {
