@@ -171,7 +171,7 @@ func prepareVolume(r CreateRequest, v *Volume, baseID string) ([]Step, error) {
 	return append(steps,
 		// A valid header left by an earlier use would be taken for this set's
 		// exceptions, so it goes before the kernel can read it.
-		Step{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: v.Chunk.Bytes()},
+		Step{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
 		Step{
 			Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID,
 			Undo: &Step{Action: RemoveDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID},

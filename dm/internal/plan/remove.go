@@ -1,7 +1,5 @@
 package plan
 
-import "github.com/dmsnap/dmsnap/targets"
-
 // RemoveRequest is a set as the kernel has it, whole or in parts: removal after
 // an interrupted operation is the same plan with less to do.
 type RemoveRequest struct {
@@ -15,7 +13,6 @@ type RemoveVolume struct {
 	Origin Origin // with Base; Name is empty when no front leads to the base
 	Image  string
 	Store  string
-	Chunk  targets.Sectors
 	// Last tells that no image of another set uses the base.
 	Last bool
 }
@@ -28,7 +25,7 @@ type RemoveVolume struct {
 // snapshot.rst). The front never loses its snapshot-origin while an image that
 // stays still depends on it.
 func Remove(r RemoveRequest) *Plan {
-	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID}
+	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID, Final: true}
 	var suspend, inside, resume []Step
 	for _, v := range removeOrder(r.Volumes) {
 		o := v.Origin
@@ -89,7 +86,7 @@ func dropVolume(v RemoveVolume) []Step {
 	if v.Store != "" {
 		// The header goes while the store still has a name, so that old data
 		// cannot be activated again.
-		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: max(v.Chunk.Bytes(), 4096)})
+		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes})
 		drop(RoleStore, v.Store)
 	}
 	if v.Last && v.Origin.Base != nil {

@@ -6,6 +6,10 @@ import "github.com/dmsnap/dmsnap/targets"
 // area (dm-snap-persistent.c, struct disk_exception).
 const exceptionBytes = 16
 
+// headerBytes covers a store's header and is a whole number of sectors on every
+// device. What follows the header means nothing without it.
+const headerBytes = 4096
+
 // minChunks is the smallest store that survives its first write: header, area
 // and one data chunk (kernel.md 4).
 const minChunks = 3

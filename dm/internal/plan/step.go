@@ -117,9 +117,12 @@ func (s Step) Detail() string {
 
 // Plan is the ordered list of steps of one operation.
 type Plan struct {
-	Op      string
-	Set     string
-	ID      string
+	Op  string
+	Set string
+	ID  string
+	// Final means that the finish steps are past the point of no return: they are
+	// all tried, and none is taken back.
+	Final   bool
 	Steps   []Step
 	Volumes []Volume
 }

@@ -1,0 +1,253 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+func (r *Runner) create(s plan.Step) error {
+	if err := r.Create(s.Device, s.UUID); err != nil {
+		return err
+	}
+	info, err := r.Control.Status(ioctl.ID{Name: s.Device})
+	if err != nil {
+		return err
+	}
+	r.devices[s.Device] = targets.DevNo(info.Dev)
+	r.made[s.Device] = targets.DevNo(info.Dev)
+	delete(r.gone, s.Device)
+	return nil
+}
+
+// load puts a table into the inactive slot. Paths of mapped devices become
+// numbers: a path would be looked up in our mount namespace at an instant when
+// its node may not be there yet.
+func (r *Runner) load(s plan.Step) error {
+	specs, err := r.specs(s.Table)
+	if err != nil {
+		return err
+	}
+	flags := ioctl.SecureData
+	if s.ReadOnly {
+		flags |= ioctl.ReadOnly
+	}
+	return r.Control.Load(ioctl.ID{Name: s.Device}, flags, specs)
+}
+
+func (r *Runner) specs(t targets.Table) ([]ioctl.Spec, error) {
+	numbered, err := r.numbered(t)
+	if err != nil {
+		return nil, err
+	}
+	specs := make([]ioctl.Spec, len(numbered))
+	for i, row := range numbered {
+		specs[i] = ioctl.Spec{
+			Start: uint64(row.Start), Length: uint64(row.Length),
+			Type: row.Target.Type(), Params: row.Target.Params(),
+		}
+	}
+	return specs, nil
+}
+
+func (r *Runner) numbered(t targets.Table) (targets.Table, error) {
+	out := append(targets.Table(nil), t...)
+	for i, row := range out {
+		var err error
+		switch target := row.Target.(type) {
+		case targets.Origin:
+			target.Dev, err = r.device(target.Dev)
+			out[i].Target = target
+		case targets.Snapshot:
+			var storeErr error
+			target.Origin, err = r.device(target.Origin)
+			target.Store, storeErr = r.device(target.Store)
+			err = errors.Join(err, storeErr)
+			out[i].Target = target
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r *Runner) device(d targets.Device) (targets.Device, error) {
+	name, ok := plan.MappedName(d)
+	if !ok {
+		return d, nil
+	}
+	n, err := r.number(name)
+	return targets.Device{DevNo: n, Interpose: d.Interpose}, err
+}
+
+func (r *Runner) number(name string) (targets.DevNo, error) {
+	if n, known := r.devices[name]; known {
+		return n, nil
+	}
+	info, err := r.Control.Status(ioctl.ID{Name: name})
+	if err != nil {
+		return targets.DevNo{}, err
+	}
+	r.devices[name] = targets.DevNo(info.Dev)
+	return targets.DevNo(info.Dev), nil
+}
+
+func (r *Runner) resume(s plan.Step) error {
+	ev, err := r.cookie.Event(udevFlags(s.Role))
+	if err != nil {
+		return err
+	}
+	info, err := r.Control.Resume(ioctl.ID{Name: s.Device}, ioctl.SkipLockFS, ev)
+	return errors.Join(err, ev.Settle(info, err))
+}
+
+// udevFlags keep hidden devices and images out of /dev/disk and away from
+// scanners: an image has the origin's UUIDs, and a scanner that holds it makes
+// its removal fail.
+func udevFlags(role plan.Role) ioctl.UdevFlags {
+	if role == plan.RoleFront {
+		return ioctl.UdevPrimarySource
+	}
+	return ioctl.UdevPrimarySource | ioctl.UdevDisableSubsystemRules | ioctl.UdevDisableDiskRules | ioctl.UdevDisableOtherRules
+}
+
+// remove retries a busy device for a while: udev opens every new device for a
+// moment, told not to or not.
+func (r *Runner) remove(ctx context.Context, s plan.Step) error {
+	end := time.Now().Add(r.BusyTimeout)
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		err := r.removeOnce(s)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (r *Runner) removeOnce(s plan.Step) error {
+	ev, err := r.cookie.Event(udevFlags(s.Role))
+	if err != nil {
+		return err
+	}
+	info, err := r.Control.Remove(ioctl.ID{Name: s.Device}, 0, ev)
+	if err == nil || errors.Is(err, ioctl.ErrNotFound) {
+		r.forget(s.Device)
+	}
+	return errors.Join(err, ev.Settle(info, err))
+}
+
+func (r *Runner) forget(name string) {
+	delete(r.made, name)
+	delete(r.devices, name)
+	r.gone[name] = true
+}
+
+// restore gives a front its own table back, wherever the operation stopped. A
+// table that is neither the front's own nor ours was loaded by somebody else in
+// the meantime and is left alone.
+func (r *Runner) restore(s plan.Step) error {
+	id := ioctl.ID{Name: s.Device}
+	info, live, err := r.table(id)
+	if err != nil {
+		return err
+	}
+	own := live.Equal(s.Table)
+	switch {
+	case own && info.Inactive:
+		if err := r.Control.Clear(id); err != nil {
+			return err
+		}
+	case !own && isOrigin(live):
+		if err := r.load(s); err != nil {
+			return err
+		}
+		return r.resume(s)
+	}
+	if info.Suspended {
+		return r.resume(s)
+	}
+	return nil
+}
+
+func isOrigin(t targets.Table) bool {
+	if len(t) != 1 {
+		return false
+	}
+	_, ok := t[0].Target.(targets.Origin)
+	return ok
+}
+
+func (r *Runner) table(id ioctl.ID) (ioctl.Info, targets.Table, error) {
+	info, specs, err := r.Control.Table(id, ioctl.SecureData)
+	if err != nil {
+		return info, nil, err
+	}
+	t := make(targets.Table, len(specs))
+	for i, s := range specs {
+		target, err := targets.Parse(s.Type, s.Params)
+		if err != nil {
+			return info, nil, err
+		}
+		t[i] = targets.Row{Start: targets.Sectors(s.Start), Length: targets.Sectors(s.Length), Target: target}
+	}
+	return info, t, nil
+}
+
+// verify checks after the window that a device carries its table, is running,
+// and, for an image, that the kernel has not dropped it.
+func (r *Runner) verify(s plan.Step) error {
+	id := ioctl.ID{Name: s.Device}
+	info, live, err := r.table(id)
+	if err != nil {
+		return err
+	}
+	want, err := r.numbered(s.Table)
+	switch {
+	case err != nil:
+		return err
+	case info.Suspended:
+		return fmt.Errorf("%s is suspended", s.Device)
+	case !live.Equal(want):
+		return fmt.Errorf("%s carries %q, not %q", s.Device, live.Redacted(), want.Redacted())
+	case s.Role != plan.RoleImage:
+		return nil
+	}
+	_, specs, err := r.Control.TargetStatus(id, 0)
+	if err != nil || len(specs) != 1 {
+		return errors.Join(err, fmt.Errorf("%s has no status", s.Device))
+	}
+	st, err := targets.ParseSnapshotStatus(specs[0].Params)
+	if err == nil && st.State != targets.Active {
+		err = fmt.Errorf("%s is %s: its store could not take the first writes", s.Device, specs[0].Params)
+	}
+	return err
+}
+
+// wipe zeroes the head of a store through the node the kernel itself makes.
+func (r *Runner) wipe(s plan.Step) error {
+	n, err := r.number(s.Device)
+	if err != nil {
+		return err
+	}
+	f, err := r.Kernel.Open(fmt.Sprintf("/dev/dm-%d", n.Minor), unix.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(make([]byte, s.Bytes), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

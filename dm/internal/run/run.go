@@ -1,0 +1,221 @@
+// Package run carries a plan out: the prepare steps one by one with an undo
+// stack, the window as calls encoded beforehand, the finish steps. Whatever
+// fails, writers run again first, then everything else is taken back.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Runner has what steps need. One Runner carries out one plan.
+type Runner struct {
+	Kernel  *ioctl.Kernel
+	Control *ioctl.Control
+	// Create makes an empty device.
+	Create func(name, uuid string) error
+	// Freezers hold the descriptors of filesystems, by Filesystem.Key, opened and
+	// checked before the window.
+	Freezers map[int]Freezer
+	Log      *slog.Logger
+	// Deadline bounds the window.
+	Deadline time.Duration
+	// BusyTimeout bounds the retries of a removal; UdevTimeout the wait for udev.
+	BusyTimeout, UdevTimeout time.Duration
+	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
+	Fail    func(step plan.Step) error
+	cookie  *ioctl.Cookie
+	devices map[string]targets.DevNo // made or looked up by this run
+	made    map[string]targets.DevNo // devices that must have a node at the end
+	gone    map[string]bool          // devices that must not
+	undo    []plan.Step
+}
+
+// Freezer holds one filesystem.
+type Freezer interface {
+	SyncFS() error
+	PrepareFreeze() *ioctl.Call
+	PrepareThaw() *ioctl.Call
+}
+
+// StepError is a step that failed.
+type StepError struct {
+	Step plan.Step
+	Err  error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Err) }
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// UndoError means that taking a failed operation back failed too: devices may
+// be left over, or an origin may still carry our layer.
+type UndoError struct {
+	Cause error // why the operation failed
+	Undo  error // what could not be taken back
+}
+
+func (e *UndoError) Error() string {
+	return fmt.Sprintf("%v; taking it back failed: %v", e.Cause, e.Undo)
+}
+
+// Unwrap returns both errors.
+func (e *UndoError) Unwrap() []error { return []error{e.Cause, e.Undo} }
+
+// PartialError means that an operation passed its point of no return and could
+// not do everything.
+type PartialError struct{ Err error }
+
+func (e *PartialError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the causes.
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// ErrDeadline means that the window had to be given up.
+var ErrDeadline = errors.New("the window took longer than allowed")
+
+// Run carries p out. Cancelling ctx before the window undoes everything; later
+// it has no effect. If p is not final its finish steps are undone too when one
+// fails.
+func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
+	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
+	if err := r.begin(); err != nil {
+		return Trace{}, err
+	}
+	w, err := r.prepare(ctx, p)
+	if err != nil {
+		return Trace{}, r.rollback(ctx, err)
+	}
+	trace, err := w.run()
+	if err != nil {
+		err = r.rollback(ctx, err)
+		if w.removed() {
+			err = &PartialError{Err: err}
+		}
+		return trace, err
+	}
+	return trace, r.finish(context.WithoutCancel(ctx), p)
+}
+
+// begin makes the cookie by which udev tells that it has seen our devices.
+func (r *Runner) begin() (err error) {
+	if r.Kernel.UdevRunning() {
+		r.cookie, err = r.Kernel.NewCookie()
+	}
+	return err
+}
+
+func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
+	for _, s := range p.In(plan.Prepare) {
+		if err := ctx.Err(); err != nil {
+			return nil, &StepError{s, err}
+		}
+		if err := r.step(ctx, s); err != nil {
+			return nil, err
+		}
+		if s.Undo != nil {
+			r.undo = append(r.undo, *s.Undo)
+		}
+	}
+	return r.arm(p.In(plan.Window))
+}
+
+func (r *Runner) step(ctx context.Context, s plan.Step) error {
+	r.Log.Debug("step", "action", string(s.Action), "device", s.Device)
+	err := r.failpoint(s)
+	if err == nil {
+		err = r.do(ctx, s)
+	}
+	if err != nil {
+		return &StepError{s, err}
+	}
+	return nil
+}
+
+func (r *Runner) failpoint(s plan.Step) error {
+	if r.Fail == nil {
+		return nil
+	}
+	return r.Fail(s)
+}
+
+// rollback undoes what was prepared, last first, whatever ctx says.
+func (r *Runner) rollback(ctx context.Context, cause error) error {
+	ctx = context.WithoutCancel(ctx)
+	var errs []error
+	for i := len(r.undo) - 1; i >= 0; i-- {
+		s := r.undo[i]
+		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
+		if err := r.do(ctx, s); err != nil && !errors.Is(err, ioctl.ErrNotFound) {
+			errs = append(errs, &StepError{s, err})
+		}
+	}
+	r.undo = nil
+	if err := r.settle(); err != nil {
+		errs = append(errs, err)
+	}
+	if undo := errors.Join(errs...); undo != nil {
+		return &UndoError{Cause: cause, Undo: undo}
+	}
+	return cause
+}
+
+// finish runs the steps after the window. Those of a final plan are all tried.
+func (r *Runner) finish(ctx context.Context, p *plan.Plan) error {
+	var errs []error
+	for _, s := range p.In(plan.Finish) {
+		err := r.step(ctx, s)
+		if err == nil {
+			continue
+		}
+		if !p.Final {
+			return r.rollback(ctx, err)
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &PartialError{Err: err}
+	}
+	return nil
+}
+
+// do carries one step out, outside the window.
+func (r *Runner) do(ctx context.Context, s plan.Step) error {
+	id := ioctl.ID{Name: s.Device}
+	switch s.Action {
+	case plan.CreateDevice:
+		return r.create(s)
+	case plan.LoadTable:
+		return r.load(s)
+	case plan.ClearTable:
+		return r.Control.Clear(id)
+	case plan.Suspend:
+		_, err := r.Control.Suspend(id, ioctl.SkipLockFS|ioctl.NoFlush)
+		return err
+	case plan.Resume:
+		return r.resume(s)
+	case plan.RemoveDevice:
+		return r.remove(ctx, s)
+	case plan.WipeHeader:
+		return r.wipe(s)
+	case plan.SyncFS:
+		return r.Freezers[s.Filesystem.Key].SyncFS()
+	case plan.Restore:
+		return r.restore(s)
+	case plan.Verify:
+		return r.verify(s)
+	case plan.Settle:
+		return r.settle()
+	}
+	return fmt.Errorf("%s: %w", s.Action, unix.ENOSYS)
+}

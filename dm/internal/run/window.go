@@ -1,0 +1,300 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// window is the part of a plan that holds writers, as system calls encoded
+// beforehand. Between the first and the last of them nothing is opened, written,
+// logged, executed or waited for but the calls themselves.
+type window struct {
+	r     *Runner
+	calls []call
+	undo  []int // calls to take back, by index; allocated beforehand
+}
+
+type call struct {
+	step       plan.Step
+	do         *ioctl.Call
+	undo       []*ioctl.Call // the first that succeeds ends it
+	event      ioctl.Event
+	done       bool
+	err        error
+	start, end time.Time
+}
+
+// Trace is what the window did, by the monotonic clock.
+type Trace struct {
+	Start, End time.Time // first call to last, undo included
+	Skew       time.Duration
+	Steps      []TracedStep
+	Proven     []int // keys of filesystems proven frozen
+}
+
+// TracedStep is the time of one call.
+type TracedStep struct {
+	Name string
+	Took time.Duration
+}
+
+// arm encodes the window.
+func (r *Runner) arm(steps []plan.Step) (*window, error) {
+	w := &window{r: r, calls: make([]call, 0, len(steps)), undo: make([]int, 0, len(steps))}
+	for _, s := range steps {
+		c, err := r.encode(s)
+		if err != nil {
+			return nil, &StepError{s, err}
+		}
+		w.calls = append(w.calls, c)
+	}
+	return w, nil
+}
+
+func (r *Runner) encode(s plan.Step) (c call, err error) {
+	c.step = s
+	id := ioctl.ID{Name: s.Device}
+	switch s.Action {
+	case plan.Freeze:
+		c.do = r.Freezers[s.Filesystem.Key].PrepareFreeze()
+		c.undo = []*ioctl.Call{r.Freezers[s.Filesystem.Key].PrepareThaw()}
+	case plan.Prove:
+		c.do = r.Freezers[s.Filesystem.Key].PrepareFreeze()
+		c.undo = []*ioctl.Call{r.Freezers[s.Filesystem.Key].PrepareThaw()}
+	case plan.Thaw:
+		c.do = r.Freezers[s.Filesystem.Key].PrepareThaw()
+	case plan.Suspend:
+		flags := ioctl.SkipLockFS
+		if s.LockFS {
+			flags = 0
+		}
+		c.do, err = r.Control.PrepareSuspend(id, flags)
+		if err == nil {
+			c.undo, err = r.encodeRelease(id)
+		}
+	case plan.Resume:
+		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
+			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
+		}
+	case plan.RemoveDevice:
+		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
+			c.do, err = r.Control.PrepareRemove(id, 0, c.event)
+		}
+	default:
+		err = fmt.Errorf("%s inside the window: %w", s.Action, unix.ENOSYS)
+	}
+	return c, err
+}
+
+// encodeRelease makes a suspended front run again with the table it has. What
+// waits in the inactive slot goes first: a resume would swap it in.
+func (r *Runner) encodeRelease(id ioctl.ID) ([]*ioctl.Call, error) {
+	clear, err := r.Control.PrepareClear(id)
+	if err != nil {
+		return nil, err
+	}
+	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(plan.RoleFront)))
+	return []*ioctl.Call{clear, resume}, err
+}
+
+// run holds the writers, and lets them go whatever happens. The thread is ours
+// alone and the collector is off: neither a goroutine switch nor a collection
+// may lengthen the hold.
+func (w *window) run() (Trace, error) {
+	if len(w.calls) == 0 {
+		return Trace{}, nil
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	start := time.Now()
+	failed := w.forward(start)
+	var undone error
+	if failed >= 0 {
+		undone = w.back(failed)
+	}
+	end := time.Now()
+	settled := w.settleEvents()
+	t := w.trace(start, end)
+	if failed < 0 {
+		return t, settled
+	}
+	c := &w.calls[failed]
+	err := error(&StepError{c.step, explain(c)})
+	if undone = errors.Join(undone, settled); undone != nil {
+		err = &UndoError{Cause: err, Undo: undone}
+	}
+	return t, err
+}
+
+// forward does the calls in order and returns the index of the one that failed,
+// or -1.
+func (w *window) forward(start time.Time) int {
+	for i := range w.calls {
+		c := &w.calls[i]
+		c.start = time.Now()
+		if c.err = w.r.failpoint(c.step); c.err == nil && w.r.Deadline > 0 && c.start.Sub(start) > w.r.Deadline && c.step.Action != plan.Thaw {
+			c.err = ErrDeadline
+		}
+		if c.err == nil {
+			c.err = c.attempt()
+		}
+		c.end = time.Now()
+		if c.err != nil {
+			return i
+		}
+		c.done = true
+	}
+	return -1
+}
+
+// attempt does the call. A suspend interrupted by a signal has undone itself
+// and is repeated; the runtime sends itself signals.
+func (c *call) attempt() error {
+	for {
+		err := c.do.Do()
+		switch {
+		case c.step.Action == plan.Prove:
+			return c.proof(err)
+		case !errors.Is(err, unix.EINTR):
+			return err
+		}
+	}
+}
+
+// proof expects the kernel to refuse a second freeze. If it grants it, nobody
+// held the filesystem: that second freeze is ours, and thawed.
+func (c *call) proof(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return nil
+	case err == nil:
+		return errors.Join(errNotFrozen, c.undo[0].Do())
+	}
+	return err
+}
+
+var (
+	errNotFrozen     = errors.New("the kernel accepted the freeze but does not hold it")
+	errFrozenByOther = errors.New("it is frozen by somebody else already")
+)
+
+// ErrNotFrozen tells whether a filesystem could not be held.
+func ErrNotFrozen(err error) bool {
+	return errors.Is(err, errNotFrozen) || errors.Is(err, errFrozenByOther)
+}
+
+func explain(c *call) error {
+	if c.step.Action == plan.Freeze && errors.Is(c.err, unix.EBUSY) {
+		return fmt.Errorf("%s: %w (%w)", strings.Join(c.step.Filesystem.Mountpoints, ", "), errFrozenByOther, unix.EBUSY)
+	}
+	return c.err
+}
+
+// back takes back what was done, last first, and what the failed call may have
+// left: a failed resume leaves a device suspended. Every undo is tried.
+func (w *window) back(failed int) error {
+	var errs []error
+	for i := failed; i >= 0; i-- {
+		c := &w.calls[i]
+		if c.step.Action == plan.Prove || len(c.undo) == 0 || (!c.done && c.step.Action != plan.Suspend) {
+			continue
+		}
+		if w.passed(c, failed) {
+			continue
+		}
+		for _, u := range c.undo {
+			if err := u.Do(); err != nil {
+				errs = append(errs, &StepError{plan.Step{Action: undoName(c.step.Action), Device: c.step.Device, Filesystem: c.step.Filesystem}, err})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// passed tells whether a later call already did what the undo would: the front
+// runs again, or the filesystem is thawed.
+func (w *window) passed(c *call, failed int) bool {
+	for i := range w.calls[:failed] {
+		l := &w.calls[i]
+		switch {
+		case !l.done:
+		case c.step.Action == plan.Suspend && l.step.Action == plan.Resume && l.step.Device == c.step.Device:
+			return true
+		case c.step.Action == plan.Freeze && l.step.Action == plan.Thaw && l.step.Filesystem.Key == c.step.Filesystem.Key:
+			return true
+		}
+	}
+	return false
+}
+
+func undoName(a plan.Action) plan.Action {
+	if a == plan.Freeze {
+		return plan.Thaw
+	}
+	return plan.Resume
+}
+
+// settleEvents gives back the cookie counts of calls that raised no event.
+func (w *window) settleEvents() error {
+	var errs []error
+	for i := range w.calls {
+		c := &w.calls[i]
+		if c.step.Action != plan.Resume && c.step.Action != plan.RemoveDevice {
+			continue
+		}
+		err := c.err
+		var info ioctl.Info
+		if c.done {
+			info = c.do.Info()
+		} else if err == nil {
+			err = unix.ECANCELED
+		}
+		errs = append(errs, c.event.Settle(info, err))
+		if c.done && c.step.Action == plan.RemoveDevice {
+			w.r.forget(c.step.Device)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removed tells whether the window took something that cannot be put back.
+func (w *window) removed() bool {
+	for _, c := range w.calls {
+		if c.done && c.step.Action == plan.RemoveDevice {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *window) trace(start, end time.Time) Trace {
+	t := Trace{Start: start, End: end, Steps: make([]TracedStep, 0, len(w.calls))}
+	var first, last time.Time
+	for _, c := range w.calls {
+		if c.start.IsZero() {
+			break
+		}
+		t.Steps = append(t.Steps, TracedStep{Name: c.step.String(), Took: c.end.Sub(c.start)})
+		switch {
+		case c.step.Action == plan.Prove && c.done:
+			t.Proven = append(t.Proven, c.step.Filesystem.Key)
+		case c.step.Action == plan.Suspend && c.done:
+			if first.IsZero() {
+				first = c.end
+			}
+			last = c.end
+		}
+	}
+	t.Skew = last.Sub(first)
+	return t
+}

@@ -1,0 +1,118 @@
+package stack
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Origin gathers the facts of one origin. ours is what Ours returned.
+func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Origin, error) {
+	o := plan.Origin{Spec: spec, Dev: dev, Path: r.Node(dev)}
+	if err := r.geometry(&o); err != nil {
+		return o, err
+	}
+	var err error
+	if o.Depth, err = r.depth(dev); err != nil {
+		return o, err
+	}
+	info, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(dev)}, 0)
+	if errors.Is(err, ioctl.ErrNotFound) { // a plain device
+		return o, nil
+	}
+	if err != nil {
+		return o, err
+	}
+	o.Name, o.UUID, o.Table = info.Name, info.UUID, table
+	o.Volume = plan.VolumeName(info.Name)
+	o.Suspended, o.InactiveLoaded = info.Suspended, info.Inactive
+	if _, _, role, ok := plan.ParseUUID(info.UUID); ok {
+		o.Role = role
+		return o, nil
+	}
+	o.StoreOf = storeOf(dev, ours)
+	o.Base = r.base(&o, ours)
+	return o, nil
+}
+
+func (r *Reader) geometry(o *plan.Origin) error {
+	g, err := r.Geometry(o.Path)
+	o.Size, o.LogicalBlock, o.ReadOnly = g.Size, g.LogicalBlock, g.ReadOnly
+	return err
+}
+
+// Geometry is what a block device says of itself.
+type Geometry struct {
+	Size         targets.Sectors
+	LogicalBlock uint32
+	ReadOnly     bool
+}
+
+// Geometry opens a device for a moment, read-only: a descriptor for writing
+// would be refused on mounted devices where the kernel protects them
+// (bdev_allow_write_mounted), and closing one makes udev scan it.
+func (r *Reader) Geometry(node string) (Geometry, error) {
+	f, err := r.Kernel.Open(node, unix.O_RDONLY, 0)
+	if err != nil {
+		return Geometry{}, err
+	}
+	defer f.Close()
+	size, err := f.BlockSize()
+	if err != nil {
+		return Geometry{}, err
+	}
+	logical, _, err := f.SectorSizes()
+	if err != nil {
+		return Geometry{}, err
+	}
+	ro, err := f.ReadOnly()
+	return Geometry{Size: targets.Sectors(size / 512), LogicalBlock: logical, ReadOnly: ro}, err
+}
+
+// storeOf names the image that keeps its old chunks on a device.
+func storeOf(dev targets.DevNo, ours []Device) string {
+	for _, s := range ours {
+		lower, ok := s.Lower()
+		if s.Role != plan.RoleStore || !ok || lower != dev {
+			continue
+		}
+		for _, i := range ours {
+			if i.Role == plan.RoleImage && i.ID == s.ID && i.Volume == s.Volume {
+				return i.Name
+			}
+		}
+		return s.Name
+	}
+	return ""
+}
+
+// base finds an origin's layer: through the live table, or by name if somebody
+// took the front's snapshot-origin away.
+func (r *Reader) base(o *plan.Origin, ours []Device) *plan.Base {
+	for _, d := range ours {
+		if d.Role != plan.RoleBase {
+			continue
+		}
+		if fronted := LeadsTo(o.Table, d.Dev); fronted || d.Name == plan.BaseName(o.Volume) {
+			b := NewBase(d, ours)
+			b.Fronted = fronted
+			return &b
+		}
+	}
+	return nil
+}
+
+// NewBase describes a base and the images that stand on it.
+func NewBase(d Device, ours []Device) plan.Base {
+	b := plan.Base{Name: d.Name, UUID: d.UUID, Dev: d.Dev, Table: d.Table, ReadOnly: d.Info.ReadOnly}
+	for _, i := range ours {
+		if lower, ok := i.Lower(); ok && i.Role == plan.RoleImage && lower == d.Dev {
+			b.Images = append(b.Images, i.Name)
+		}
+	}
+	return b
+}

@@ -1,0 +1,158 @@
+// Package stack reads what is there now: our devices, their tables and fronts,
+// origins, what stands above and beneath them, and who holds them. The kernel's
+// tables are the truth; nothing here looks at our own files.
+package stack
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Reader reads through one border and one control descriptor. It changes
+// nothing and takes no lock.
+type Reader struct {
+	Kernel  *ioctl.Kernel
+	Control *ioctl.Control
+}
+
+// Device is one device of ours.
+type Device struct {
+	Name, UUID string
+	Dev        targets.DevNo
+	// ID, Volume and Role are what the uuid says; Volume is -1 for a base.
+	ID     string
+	Volume int
+	Role   plan.Role
+	Info   ioctl.Info
+	// Table is the live table, or the inactive one if none is live; nil if the
+	// device has neither.
+	Table  targets.Table
+	Status targets.SnapshotStatus // images with a live table only
+}
+
+// Lower is the device in the first place of the table: a base for an image.
+func (d Device) Lower() (targets.DevNo, bool) {
+	devices := d.Table.Devices()
+	if len(devices) == 0 {
+		return targets.DevNo{}, false
+	}
+	return devices[0].DevNo, true
+}
+
+// Ours lists our devices: one call, and two or three for each that is ours,
+// however many others the host has.
+func (r *Reader) Ours() ([]Device, error) {
+	entries, err := r.Control.List(ioctl.ID{UUID: plan.UUIDPrefix})
+	if err != nil {
+		return nil, err
+	}
+	var out []Device
+	for _, e := range entries {
+		d, err := r.device(e)
+		if errors.Is(err, ioctl.ErrNotFound) {
+			continue // removed since
+		}
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			out = append(out, *d)
+		}
+	}
+	return out, nil
+}
+
+func (r *Reader) device(e ioctl.Entry) (*Device, error) {
+	id, volume, role, ok := plan.ParseUUID(e.UUID)
+	if !ok {
+		return nil, nil
+	}
+	d := &Device{Name: e.Name, UUID: e.UUID, Dev: targets.DevNo(e.Dev), ID: id, Volume: volume, Role: role}
+	var err error
+	key := ioctl.ID{UUID: e.UUID}
+	if d.Info, d.Table, err = r.Table(key, 0); err != nil {
+		return nil, err
+	}
+	if !d.Info.Live && d.Info.Inactive {
+		if _, d.Table, err = r.Table(key, ioctl.QueryInactive); err != nil {
+			return nil, err
+		}
+		return d, nil
+	}
+	if role == plan.RoleImage && d.Info.Live {
+		d.Status, err = r.status(key)
+	}
+	return d, err
+}
+
+// Table reads a device's table with its secrets.
+func (r *Reader) Table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Table, error) {
+	info, specs, err := r.Control.Table(id, flags|ioctl.SecureData)
+	if err != nil {
+		return info, nil, err
+	}
+	t := make(targets.Table, len(specs))
+	for i, s := range specs {
+		target, err := targets.Parse(s.Type, s.Params)
+		if err != nil {
+			return info, nil, fmt.Errorf("table of %s: %w", info.Name, err)
+		}
+		t[i] = targets.Row{Start: targets.Sectors(s.Start), Length: targets.Sectors(s.Length), Target: target}
+	}
+	return info, t, nil
+}
+
+// status reads a snapshot's status line. A snapshot may be asked while it is
+// suspended; an era target must never be (it would hang), and never is here.
+func (r *Reader) status(id ioctl.ID) (targets.SnapshotStatus, error) {
+	_, specs, err := r.Control.TargetStatus(id, 0)
+	if err != nil || len(specs) != 1 {
+		return targets.SnapshotStatus{}, err
+	}
+	return targets.ParseSnapshotStatus(specs[0].Params)
+}
+
+// Front finds the device whose live table leads to a base, and tells whether an
+// inactive one does. Both results are empty when somebody took our layer out.
+func (r *Reader) Front(base targets.DevNo) (live, pending *ioctl.Info, err error) {
+	holders, err := r.holderDevices(base)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, h := range holders {
+		id := ioctl.ID{Dev: ioctl.DevNo(h)}
+		info, table, err := r.Table(id, 0)
+		if errors.Is(err, ioctl.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if LeadsTo(table, base) {
+			live = &info
+		}
+		if !info.Inactive {
+			continue
+		}
+		if _, table, err = r.Table(id, ioctl.QueryInactive); err != nil {
+			return nil, nil, err
+		}
+		if LeadsTo(table, base) {
+			pending = &info
+		}
+	}
+	return live, pending, nil
+}
+
+// LeadsTo tells whether a table is a snapshot-origin over a base.
+func LeadsTo(t targets.Table, base targets.DevNo) bool {
+	if len(t) != 1 {
+		return false
+	}
+	o, ok := t[0].Target.(targets.Origin)
+	return ok && o.Dev.Path == "" && o.Dev.DevNo == base
+}

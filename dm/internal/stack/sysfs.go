@@ -1,0 +1,104 @@
+package stack
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+func sysBlock(d targets.DevNo) string { return "/sys/dev/block/" + d.String() }
+
+// attr reads a one-line file of sysfs; a missing one is empty.
+func (r *Reader) attr(name string) (string, error) {
+	b, err := r.Kernel.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// links reads a directory of sysfs whose entries are block devices.
+func (r *Reader) links(dir string) ([]targets.DevNo, error) {
+	names, err := r.Kernel.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []targets.DevNo
+	for _, name := range names {
+		text, err := r.attr(path.Join(dir, name, "dev"))
+		if err != nil {
+			return nil, err
+		}
+		if text == "" {
+			continue // gone since
+		}
+		d, err := targets.ParseDevNo(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func (r *Reader) holderDevices(d targets.DevNo) ([]targets.DevNo, error) {
+	return r.links(sysBlock(d) + "/holders")
+}
+
+// Above is a device and all that stands on it, as the kernel links holders.
+// Images stand on the base, not on the front, so they are not among them.
+func (r *Reader) Above(d targets.DevNo) ([]targets.DevNo, error) { return r.closure(d, "/holders") }
+
+// Beneath is a device and all it stands on.
+func (r *Reader) Beneath(d targets.DevNo) ([]targets.DevNo, error) { return r.closure(d, "/slaves") }
+
+func (r *Reader) closure(d targets.DevNo, dir string) ([]targets.DevNo, error) {
+	out := []targets.DevNo{d}
+	for i := 0; i < len(out); i++ {
+		next, err := r.links(sysBlock(out[i]) + dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range next {
+			if !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out, nil
+}
+
+// depth is the length of the longest way down.
+func (r *Reader) depth(d targets.DevNo) (int, error) {
+	slaves, err := r.links(sysBlock(d) + "/slaves")
+	if err != nil {
+		return 0, err
+	}
+	deepest := 0
+	for _, s := range slaves {
+		n, err := r.depth(s)
+		if err != nil {
+			return 0, err
+		}
+		deepest = max(deepest, n+1)
+	}
+	return deepest, nil
+}
+
+// Node is the path users know a device by.
+func (r *Reader) Node(d targets.DevNo) string {
+	if name, err := r.attr(sysBlock(d) + "/dm/name"); err == nil && name != "" {
+		return "/dev/mapper/" + name
+	}
+	if link, err := r.Kernel.Readlink(sysBlock(d)); err == nil {
+		return "/dev/" + path.Base(link)
+	}
+	return d.String()
+}
