@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+// cli is the grammar: global flags and commands, nothing else.
+type cli struct {
+	JSON     bool        `name:"json" short:"J" help:"Print one JSON object instead of text."`
+	Quiet    bool        `short:"q" xor:"verbosity" help:"Log errors only."`
+	Verbose  int         `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v what is done, -vv every step."`
+	StateDir string      `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
+	Version  versionFlag `help:"Print the version and exit."`
+
+	Create     createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
+	List       listCmd    `cmd:"" help:"List all sets."`
+	Show       showCmd    `cmd:"" help:"Show one set in detail."`
+	Mount      mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
+	Umount     umountCmd  `cmd:"" help:"Unmount the images of a set."`
+	Remove     removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
+	Recover    recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
+	Doctor     doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
+	VersionCmd versionCmd `cmd:"" name:"version" help:"Print the version."`
+}
+
+// errShown ends parsing once --help or --version has printed its text.
+var errShown = errors.New("shown")
+
+func newParser(c *cli, env *Env) (*kong.Kong, error) {
+	return kong.New(c,
+		kong.Name("dmsnap"),
+		kong.Description("Point-in-time snapshots of live block devices, with the kernel's device-mapper."),
+		kong.Writers(env.Stdout, env.Stderr),
+		kong.Bind(env),
+		kong.Vars{"state_dir": dm.DefaultStateDir},
+		kong.ConfigureHelp(kong.HelpOptions{
+			Compact:             true,
+			NoExpandSubcommands: true,
+			FlagsLast:           true,
+			WrapUpperBound:      100,
+		}),
+		kong.Help(printHelp),
+	)
+}
+
+// run is the whole program but for the process around it. It gives the exit
+// status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func(dm.Options) manager) int {
+	env := &Env{Stdout: stdout, Stderr: stderr, JSON: wantsJSON(args)}
+	var c cli
+	parser, err := newParser(&c, env)
+	if err != nil {
+		return env.finish(err)
+	}
+	k, err := parser.Parse(args)
+	if errors.Is(err, errShown) {
+		return exitOf(nil)
+	}
+	if err != nil {
+		return env.finish(parseError(err))
+	}
+	env.JSON = c.JSON
+	env.Manager = open(dm.Options{StateDir: c.StateDir, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
+	k.BindTo(ctx, (*context.Context)(nil))
+	return env.finish(k.Run())
+}
+
+// parseError gives a refused command line the library's form, so that it is
+// printed and counted like every other error.
+func parseError(err error) error {
+	if e, ok := errors.AsType[*dm.Error](err); ok {
+		return e // --help or --version failed
+	}
+	e := &dm.Error{Op: "usage", Code: dm.CodeUsage, Err: err, Hint: "see dmsnap --help"}
+	if p, ok := errors.AsType[*kong.ParseError](err); ok && p.Context != nil {
+		if cmd := p.Context.Selected(); cmd != nil {
+			e.Op = cmd.Name
+			e.Hint = "see dmsnap " + cmd.Name + " --help"
+		}
+	}
+	return e
+}
+
+// wantsJSON looks for --json in a command line that may turn out to be wrong:
+// its error, too, must be an object.
+func wantsJSON(args []string) bool {
+	want := false
+	for _, a := range args {
+		switch {
+		case a == "--":
+			return want
+		case a == "--json":
+			want = true
+		case strings.HasPrefix(a, "--json="):
+			want, _ = strconv.ParseBool(strings.TrimPrefix(a, "--json="))
+		case len(a) > 1 && a[0] == '-' && strings.Trim(a[1:], "Jqv") == "":
+			want = want || strings.ContainsRune(a, 'J')
+		}
+	}
+	return want
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type createCmd struct {
+	Origins       []string      `arg:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
+	Name          string        `short:"n" help:"Name of the set; by default made from the time."`
+	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: auto, ram, a block device or file:PATH; auto by default. May be repeated, once for each origin."`
+	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default as much as can ever be needed."`
+	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; 64k by default."`
+	Persistent    bool          `help:"Keep the set over a reboot."`
+	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
+	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`
+	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be held (${default})."`
+	Consistency   string        `enum:"fs,crash" default:"fs" placeholder:"fs|crash" help:"fs freezes every mounted filesystem, crash freezes none (${default})."`
+	DryRun        bool          `help:"Print the steps and change nothing."`
+}
+
+func (createCmd) Help() string {
+	return `Each origin becomes a volume of the set, with an image to read at /dev/mapper/dmsnap-SET-VOLUME. ` +
+		`Writers are held for some milliseconds and notice nothing else. ` +
+		`A store given as ORIGIN=SPEC is for that origin, a plain SPEC for all others.`
+}
+
+func (createCmd) manual() manual {
+	return manual{
+		examples: []string{
+			"dmsnap create /home --store /dev/vdc",
+			"dmsnap create -n nightly /home /srv --store /home=/dev/vdc --store /srv=/dev/vdd",
+			"dmsnap create LABEL=data --store file:/var/store -s 20% --label job=7 --json",
+			"dmsnap create /dev/vg/home --dry-run",
+		},
+		exits: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+	}
+}
+
+func (c *createCmd) Run(ctx context.Context, env *Env) error {
+	r, err := c.request()
+	if err != nil {
+		return &dm.Error{Op: "create", Set: c.Name, Code: dm.CodeUsage, Err: err, Hint: "see dmsnap create --help"}
+	}
+	if c.DryRun {
+		p, err := env.Manager.PlanCreate(ctx, r)
+		if err != nil {
+			return err
+		}
+		return emitPlans(env, []dm.Plan{*p})
+	}
+	s, err := env.Manager.Create(ctx, r)
+	if s == nil {
+		return err
+	}
+	if werr := emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }); werr != nil {
+		return changed("create", s.Name, werr)
+	}
+	if err == nil {
+		err = degraded(s, r.Consistency)
+	}
+	if err != nil {
+		return afterResult{err}
+	}
+	return nil
+}
+
+// request turns the flags into what the library takes. An error is the user's.
+func (c *createCmd) request() (dm.CreateRequest, error) {
+	r := dm.CreateRequest{
+		Name: c.Name, Origins: c.Origins,
+		StoreSize: c.Size, ChunkBytes: c.Chunk.Bytes,
+		Persistent: c.Persistent, Writable: c.Writable,
+		FreezeTimeout: c.FreezeTimeout, Consistency: dm.Filesystem,
+	}
+	if c.Consistency == "crash" {
+		r.Consistency = dm.Crash
+	}
+	if c.Chunk.Percent != 0 || c.Chunk.Bytes&(c.Chunk.Bytes-1) != 0 {
+		return r, fmt.Errorf("chunk size %s is not a power of two", c.Chunk)
+	}
+	if c.FreezeTimeout <= 0 {
+		return r, fmt.Errorf("freeze timeout %s is not positive", c.FreezeTimeout)
+	}
+	var err error
+	if r.Labels, err = parseLabels(c.Label); err != nil {
+		return r, err
+	}
+	r.Stores, err = parseStores(c.Origins, c.Store)
+	return r, err
+}
+
+func parseLabels(pairs []string) (map[string]string, error) {
+	labels := make(map[string]string)
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("label %q is not KEY=VALUE", p)
+		}
+		if _, dup := labels[k]; dup {
+			return nil, fmt.Errorf("label %s is given twice", k)
+		}
+		labels[k] = v
+	}
+	return labels, nil
+}
+
+// degraded is the error of a cut that secured less than it was asked for, nil
+// if it did not.
+func degraded(s *dm.Set, asked dm.Consistency) error {
+	if s.Receipt == nil || asked != dm.Filesystem || s.Receipt.Consistency != dm.Crash {
+		return nil
+	}
+	e := &dm.Error{
+		Op: "create", Set: s.Name, Code: dm.CodeDegraded,
+		Err: fmt.Errorf("taken, but only as after a crash: not every filesystem was proven frozen"),
+	}
+	if len(s.Receipt.Unproven) > 0 {
+		e.Hint = "not proven frozen: " + strings.Join(s.Receipt.Unproven, ", ")
+	}
+	return e
+}

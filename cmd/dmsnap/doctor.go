@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type doctorCmd struct {
+	Origins []string `arg:"" optional:"" name:"origin" sep:"none" help:"Origins to look at, as for create."`
+}
+
+func (doctorCmd) Help() string {
+	return `Checks the kernel, its device-mapper targets, privileges and udev, and for each origin whether a set can be cut, ` +
+		`how its filesystems would be frozen, and what stands in the way. Changes nothing.`
+}
+
+func (doctorCmd) manual() manual {
+	return manual{
+		examples: []string{"dmsnap doctor", "dmsnap doctor /home LABEL=data", "dmsnap doctor / --json"},
+		exits:    []int{0, 1, 2, 4, 7},
+	}
+}
+
+func (c *doctorCmd) Run(ctx context.Context, env *Env) error {
+	r, err := env.Manager.Doctor(ctx, c.Origins...)
+	if err != nil {
+		return err
+	}
+	if err := emit(env, "reports", []dm.Report{*r}, func(w io.Writer) { writeReport(w, r) }); err != nil {
+		return err
+	}
+	if err := impossible(r); err != nil {
+		return afterResult{err}
+	}
+	return nil
+}
+
+// impossible is the error of a report that found an obstacle: on the host, or
+// on an origin asked for.
+func impossible(r *dm.Report) error {
+	var blocked []string
+	for _, o := range r.Origins {
+		if !o.Possible {
+			blocked = append(blocked, o.Origin)
+		}
+	}
+	if len(blocked) > 0 {
+		err := fmt.Errorf("not possible: %s", strings.Join(blocked, ", "))
+		return &dm.Error{Op: "doctor", Code: dm.CodeUnsupported, Err: err}
+	}
+	if len(r.Origins) == 0 && len(r.Problems) > 0 {
+		return &dm.Error{Op: "doctor", Code: dm.CodeUnsupported, Err: fmt.Errorf("not possible on this host")}
+	}
+	return nil
+}
+
+func writeReport(w io.Writer, r *dm.Report) {
+	check(w, r.Kernel != "", "kernel", orDash(r.Kernel))
+	check(w, r.DM != "", "device-mapper", orDash(r.DM))
+	check(w, r.Privileged, "privileged", yesNo(r.Privileged))
+	check(w, r.Udev, "udev", yesNo(r.Udev))
+	for _, t := range r.Targets {
+		check(w, t.Version != "", "target "+t.Name, fmt.Sprintf("%s\tfor %s", orDash(t.Version), clean(t.NeededFor)))
+	}
+	writeProblems(w, r.Problems)
+	for i := range r.Origins {
+		fmt.Fprintln(w)
+		writeOrigin(w, &r.Origins[i])
+	}
+}
+
+func check(w io.Writer, ok bool, what, found string) {
+	fmt.Fprintf(w, "%s\t%s\t%s\n", mark(ok), what, found)
+}
+
+func mark(ok bool) string {
+	if ok {
+		return "[ok]"
+	}
+	return "[--]"
+}
+
+func writeProblems(w io.Writer, problems []dm.Problem) {
+	for _, p := range problems {
+		fmt.Fprintf(w, "problem: %s\n", clean(p.Message))
+		if p.Hint != "" {
+			fmt.Fprintf(w, "   hint: %s\n", clean(p.Hint))
+		}
+	}
+}
+
+func writeOrigin(w io.Writer, o *dm.OriginReport) {
+	check(w, o.Possible, clean(o.Origin), fmt.Sprintf("%s (%s)", orDash(o.Device), orDash(o.Devno)))
+	fmt.Fprintf(w, "\tredirector\t%s\n", orDash(o.Redirector))
+	for _, f := range o.Filesystems {
+		text := fmt.Sprintf("%s on %s, frozen by %s", orDash(f.Type), list(f.Mountpoints), orDash(f.Method))
+		if f.Method == "none" || f.Method == "" {
+			text = fmt.Sprintf("%s on %s, not frozen", orDash(f.Type), list(f.Mountpoints))
+		}
+		if f.Reason != "" {
+			text += ": " + clean(f.Reason)
+		}
+		fmt.Fprintf(w, "\tfilesystem\t%s\n", text)
+	}
+	writeProblems(w, o.Problems)
+}

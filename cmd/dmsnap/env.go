@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+// Env is what a command works with besides its own flags.
+type Env struct {
+	Stdout  io.Writer
+	Stderr  io.Writer
+	JSON    bool
+	Manager manager
+}
+
+// manager is the part of dm.Manager the commands use.
+type manager interface {
+	Create(ctx context.Context, r dm.CreateRequest) (*dm.Set, error)
+	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
+	PlanRemove(ctx context.Context, name string) (*dm.Plan, error)
+	Remove(ctx context.Context, name string) error
+	List(ctx context.Context) ([]dm.Set, error)
+	Show(ctx context.Context, name string) (*dm.Set, error)
+	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)
+	Unmount(ctx context.Context, name string) error
+	Recover(ctx context.Context) (*dm.Recovered, error)
+	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
+}

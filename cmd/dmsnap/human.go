@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// clean makes text from outside (paths, labels) fit for one line of a terminal.
+func clean(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case strconv.IsPrint(r) && r != '\uFFFD':
+			b.WriteRune(r)
+		case r == '\uFFFD': // most likely an invalid byte: show that byte
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// orDash stands for an unknown or empty value in a table.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return clean(s)
+}
+
+// list joins for people.
+func list(items []string) string { return orDash(strings.Join(items, ", ")) }
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// bytesText gives a size with three digits at most, in powers of 1024.
+func bytesText(n uint64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), ""
+	for _, unit = range []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"} {
+		f /= 1024
+		if f < 1023.5 {
+			break
+		}
+	}
+	if f < 9.95 && f != float64(int(f)) {
+		return fmt.Sprintf("%.1f %s", f, unit)
+	}
+	return fmt.Sprintf("%.0f %s", f, unit)
+}
+
+// percent gives used/size; a part that is used at all is never shown as 0.
+func percent(used, size uint64) string {
+	if size == 0 {
+		return "-"
+	}
+	p := float64(used) * 100 / float64(size)
+	if p > 0 && p < 1 {
+		return "<1%"
+	}
+	return fmt.Sprintf("%d%%", int(p))
+}
+
+func timeText(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func microText(us int64) string { return (time.Duration(us) * time.Microsecond).String() }
+
+func labelText(labels map[string]string) string {
+	var pairs []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		pairs = append(pairs, k+"="+labels[k])
+	}
+	return list(pairs)
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type mountCmd struct {
+	Name string `arg:"" help:"Name of the set."`
+	Dir  string `arg:"" help:"Existing directory to mount on."`
+}
+
+func (mountCmd) Help() string {
+	return `The image of a set of one volume is mounted on DIR itself; those of a set of several below DIR, ` +
+		`each where its origin is mounted. Options are chosen for the filesystem, so that an image can be mounted beside its origin.`
+}
+
+func (mountCmd) manual() manual {
+	return manual{
+		examples: []string{"dmsnap mount nightly /mnt"},
+		exits:    []int{0, 1, 2, 3, 4, 5, 7, 10},
+	}
+}
+
+func (c *mountCmd) Run(ctx context.Context, env *Env) error {
+	mounts, err := env.Manager.Mount(ctx, c.Name, c.Dir)
+	if err != nil {
+		return err
+	}
+	return changed("mount", c.Name, emit(env, "mounts", mounts, func(w io.Writer) { writeMounts(w, mounts) }))
+}
+
+func writeMounts(w io.Writer, mounts []dm.Mounted) {
+	fmt.Fprintln(w, "VOLUME\tIMAGE\tMOUNTED ON\tTYPE\tOPTIONS")
+	for _, m := range mounts {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", clean(m.Volume), clean(m.Device), clean(m.Path), orDash(m.FSType), orDash(m.Options))
+	}
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+const schemaVersion = 1
+
+// emit prints a result: one JSON object with one plural key, or text. It is
+// written at once, or not at all.
+func emit[T any](e *Env, key string, items []T, text func(io.Writer)) error {
+	var buf bytes.Buffer
+	if e.JSON {
+		tidy(reflect.ValueOf(&items))
+		if err := encode(&buf, key, items); err != nil {
+			return err
+		}
+	} else {
+		tw := tabwriter.NewWriter(&buf, 0, 8, 2, ' ', 0)
+		text(tw)
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
+	if _, err := buf.WriteTo(e.Stdout); err != nil {
+		return outputError(err)
+	}
+	return nil
+}
+
+// encode writes {"schema_version":1,KEY:VALUE} and a line end.
+func encode(buf *bytes.Buffer, key string, value any) error {
+	fmt.Fprintf(buf, `{"schema_version":%d,%q:`, schemaVersion, key)
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	buf.Truncate(buf.Len() - 1) // Encode's line end
+	buf.WriteString("}\n")
+	return nil
+}
+
+// tidy makes nil slices and maps empty and times UTC in everything v leads to.
+func tidy(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			tidy(v.Elem())
+		}
+	case reflect.Slice:
+		if v.IsNil() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		for i := range v.Len() {
+			tidy(v.Index(i))
+		}
+	case reflect.Map:
+		if v.IsNil() {
+			v.Set(reflect.MakeMap(v.Type()))
+		}
+	case reflect.Struct:
+		if t, ok := reflect.TypeAssert[time.Time](v); ok {
+			v.Set(reflect.ValueOf(t.UTC()))
+			return
+		}
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() {
+				tidy(f)
+			}
+		}
+	}
+}
+
+// afterResult is an error that comes with a printed result: with --json, too,
+// it goes to stderr, since stdout has its one object already.
+type afterResult struct{ error }
+
+func (e afterResult) Unwrap() error { return e.error }
+
+func outputError(err error) error {
+	return &dm.Error{Op: "output", Code: dm.CodeFailed, Err: err}
+}
+
+// changed marks a failure to print the result of something that was done.
+func changed(op, set string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &dm.Error{
+		Op: op, Set: set, Code: dm.CodePartial, Err: fmt.Errorf("done, but not reported: %w", err),
+		Hint: "see dmsnap list",
+	}
+}
+
+// finish prints an error, if there is one, and gives the exit status.
+func (e *Env) finish(err error) int {
+	if err == nil {
+		return exitOf(nil)
+	}
+	_, printed := errors.AsType[afterResult](err)
+	if !e.JSON || printed || e.writeErrorObject(err) != nil {
+		e.writeErrorText(err)
+	}
+	return exitOf(err)
+}
+
+func (e *Env) writeErrorText(err error) {
+	fmt.Fprintf(e.Stderr, "dmsnap: %s\n", clean(err.Error()))
+	if d, ok := errors.AsType[*dm.Error](err); ok && d.Hint != "" {
+		fmt.Fprintf(e.Stderr, "hint: %s\n", clean(d.Hint))
+	}
+}
+
+// errorObject is the value of "error".
+type errorObject struct {
+	Code    dm.Code     `json:"code"`
+	Message string      `json:"message"`
+	Device  *string     `json:"device"`
+	Hint    *string     `json:"hint"`
+	Holders []dm.Holder `json:"holders,omitempty"` // if a device is busy
+}
+
+func (e *Env) writeErrorObject(err error) error {
+	o := errorObject{Code: dm.CodeOf(err), Message: err.Error()}
+	if d, ok := errors.AsType[*dm.Error](err); ok {
+		o.Device, o.Hint = known(d.Device), known(d.Hint)
+	}
+	if b, ok := errors.AsType[*dm.BusyError](err); ok {
+		o.Holders = b.Holders
+	}
+	var buf bytes.Buffer
+	if err := encode(&buf, "error", o); err != nil {
+		return err
+	}
+	_, err = buf.WriteTo(e.Stdout)
+	return err
+}
+
+// known gives nil for the empty string.
+func known(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type recoverCmd struct{}
+
+func (recoverCmd) Help() string {
+	return `Ends every operation that was cut short by a kill or a power failure, forwards or backwards, ` +
+		`and removes devices that belong to no set. Sets that are whole are left alone. Safe to run at any time, also at boot.`
+}
+
+func (recoverCmd) manual() manual {
+	return manual{
+		examples: []string{"dmsnap recover", "dmsnap recover --json"},
+		exits:    []int{0, 1, 2, 3, 5, 7, 10, 11},
+	}
+}
+
+func (recoverCmd) Run(ctx context.Context, env *Env) error {
+	r, err := env.Manager.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	return changed("recover", "", emit(env, "recoveries", []dm.Recovered{*r}, func(w io.Writer) { writeRecovered(w, r) }))
+}
+
+func writeRecovered(w io.Writer, r *dm.Recovered) {
+	for _, s := range r.Sets {
+		fmt.Fprintf(w, "taken down: %s\n", clean(s))
+	}
+	if len(r.Sets) == 0 {
+		fmt.Fprintln(w, "nothing to recover")
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type showCmd struct {
+	Name string `arg:"" help:"Name of the set."`
+}
+
+func (showCmd) manual() manual {
+	return manual{
+		examples: []string{
+			"dmsnap show nightly",
+			"dmsnap show nightly --json | jq '.sets[0].receipt'",
+		},
+		exits: []int{0, 1, 2, 4, 7},
+	}
+}
+
+func (c *showCmd) Run(ctx context.Context, env *Env) error {
+	s, err := env.Manager.Show(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	return emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) })
+}
+
+// field writes one line of a description.
+func field(w io.Writer, name, format string, args ...any) {
+	fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+}
+
+func writeSet(w io.Writer, s *dm.Set) {
+	fmt.Fprintf(w, "set %s\n", setName(s))
+	field(w, "state", "%s", s.State)
+	field(w, "uuid", "%s", orDash(s.UUID))
+	field(w, "created", "%s", timeText(s.Created))
+	field(w, "persistent", "%s", yesNo(s.Persistent))
+	field(w, "labels", "%s", labelText(s.Labels))
+	if s.Receipt != nil {
+		writeReceipt(w, s.Receipt)
+	}
+	for i := range s.Volumes {
+		fmt.Fprintln(w)
+		writeVolume(w, &s.Volumes[i])
+	}
+}
+
+func writeReceipt(w io.Writer, r *dm.Receipt) {
+	if r.Asked == r.Consistency {
+		field(w, "consistency", "%s", r.Consistency)
+	} else {
+		field(w, "consistency", "%s, asked for %s", r.Consistency, r.Asked)
+	}
+	field(w, "window", "%s", microText(r.WindowUS))
+	field(w, "skew", "%s", microText(r.SkewUS))
+	field(w, "frozen", "%s", list(r.Frozen))
+	if len(r.Unproven) > 0 {
+		field(w, "not proven", "%s", list(r.Unproven))
+	}
+}
+
+func writeVolume(w io.Writer, v *dm.Volume) {
+	fmt.Fprintf(w, "volume %s\n", clean(v.Name))
+	if v.Reason == "" {
+		field(w, "state", "%s", v.State)
+	} else {
+		field(w, "state", "%s: %s", v.State, clean(v.Reason))
+	}
+	field(w, "origin", "%s (%s)", orDash(v.Origin), orDash(v.OriginDevno))
+	field(w, "filesystem", "%s", orDash(v.FSType))
+	field(w, "was mounted", "%s", list(v.Mountpoints))
+	field(w, "image", "%s (%s), %s, %s", orDash(v.Device), orDash(v.Devno), bytesText(v.SizeBytes), access(v.Writable))
+	field(w, "image mounts", "%s", list(v.ImageMounts))
+	field(w, "store", "%s", storeText(&v.Store))
+	field(w, "used", "%s", usedText(&v.Store))
+	field(w, "chunk", "%s", bytesText(v.ChunkBytes))
+}
+
+func access(writable bool) string {
+	if writable {
+		return "writable"
+	}
+	return "read-only"
+}
+
+func storeText(s *dm.Store) string {
+	text := orDash(s.Kind)
+	if s.Path != "" {
+		text += " " + clean(s.Path)
+	}
+	return text + ", " + bytesText(s.SizeBytes)
+}
+
+func usedText(s *dm.Store) string {
+	if s.UsedBytes == nil {
+		return "unknown"
+	}
+	text := fmt.Sprintf("%s (%s)", bytesText(*s.UsedBytes), percent(*s.UsedBytes, s.SizeBytes))
+	if s.MetadataBytes != nil {
+		text += fmt.Sprintf(", of it %s metadata", bytesText(*s.MetadataBytes))
+	}
+	return text
+}
