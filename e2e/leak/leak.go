@@ -1,0 +1,96 @@
+// Package leak finds what a test left behind in the running kernel: device-mapper devices, loops, mounts, frozen file
+// systems, semaphores, device nodes, processes and descriptors. It only reads, except ThawAll.
+package leak
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+)
+
+// State is what there is at one moment: one line for each thing, with the number of times it was seen.
+type State map[string]int
+
+type collector func(add func(line string)) error
+
+// Take reads the state of the whole system, and the descriptors of this process.
+func Take() (State, error) {
+	return take(dmDevices, mapperNodes, loops, mounts, semaphores, processes, descriptors)
+}
+
+func take(collectors ...collector) (State, error) {
+	state := State{}
+	for _, collect := range collectors {
+		if err := collect(func(line string) { state[line]++ }); err != nil {
+			return nil, fmt.Errorf("leak check: %w", err)
+		}
+	}
+	return state, nil
+}
+
+// Diff names, sorted, what after has more of than before.
+func Diff(before, after State) []string {
+	var lines []string
+	for line, count := range after {
+		if extra := count - before[line]; extra > 0 {
+			lines = append(lines, "left behind: "+line)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// Wait compares the present with before until nothing is left or the time is over: udev, orphans and the kernel's
+// own teardown finish a little after the program that caused them.
+func Wait(before State, limit time.Duration) []string {
+	return wait(before, limit, Take)
+}
+
+func wait(before State, limit time.Duration, take func() (State, error)) []string {
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for settle(); ; <-tick.C {
+		after, err := take()
+		if err != nil {
+			return []string{err.Error()}
+		}
+		lines := Diff(before, after)
+		if len(lines) == 0 || time.Now().After(deadline) {
+			return lines
+		}
+	}
+}
+
+// settle waits for udev's queue where there is a udevd.
+func settle() {
+	if _, err := os.Stat("/run/udev/control"); err == nil {
+		_ = exec.Command("udevadm", "settle", "--timeout=10").Run()
+	}
+}
+
+// Check makes the test fail if it leaves anything behind. Outside a guest, where other programs come and go, it looks
+// at this process's descriptors only. Not for parallel tests.
+func Check(t testing.TB) {
+	t.Helper()
+	look := Take
+	if os.Getenv("DMSNAP_E2E") == "" {
+		look = func() (State, error) { return take(descriptors) }
+	}
+	before, err := look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, line := range wait(before, 5*time.Second, look) {
+			t.Error(line)
+		}
+	})
+}
+
+// Lines lists the state, for people.
+func (s State) Lines() []string { return slices.Sorted(maps.Keys(s)) }

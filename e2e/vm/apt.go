@@ -1,0 +1,133 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// kernelPart matches the packages that together are one kernel: newer ones come in parts.
+var kernelPart = regexp.MustCompile(`^linux-(image|modules|binary)-[0-9].*-amd64$`)
+
+// apt is an apt of our own beside the system's: same mirror and proxies, other sources, lists and cache.
+type apt struct {
+	options []string
+	dir     string
+}
+
+// unpackKernel downloads the suite's kernel into dir and unpacks it below root.
+func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error) {
+	a, err := newApt(ctx, suite, filepath.Join(dir, "apt"))
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(a.dir)
+	if _, err := a.get(ctx, "update"); err != nil {
+		return nil, err
+	}
+	packages, err := a.kernelPackages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.get(ctx, append([]string{"download"}, packages...)...); err != nil {
+		return nil, err
+	}
+	archives, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	if err != nil {
+		return nil, err
+	}
+	if len(archives) != len(packages) {
+		return nil, fmt.Errorf("wanted %q, got %q", packages, archives)
+	}
+	for _, archive := range archives {
+		if _, err := output(ctx, "dpkg-deb", "-x", archive, root); err != nil {
+			return nil, err
+		}
+	}
+	return packages, nil
+}
+
+func newApt(ctx context.Context, suite, dir string) (*apt, error) {
+	mirror, err := findMirror(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	line := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, mirror, suite)
+	for name, text := range map[string]string{"sources.list": line, "status": ""} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return &apt{dir: dir, options: []string{
+		"-q",
+		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"),
+		"-o", "Dir::State::status=" + filepath.Join(dir, "status"),
+		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+		"-o", "Dir::Etc::SourceList=" + filepath.Join(dir, "sources.list"),
+		"-o", "Dir::Etc::SourceParts=/dev/null",
+		"-o", "Dir::Etc::PreferencesParts=/dev/null",
+		"-o", "APT::Sandbox::User=root", // the cache may lie where another user cannot write
+		"-o", "Acquire::Languages=none",
+		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+		"-o", "Acquire::Retries=3",
+	}}, nil
+}
+
+func (a *apt) get(ctx context.Context, args ...string) (string, error) {
+	return a.run(ctx, "apt-get", args...)
+}
+
+func (a *apt) run(ctx context.Context, program string, args ...string) (string, error) {
+	return command{dir: a.dir}.output(ctx, program, slices.Concat(a.options, args)...)
+}
+
+// kernelPackages follows the dependencies of the suite's kernel package down to the packages with files in them.
+func (a *apt) kernelPackages(ctx context.Context) ([]string, error) {
+	text, err := a.run(ctx, "apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
+		"--no-breaks", "--no-replaces", "--no-enhances", "linux-image-amd64")
+	if err != nil {
+		return nil, err
+	}
+	packages := matchKernelParts(text)
+	if len(packages) == 0 {
+		return nil, fmt.Errorf("no kernel package below linux-image-amd64:\n%s", text)
+	}
+	return packages, nil
+}
+
+// matchKernelParts picks the packages named at the start of a line, which apt-cache prints once each.
+func matchKernelParts(text string) []string {
+	var packages []string
+	for line := range strings.Lines(text) {
+		if name := strings.TrimRight(line, "\n"); kernelPart.MatchString(name) {
+			packages = append(packages, name)
+		}
+	}
+	return packages
+}
+
+// findMirror asks the system's apt which Debian mirror it uses.
+func findMirror(ctx context.Context) (string, error) {
+	text, err := output(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)|$(LABEL)|$(COMPONENT)")
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(text) {
+		uri, rest, _ := strings.Cut(strings.TrimSpace(line), "|")
+		if rest == "Debian|Debian|main" {
+			return uri, nil
+		}
+	}
+	return "", fmt.Errorf("apt knows no Debian main repository (has `apt-get update` ever run?)")
+}

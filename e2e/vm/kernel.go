@@ -1,0 +1,169 @@
+// Package vm runs programs as root on real kernels: it fetches distribution kernels, starts them in QEMU on top of
+// the host's own files, and speaks with an agent in the guest.
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is a row of the test matrix: a name for people and the Debian suite it comes from.
+type Kernel struct {
+	Name, Suite string
+	Default     bool // part of a run that names no kernel
+}
+
+// Kernels is the matrix.
+var Kernels = []Kernel{
+	{"6.1", "bookworm", true},
+	{"6.12", "bookworm-backports", true},
+	{"sid", "sid", false},
+}
+
+// FindKernel looks a kernel up by its name in the matrix.
+func FindKernel(name string) (Kernel, error) {
+	var names []string
+	for _, k := range Kernels {
+		if k.Name == name {
+			return k, nil
+		}
+		names = append(names, k.Name)
+	}
+	return Kernel{}, fmt.Errorf("no kernel %q, there are: %s", name, strings.Join(names, ", "))
+}
+
+// Image is an unpacked kernel: the file to boot and its tree of modules.
+type Image struct {
+	Release   string `json:"release"`
+	Package   string `json:"package"`
+	Vmlinuz   string `json:"vmlinuz"`
+	ModuleDir string `json:"module_dir"`
+	root      string
+}
+
+const metaName = "image.json"
+
+// Fetch returns the kernel from the cache, and downloads it first when it is not there.
+func Fetch(ctx context.Context, kernel Kernel) (Image, error) {
+	cache, err := CacheDir()
+	if err != nil {
+		return Image{}, err
+	}
+	dir := filepath.Join(cache, "kernels", kernel.Name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return Image{}, err
+	}
+	unlock, err := lock(dir + ".lock")
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	image, err := readImage(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return image, err
+	}
+	if err := download(ctx, kernel, dir); err != nil {
+		return Image{}, fmt.Errorf("fetch kernel %s: %w", kernel.Name, err)
+	}
+	return readImage(dir)
+}
+
+// download makes the kernel's directory complete under another name first: an interrupted fetch is never taken for a
+// good one.
+func download(ctx context.Context, kernel Kernel, dir string) error {
+	partial := dir + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return err
+	}
+	root := filepath.Join(partial, "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	packages, err := unpackKernel(ctx, kernel.Suite, partial, root)
+	if err != nil {
+		return err
+	}
+	image, err := inspect(ctx, root)
+	if err != nil {
+		return err
+	}
+	image.Package = strings.Join(packages, " ")
+	text, err := json.MarshalIndent(image, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(partial, metaName), append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(partial, dir)
+}
+
+// inspect finds out what was unpacked, paths relative to root, and indexes the modules.
+func inspect(ctx context.Context, root string) (Image, error) {
+	vmlinuz, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
+	if err != nil || len(vmlinuz) != 1 {
+		return Image{}, fmt.Errorf("want one kernel in %s/boot, found %q: %w", root, vmlinuz, err)
+	}
+	release := strings.TrimPrefix(filepath.Base(vmlinuz[0]), "vmlinuz-")
+	// modprobe and depmod look below lib only; newer packages use usr/lib.
+	if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return Image{}, err
+	}
+	modules := filepath.Join("lib", "modules", release)
+	if _, err := os.Stat(filepath.Join(root, modules)); err != nil {
+		return Image{}, err
+	}
+	if _, err := output(ctx, "depmod", "-b", root, release); err != nil {
+		return Image{}, err
+	}
+	return Image{Release: release, Vmlinuz: filepath.Join("boot", filepath.Base(vmlinuz[0])), ModuleDir: modules}, nil
+}
+
+func readImage(dir string) (Image, error) {
+	var image Image
+	text, err := os.ReadFile(filepath.Join(dir, metaName))
+	if err != nil {
+		return image, err
+	}
+	if err := json.Unmarshal(text, &image); err != nil {
+		return image, fmt.Errorf("%s: %w", dir, err)
+	}
+	image.root = filepath.Join(dir, "root")
+	image.Vmlinuz = filepath.Join(image.root, image.Vmlinuz)
+	image.ModuleDir = filepath.Join(image.root, image.ModuleDir)
+	return image, nil
+}
+
+// CacheDir is where kernels and disks live: DMSNAP_CACHE, or a place in the user's cache.
+func CacheDir() (string, error) {
+	dir := os.Getenv("DMSNAP_CACHE")
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("set DMSNAP_CACHE: %w", err)
+		}
+		dir = filepath.Join(base, "dmsnap")
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+// lock waits until no other run holds the file.
+func lock(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { file.Close() }, nil
+}

@@ -1,0 +1,202 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/e2e/internal/wire"
+)
+
+const (
+	bootLimit  = 3 * time.Minute // emulated, on a machine that may be busy
+	closeLimit = 20 * time.Second
+)
+
+// Machine is a running guest. One command runs at a time; Kill may come at any time.
+type Machine struct {
+	image   Image
+	cmd     *exec.Cmd
+	port    *os.File
+	conn    *wire.Conn
+	console *console
+	stderr  bytes.Buffer
+	dir     string
+	frames  chan frame    // closed when the guest's port closes
+	dead    chan struct{} // closed when QEMU has ended
+}
+
+type frame struct {
+	kind    wire.Kind
+	payload []byte
+}
+
+// Start boots a guest and waits until its agent serves. The context bounds the start only.
+func Start(ctx context.Context, options Options) (*Machine, error) {
+	options = options.withDefaults()
+	image, err := Fetch(ctx, options.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	base, err := runDir()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(base, "vm-")
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{image: image, dir: dir, console: &console{}, frames: make(chan frame), dead: make(chan struct{})}
+	if err := m.start(ctx, options); err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("start kernel %s: %w", image.Release, err)
+	}
+	if err := m.awaitHello(ctx); err != nil {
+		m.Kill()
+		return nil, fmt.Errorf("boot kernel %s: %w", image.Release, err)
+	}
+	return m, nil
+}
+
+func (m *Machine) start(ctx context.Context, options Options) error {
+	initramfs := m.dir + "/initramfs"
+	if err := writeInitramfs(ctx, initramfs, m.image, options); err != nil {
+		return err
+	}
+	options.Disks = slices.Clone(options.Disks)
+	for i, disk := range options.Disks {
+		made, err := disk.withDefaults(i, m.dir)
+		if err != nil {
+			return err
+		}
+		options.Disks[i] = made
+	}
+	accel, err := acceleratorArgs(ctx, m.image)
+	if err != nil {
+		return err
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	m.port, m.conn = ours, wire.New(ours)
+	m.cmd = exec.Command(qemu, append(accel, qemuArgs(m.image, initramfs, options)...)...)
+	m.cmd.Dir = m.dir
+	m.cmd.Stdout, m.cmd.Stderr = m.console, &m.stderr
+	m.cmd.ExtraFiles = []*os.File{theirs}
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := m.cmd.Start(); err != nil {
+		ours.Close()
+		return err
+	}
+	go m.reap()
+	go m.receive()
+	return nil
+}
+
+// reap notices QEMU's end, however it comes.
+func (m *Machine) reap() {
+	_ = m.cmd.Wait()
+	m.port.Close()
+	os.RemoveAll(m.dir)
+	close(m.dead)
+}
+
+func (m *Machine) receive() {
+	defer close(m.frames)
+	for {
+		kind, payload, err := m.conn.Receive()
+		if err != nil {
+			return
+		}
+		select {
+		case m.frames <- frame{kind, payload}:
+		case <-m.dead:
+			return
+		}
+	}
+}
+
+func (m *Machine) awaitHello(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootLimit)
+	defer cancel()
+	select {
+	case f, open := <-m.frames:
+		if !open || f.kind != wire.KindHello {
+			return m.died()
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w; last on the console:\n%s", ctx.Err(), m.Console(30))
+	}
+}
+
+// died describes the end of a machine that nobody asked to end.
+func (m *Machine) died() error {
+	select {
+	case <-m.dead:
+	case <-time.After(closeLimit):
+		m.Kill()
+	}
+	text := strings.TrimSpace(m.stderr.String())
+	return fmt.Errorf("the guest is gone; QEMU said %q; last on the console:\n%s", text, m.Console(40))
+}
+
+// Release is the kernel's release, as uname tells it.
+func (m *Machine) Release() string { return m.image.Release }
+
+// Console returns the last lines of the serial console.
+func (m *Machine) Console(lines int) string { return strings.Join(m.console.tail(lines), "\n") }
+
+// Troubles returns the kernel's warnings, oopses and the like since the start.
+func (m *Machine) Troubles() []string { return m.console.troubles(0) }
+
+// Kill is the power cut: what the guest has not flushed is lost, files of disks with a Path stay. It returns when
+// QEMU is gone.
+func (m *Machine) Kill() {
+	_ = m.cmd.Process.Kill()
+	<-m.dead
+}
+
+// Close powers the guest off in good order.
+func (m *Machine) Close() error {
+	if err := m.conn.Send(wire.KindQuit, nil); err == nil {
+		select {
+		case <-m.dead:
+			return nil
+		case <-time.After(closeLimit):
+		}
+	}
+	select {
+	case <-m.dead:
+		return nil
+	default:
+	}
+	m.Kill()
+	return errors.New("the guest did not power off and was killed")
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	// Only our end may be non-blocking, for Go's poller: then Close wakes a reader.
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	}
+	return os.NewFile(uintptr(fds[0]), "agent"), os.NewFile(uintptr(fds[1]), "guest"), nil
+}
