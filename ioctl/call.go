@@ -1,0 +1,113 @@
+package ioctl
+
+import "golang.org/x/sys/unix"
+
+// Call is one system call, checked and encoded beforehand, for the time in which
+// devices are suspended and nothing may allocate, open or wait for anybody. It
+// must not be run or read by two goroutines at a time, and not after its Control
+// or File is closed.
+type Call struct {
+	k       *Kernel
+	fd      int
+	number  uint32
+	name    string // what String says
+	restart bool
+	plain   bool // an integer argument of 0, no buffer
+	done    bool // buf has a reply
+
+	armed, buf [headerSize]byte
+	err        Error
+}
+
+func (c *Control) prepare(r *request, err error) (*Call, error) {
+	if err != nil {
+		return nil, err
+	}
+	call := &Call{
+		k: c.k, fd: c.fd, number: r.number, restart: r.restart,
+		name: r.op + " " + r.subject, err: *r.failure(),
+	}
+	r.encode(call.armed[:])
+	return call, nil
+}
+
+// PrepareSuspend is a Suspend to be run later. Valid flags: SkipLockFS, NoFlush.
+func (c *Control) PrepareSuspend(id ID, flags Flags) (*Call, error) {
+	return c.prepare(suspendRequest(id, flags))
+}
+
+// PrepareResume is a Resume to be run later. Valid flags: SkipLockFS, NoFlush. A
+// cookie in ev counts this call from now on: run it, or settle the event.
+func (c *Control) PrepareResume(id ID, flags Flags, ev Event) (*Call, error) {
+	return c.prepare(resumeRequest(id, flags, ev))
+}
+
+// PrepareRemove is a Remove to be run later. Valid flags: DeferredRemove. As for
+// ev, see PrepareResume.
+func (c *Control) PrepareRemove(id ID, flags Flags, ev Event) (*Call, error) {
+	return c.prepare(removeRequest(id, flags, ev))
+}
+
+// PrepareClear is a Clear to be run later.
+func (c *Control) PrepareClear(id ID) (*Call, error) { return c.prepare(clearRequest(id)) }
+
+// PrepareStatus is a Status to be run later.
+func (c *Control) PrepareStatus(id ID) (*Call, error) { return c.prepare(statusRequest(id)) }
+
+// PrepareFreeze is a Freeze to be run later.
+func (f *File) PrepareFreeze() *Call { return f.prepare("freeze", reqFreeze) }
+
+// PrepareThaw is a Thaw to be run later.
+func (f *File) PrepareThaw() *Call { return f.prepare("thaw", reqThaw) }
+
+func (f *File) prepare(op string, number uint32) *Call {
+	return &Call{
+		k: f.k, fd: f.fd, number: number, plain: true,
+		name: op + " " + f.path, err: Error{Op: op, Name: f.path},
+	}
+}
+
+// Do makes the system call and blocks as its verb does. It allocates nothing. The
+// call can be run again: what the kernel wrote into it is undone first. The error
+// is an *Error that belongs to the Call, valid until the next Do.
+func (call *Call) Do() error {
+	call.done = false
+	for {
+		ret, err := call.run()
+		switch {
+		case err == nil && ret == 0:
+			call.done = true
+			return nil
+		case err == nil:
+			err = unix.EINVAL
+		case err == unix.EINTR && call.restart:
+			continue
+		}
+		call.err.Err = err
+		return &call.err
+	}
+}
+
+func (call *Call) run() (int, error) {
+	if call.plain {
+		return call.k.t.IoctlInt(call.fd, call.number, 0)
+	}
+	call.buf = call.armed
+	return call.k.t.Ioctl(call.fd, call.number, call.buf[:])
+}
+
+// Info is the reply of the last Do to a device-mapper call. It is zero if that
+// failed, and for freeze and thaw. It allocates: read it after the window.
+func (call *Call) Info() Info {
+	if !call.done || call.plain {
+		return Info{}
+	}
+	h, err := parseHeader(call.buf[:])
+	if err != nil {
+		return Info{}
+	}
+	return h.info()
+}
+
+// String is the verb and its object: "suspend vg-home".
+func (call *Call) String() string { return call.name }
