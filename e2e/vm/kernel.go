@@ -108,23 +108,28 @@ func download(ctx context.Context, kernel Kernel, dir string) error {
 
 // inspect finds out what was unpacked, paths relative to root, and indexes the modules.
 func inspect(ctx context.Context, root string) (Image, error) {
-	vmlinuz, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
-	if err != nil || len(vmlinuz) != 1 {
-		return Image{}, fmt.Errorf("want one kernel in %s/boot, found %q: %w", root, vmlinuz, err)
-	}
-	release := strings.TrimPrefix(filepath.Base(vmlinuz[0]), "vmlinuz-")
 	// modprobe and depmod look below lib only; newer packages use usr/lib.
 	if err := os.Symlink("usr/lib", filepath.Join(root, "lib")); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Image{}, err
 	}
-	modules := filepath.Join("lib", "modules", release)
-	if _, err := os.Stat(filepath.Join(root, modules)); err != nil {
+	trees, err := os.ReadDir(filepath.Join(root, "lib", "modules"))
+	if err != nil {
 		return Image{}, err
 	}
+	if len(trees) != 1 {
+		return Image{}, fmt.Errorf("want one tree of modules, found %v", trees)
+	}
+	release := trees[0].Name()
+	modules := filepath.Join("lib", "modules", release)
 	if _, err := output(ctx, "depmod", "-b", root, release); err != nil {
 		return Image{}, err
 	}
-	return Image{Release: release, Vmlinuz: filepath.Join("boot", filepath.Base(vmlinuz[0])), ModuleDir: modules}, nil
+	for _, vmlinuz := range []string{"boot/vmlinuz-" + release, filepath.Join(modules, "vmlinuz")} {
+		if _, err := os.Stat(filepath.Join(root, vmlinuz)); err == nil {
+			return Image{Release: release, Vmlinuz: vmlinuz, ModuleDir: modules}, nil
+		}
+	}
+	return Image{}, fmt.Errorf("no kernel %s in the packages", release)
 }
 
 func readImage(dir string) (Image, error) {
