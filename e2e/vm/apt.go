@@ -12,8 +12,8 @@ import (
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// kernelPart matches the packages that together are one kernel: newer ones come in parts.
-var kernelPart = regexp.MustCompile(`^linux-(image|modules|binary)-[0-9].*-amd64$`)
+// kernelPart matches the packages that together are one kernel: newer ones come in parts, base lists what is built in.
+var kernelPart = regexp.MustCompile(`^linux-(base|image|modules|binary)-[0-9].*-amd64$`)
 
 // apt is an apt of our own beside the system's: same mirror and proxies, other sources, lists and cache.
 type apt struct {
