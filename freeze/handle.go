@@ -1,0 +1,182 @@
+package freeze
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// Handle is one filesystem with a descriptor on one of its mounts, opened and
+// verified before the window. While it is open the mount cannot be unmounted.
+// Freeze, Prove and Thaw make prepared calls and allocate nothing when they
+// succeed or meet another holder. A Handle is not safe for concurrent use.
+type Handle struct {
+	fs    Filesystem
+	mount Mount
+	file  *ioctl.File
+
+	freeze, thaw, prove *ioctl.Call
+	held                bool // we froze it and have not thawed it
+
+	// made beforehand: the window must not allocate
+	other, gone, unproven, unfreezable, idle Error
+}
+
+// OpenHandle opens the first mount of the filesystem that is still what the
+// table said. It may block where opening a directory blocks: on a suspended
+// device, on a dead network filesystem above the mount point. The error is an
+// [*Error] of kind [ErrStale].
+func OpenHandle(k *ioctl.Kernel, f Filesystem) (*Handle, error) {
+	var causes []error
+	for _, m := range f.Mounts {
+		file, err := openMount(k, m)
+		if err == nil {
+			return newHandle(f, m, file), nil
+		}
+		causes = append(causes, err)
+	}
+	return nil, &Error{Op: "open", Mountpoint: f.Mountpoint(), DevNo: f.DevNo, Kind: ErrStale, Cause: errors.Join(causes...)}
+}
+
+func newHandle(f Filesystem, m Mount, file *ioctl.File) *Handle {
+	h := &Handle{
+		fs: f, mount: m, file: file,
+		freeze: file.PrepareFreeze(), thaw: file.PrepareThaw(), prove: file.PrepareFreeze(),
+	}
+	note := func(op string, kind error) Error {
+		return Error{Op: op, Mountpoint: m.Path, DevNo: f.DevNo, Kind: kind}
+	}
+	h.other = note("freeze", ErrFrozenByOther)
+	h.unfreezable = note("freeze", ErrUnfreezable)
+	h.gone = note("thaw", ErrThawedByOther)
+	h.unproven = note("prove", ErrUnproven)
+	h.idle = note("prove", ErrNotFrozen)
+	return h
+}
+
+// Filesystem is what was opened.
+func (h *Handle) Filesystem() Filesystem { return h.fs }
+
+// Mount is the mount that was opened.
+func (h *Handle) Mount() Mount { return h.mount }
+
+// Held says whether the filesystem is frozen by this Handle, as far as its own
+// methods know.
+func (h *Handle) Held() bool { return h.held }
+
+// SyncFS writes out what is dirty, before the window: the freeze then has less
+// to write. It blocks as long as the disk needs, and for ever on a suspended
+// device.
+func (h *Handle) SyncFS() error { return h.file.SyncFS() }
+
+// PrepareFreeze is the freezing call itself, for callers that run all calls of
+// their window alike. [Handle.FreezeResult] must see its error.
+func (h *Handle) PrepareFreeze() *ioctl.Call { return h.freeze }
+
+// PrepareThaw is the thawing call. [Handle.ThawResult] must see its error.
+func (h *Handle) PrepareThaw() *ioctl.Call { return h.thaw }
+
+// PrepareProve is a second freeze. [Handle.ProveResult] must see its error, at
+// once: if nobody had frozen the filesystem, this call just did.
+func (h *Handle) PrepareProve() *ioctl.Call { return h.prove }
+
+// Freeze freezes through the mount point. It blocks until writers inside the
+// filesystem are done and everything is written. The error is an [*Error] of
+// kind [ErrFrozenByOther] or [ErrUnfreezable], or the [*ioctl.Error] with what
+// else the kernel said (EIO of an aborted journal).
+func (h *Handle) Freeze() error { return h.FreezeResult(h.freeze.Do()) }
+
+// FreezeResult takes the error of the freezing call and says what it means.
+func (h *Handle) FreezeResult(err error) error {
+	switch {
+	case err == nil:
+		h.held = true
+		return nil
+	case errors.Is(err, unix.EBUSY):
+		h.other.Cause = err
+		return &h.other
+	case errors.Is(err, unix.EOPNOTSUPP):
+		h.unfreezable.Cause = err
+		return &h.unfreezable
+	}
+	return err
+}
+
+// Prove asks the kernel whether the filesystem is frozen now, by freezing it
+// again: EBUSY is the proof. Call it only while the device beneath is not
+// suspended, best between the freeze and the suspend and again between the
+// resume and the thaw: on a filesystem that somebody thawed the second freeze
+// would wait for the resume. [ErrUnproven]: it was not frozen, and is thawed
+// again. [ErrNotFrozen]: there is nothing of ours to prove.
+func (h *Handle) Prove() error {
+	if !h.held {
+		return &h.idle
+	}
+	return h.ProveResult(h.prove.Do())
+}
+
+// ProveResult takes the error of the proving call. If that call froze the
+// filesystem it is thawed here and not held any more.
+func (h *Handle) ProveResult(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := h.thaw.Do(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err // frozen by the proof and still held
+	}
+	h.held = false
+	return &h.unproven
+}
+
+// Thaw ends our freeze; without one it does nothing and returns nil. It blocks
+// while the device beneath is suspended. [ErrThawedByOther]: the freeze was
+// gone already. After any other error the freeze is still held and Thaw may be
+// called again.
+//
+// Somebody who thaws our freeze and then freezes for himself cannot be told
+// from us: that freeze is ended too.
+func (h *Handle) Thaw() error {
+	if !h.held {
+		return nil
+	}
+	return h.ThawResult(h.thaw.Do())
+}
+
+// ThawResult takes the error of the thawing call and says what it means.
+func (h *Handle) ThawResult(err error) error {
+	switch {
+	case err == nil:
+		h.held = false
+		return nil
+	case errors.Is(err, unix.EINVAL):
+		h.held = false
+		h.gone.Cause = err
+		return &h.gone
+	}
+	return err
+}
+
+// Try freezes and thaws at once to learn whether the filesystem can be frozen,
+// for types nobody here knows. Writers wait for as long as that takes: call it
+// outside the window. [ErrFrozenByOther] is no answer to the question.
+func (h *Handle) Try() error {
+	if err := h.Freeze(); err != nil {
+		return err
+	}
+	return h.Thaw()
+}
+
+// Close thaws what is held and closes the descriptor. If the thaw fails the
+// descriptor stays open, for another try.
+func (h *Handle) Close() error {
+	thawed := h.Thaw()
+	if h.held {
+		return thawed
+	}
+	return errors.Join(thawed, h.file.Close())
+}

@@ -1,0 +1,139 @@
+package freeze
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// Set is the filesystems of a plan, opened. It is not safe for concurrent use.
+type Set struct {
+	plan    Plan
+	handles []*Handle // those with the method Freeze, in order
+}
+
+// Open opens every filesystem of the plan that is frozen through its mount
+// point. Types that nobody here knows are frozen and thawed once to see whether
+// they can be; those that cannot get the next best method, so read the plan
+// again from [Set.Plan]. On an error nothing stays open.
+func Open(k *ioctl.Kernel, plan Plan) (*Set, error) {
+	s := &Set{}
+	for _, f := range plan {
+		opened, err := s.open(k, f)
+		if err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		s.plan = append(s.plan, opened)
+	}
+	return s, nil
+}
+
+func (s *Set) open(k *ioctl.Kernel, f Filesystem) (Filesystem, error) {
+	if f.Method != Freeze {
+		return f, nil
+	}
+	h, err := OpenHandle(k, f)
+	if err != nil {
+		return f, err
+	}
+	if f.Trial {
+		err = h.Try()
+	}
+	switch {
+	case errors.Is(err, ErrUnfreezable):
+		f.Method, f.Reason = withoutFreeze(f.FSType, f.ReadOnly, f.Direct)
+		f.Trial = false
+		return f, h.Close()
+	case err != nil:
+		return f, errors.Join(err, h.Close())
+	}
+	h.fs.Trial, f.Trial = false, false
+	s.handles = append(s.handles, h)
+	return f, nil
+}
+
+// Plan is what was opened, with the methods that hold now.
+func (s *Set) Plan() Plan { return slices.Clone(s.plan) }
+
+// Handles are the filesystems that this Set freezes, in order.
+func (s *Set) Handles() []*Handle { return slices.Clone(s.handles) }
+
+// Left are the filesystems this Set does not freeze: left to the device-mapper,
+// or to nobody, with the reason.
+func (s *Set) Left() Plan {
+	return slices.DeleteFunc(s.Plan(), func(f Filesystem) bool { return f.Method == Freeze })
+}
+
+// SyncFS writes out what is dirty on every filesystem. The context is looked at
+// before each.
+func (s *Set) SyncFS(ctx context.Context) error {
+	return s.each(ctx, (*Handle).SyncFS)
+}
+
+// Freeze syncs and then freezes all filesystems, or none: on an error, or when
+// the context ends between two, those already frozen are thawed.
+func (s *Set) Freeze(ctx context.Context) error {
+	if err := s.SyncFS(ctx); err != nil {
+		return err
+	}
+	if err := s.each(ctx, (*Handle).Freeze); err != nil {
+		return errors.Join(err, s.Thaw())
+	}
+	return nil
+}
+
+// Prove proves all; see [Handle.Prove] for when. Every filesystem is asked,
+// errors are joined.
+func (s *Set) Prove() error {
+	var errs []error
+	for _, h := range s.handles {
+		errs = append(errs, h.Prove())
+	}
+	return errors.Join(errs...)
+}
+
+// Frozen are the mount points that are held, in order.
+func (s *Set) Frozen() []string {
+	var paths []string
+	for _, h := range s.handles {
+		if h.Held() {
+			paths = append(paths, h.mount.Path)
+		}
+	}
+	return paths
+}
+
+// Thaw ends all our freezes in reverse order. Every one is tried even if others
+// fail; errors are joined. It may be called again, and does nothing when nothing
+// is held.
+func (s *Set) Thaw() error { return s.backwards((*Handle).Thaw) }
+
+// Close thaws and closes everything. A filesystem that cannot be thawed keeps
+// its descriptor: Close may be called again.
+func (s *Set) Close() error {
+	err := s.backwards((*Handle).Close)
+	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
+	return err
+}
+
+func (s *Set) each(ctx context.Context, do func(*Handle) error) error {
+	for _, h := range s.handles {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := do(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Set) backwards(do func(*Handle) error) error {
+	var errs []error
+	for _, h := range slices.Backward(s.handles) {
+		errs = append(errs, do(h))
+	}
+	return errors.Join(errs...)
+}
