@@ -94,7 +94,7 @@ func writeProblems(w io.Writer, problems []dm.Problem) {
 }
 
 func writeOrigin(w io.Writer, o *dm.OriginReport) {
-	check(w, o.Possible, clean(o.Origin), fmt.Sprintf("%s (%s)", orDash(o.Device), orDash(o.Devno)))
+	check(w, o.Possible, clean(o.Origin), deviceText(o.Device, o.Devno))
 	fmt.Fprintf(w, "\tredirector\t%s\n", orDash(o.Redirector))
 	for _, f := range o.Filesystems {
 		text := fmt.Sprintf("%s on %s, frozen by %s", orDash(f.Type), list(f.Mountpoints), orDash(f.Method))

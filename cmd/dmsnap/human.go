@@ -7,26 +7,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // clean makes text from outside (paths, labels) fit for one line of a terminal.
 func clean(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }
+	if strings.IndexFunc(s, odd) < 0 {
 		return s
 	}
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case strconv.IsPrint(r) && r != '\uFFFD':
-			b.WriteRune(r)
-		case r == '\uFFFD': // most likely an invalid byte: show that byte
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
+
+// message is the text of an error on one line; joined errors have several.
+func message(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // orDash stands for an unknown or empty value in a table.
 func orDash(s string) string {
@@ -62,6 +57,22 @@ func bytesText(n uint64) string {
 		return fmt.Sprintf("%.1f %s", f, unit)
 	}
 	return fmt.Sprintf("%.0f %s", f, unit)
+}
+
+// sizeText gives the size of something that has one, unless it is unknown.
+func sizeText(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return bytesText(n)
+}
+
+// deviceText gives a path with its major:minor, as far as they are known.
+func deviceText(path, devno string) string {
+	if devno == "" {
+		return orDash(path)
+	}
+	return fmt.Sprintf("%s (%s)", orDash(path), clean(devno))
 }
 
 // percent gives used/size; a part that is used at all is never shown as 0.

@@ -115,7 +115,7 @@ func (e *Env) finish(err error) int {
 }
 
 func (e *Env) writeErrorText(err error) {
-	fmt.Fprintf(e.Stderr, "dmsnap: %s\n", clean(err.Error()))
+	fmt.Fprintf(e.Stderr, "dmsnap: %s\n", clean(message(err)))
 	if d, ok := errors.AsType[*dm.Error](err); ok && d.Hint != "" {
 		fmt.Fprintf(e.Stderr, "hint: %s\n", clean(d.Hint))
 	}
@@ -131,7 +131,7 @@ type errorObject struct {
 }
 
 func (e *Env) writeErrorObject(err error) error {
-	o := errorObject{Code: dm.CodeOf(err), Message: err.Error()}
+	o := errorObject{Code: dm.CodeOf(err), Message: message(err)}
 	if d, ok := errors.AsType[*dm.Error](err); ok {
 		o.Device, o.Hint = known(d.Device), known(d.Hint)
 	}

@@ -72,14 +72,14 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 	} else {
 		field(w, "state", "%s: %s", v.State, clean(v.Reason))
 	}
-	field(w, "origin", "%s (%s)", orDash(v.Origin), orDash(v.OriginDevno))
+	field(w, "origin", "%s", deviceText(v.Origin, v.OriginDevno))
 	field(w, "filesystem", "%s", orDash(v.FSType))
 	field(w, "was mounted", "%s", list(v.Mountpoints))
-	field(w, "image", "%s (%s), %s, %s", orDash(v.Device), orDash(v.Devno), bytesText(v.SizeBytes), access(v.Writable))
+	field(w, "image", "%s, %s, %s", deviceText(v.Device, v.Devno), sizeText(v.SizeBytes), access(v.Writable))
 	field(w, "image mounts", "%s", list(v.ImageMounts))
 	field(w, "store", "%s", storeText(&v.Store))
 	field(w, "used", "%s", usedText(&v.Store))
-	field(w, "chunk", "%s", bytesText(v.ChunkBytes))
+	field(w, "chunk", "%s", sizeText(v.ChunkBytes))
 }
 
 func access(writable bool) string {
@@ -94,7 +94,7 @@ func storeText(s *dm.Store) string {
 	if s.Path != "" {
 		text += " " + clean(s.Path)
 	}
-	return text + ", " + bytesText(s.SizeBytes)
+	return text + ", " + sizeText(s.SizeBytes)
 }
 
 func usedText(s *dm.Store) string {

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCreateRequest(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want dm.CreateRequest
+	}{
+		"defaults": {
+			[]string{"/home"},
+			dm.CreateRequest{
+				Origins: []string{"/home"}, Stores: map[string]string{"": "auto"}, Labels: map[string]string{},
+				FreezeTimeout: 10 * time.Second, Consistency: dm.Filesystem,
+			},
+		},
+		"everything": {
+			[]string{
+				"-n", "nightly", "/home", "LABEL=a,b", "--store", "/home=/dev/vdc", "--store", "file:/a,b", "-s", "20%", "-c", "128K",
+				"--persistent", "--writable", "--label", "job=7,8;x=y", "--label", "empty=", "--freeze-timeout", "1m", "--consistency", "crash",
+			},
+			dm.CreateRequest{
+				Name: "nightly", Origins: []string{"/home", "LABEL=a,b"},
+				Stores:    map[string]string{"/home": "/dev/vdc", "": "file:/a,b"},
+				StoreSize: dm.Size{Percent: 20}, ChunkBytes: 128 << 10, Persistent: true, Writable: true,
+				Labels:        map[string]string{"job": "7,8;x=y", "empty": ""},
+				FreezeTimeout: time.Minute, Consistency: dm.Crash,
+			},
+		},
+		"origin like a flag": {
+			[]string{"--", "-odd"},
+			dm.CreateRequest{
+				Origins: []string{"-odd"}, Stores: map[string]string{"": "auto"}, Labels: map[string]string{},
+				FreezeTimeout: 10 * time.Second, Consistency: dm.Filesystem,
+			},
+		},
+	}
+	for name, tt := range tests {
+		for _, dry := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				m := &stub{set: nightly(), plan: samplePlan()}
+				args := append([]string{"create"}, tt.args...)
+				if dry {
+					args = append([]string{"create", "--dry-run"}, tt.args...)
+				}
+				if o := do(t, m, args...); o.exit != 0 {
+					t.Fatal(o)
+				}
+				if diff := cmp.Diff(tt.want, m.request); diff != "" {
+					t.Error(diff)
+				}
+				if planned := strings.HasPrefix(m.calls[0], "plan"); len(m.calls) != 1 || planned != dry {
+					t.Errorf("called %q", m.calls)
+				}
+			})
+		}
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	for _, line := range []string{
+		"", "/a -s 10", "/a -s 0k", "/a -s x", "/a -s 1e", "/a -c 64", "/a -c 3k", "/a -c 10%", "/a --freeze-timeout 0s", "/a --freeze-timeout -1s",
+		"/a --freeze-timeout 5", "/a --consistency none", "/a --label x", "/a --label =x", "/a --label a=1 --label a=2",
+		"/a --store disk", "/a --store ram --store ram", "/a --store /b=ram", "/a --hooks /x", "/a -n",
+	} {
+		m := &stub{}
+		o := do(t, m, append([]string{"create"}, strings.Fields(line)...)...)
+		if o.exit != 2 || o.stdout != "" || len(m.calls) != 0 {
+			t.Errorf("create %s: called %q\n%s", line, m.calls, o)
+		}
+	}
+}
+
+// A library that returns a set with its own error about it is printed just so.
+func TestCreateSetWithError(t *testing.T) {
+	err := &dm.Error{Op: "create", Set: "nightly", Code: dm.CodeDegraded, Err: errors.New("late thaw")}
+	o := do(t, &stub{set: nightly(), err: err}, "create", "/home", "--json")
+	if o.exit != 9 || !strings.HasPrefix(o.stdout, `{"schema_version":1,"sets":[{`) || o.stderr != "dmsnap: create nightly: late thaw\n" {
+		t.Error(o)
+	}
+}
+
+func TestDegraded(t *testing.T) {
+	tests := []struct {
+		got, asked dm.Consistency
+		lower      bool
+	}{
+		{dm.Filesystem, dm.Filesystem, false},
+		{dm.Unmounted, dm.Filesystem, false},
+		{dm.Crash, dm.Filesystem, true},
+		{dm.Crash, dm.Crash, false},
+		{dm.Unmounted, dm.Crash, false},
+	}
+	for _, tt := range tests {
+		s := &dm.Set{Receipt: &dm.Receipt{Consistency: tt.got}}
+		if err := degraded(s, tt.asked); (err != nil) != tt.lower {
+			t.Errorf("%s, asked for %s: %v", tt.got, tt.asked, err)
+		}
+	}
+	if err := degraded(&dm.Set{}, dm.Filesystem); err != nil {
+		t.Errorf("no receipt: %v", err)
+	}
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+func TestTidy(t *testing.T) {
+	created := at("2026-01-01T01:00:00+01:00")
+	sets := []dm.Set{{Created: &created, Receipt: &dm.Receipt{Start: created}, Volumes: []dm.Volume{{}}}}
+	tidy(reflect.ValueOf(&sets))
+	data, err := json.Marshal(sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"created":"2026-01-01T00:00:00Z"`, `"start":"2026-01-01T00:00:00Z"`, `"labels":{}`, `"frozen":[]`, `"unproven":[]`,
+		`"steps":[]`, `"mountpoints":[]`, `"image_mounts":[]`, `"used_bytes":null`,
+	} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("no %s in %s", want, data)
+		}
+	}
+}
+
+// Whatever happens, stdout holds one JSON object with --json, and its only key
+// beside the version is plural or "error".
+func TestOneObject(t *testing.T) {
+	for name, g := range goldens() {
+		o := do(t, &g.stub, append(strings.Fields(g.args), "-J")...)
+		dec := json.NewDecoder(strings.NewReader(o.stdout))
+		var object map[string]json.RawMessage
+		if err := dec.Decode(&object); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, o)
+			continue
+		}
+		if err := dec.Decode(&object); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: more than one object", name)
+		}
+		if string(object["schema_version"]) != "1" || len(object) != 2 {
+			t.Errorf("%s: %s", name, o.stdout)
+		}
+		for key := range object {
+			if key != "schema_version" && key != "error" && !strings.HasSuffix(key, "s") {
+				t.Errorf("%s: key %s", name, key)
+			}
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// A result that cannot be written is an error; one of a change that was made
+// says so.
+func TestOutputFails(t *testing.T) {
+	m := &stub{set: nightly(), recovers: &dm.Recovered{}, report: &dm.Report{}, plan: samplePlan(), sets: []dm.Set{*nightly()}}
+	for line, want := range map[string]int{
+		"list": 1, "show a": 1, "doctor": 1, "version": 1, "--version": 1, "--help": 1, "create --help": 1, "create /a --dry-run": 1,
+		"create /a": 10, "recover": 10, "mount a /b": 10, "umount a --json": 10, "remove a --json": 10,
+	} {
+		var stderr bytes.Buffer
+		exit := run(t.Context(), strings.Fields(line), fullDisk{}, &stderr, func(dm.Options) manager { return m })
+		if exit != want || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: exit %d\n%s", line, exit, stderr.String())
+		}
+	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	for line, want := range map[string]bool{
+		"": false, "list": false, "list --json": true, "-J list": true, "list -vJ": true, "list -- --json": false, "list -J --json=false": false,
+		"list --json=true": true, "create -nJ /x": false, "list -": false, "-vv": false, "J": false,
+	} {
+		if got := wantsJSON(strings.Fields(line)); got != want {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	var got dm.Options
+	open := func(o dm.Options) manager { got = o; return &stub{} }
+	for line, want := range map[string]string{"list": dm.DefaultStateDir, "list --state-dir /x": "/x", "--state-dir=/y list": "/y"} {
+		if run(t.Context(), strings.Fields(line), io.Discard, io.Discard, open) != 0 || got.StateDir != want || got.Logger == nil {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+}
+
+// Help, versions and wrong command lines open no manager.
+func TestNoManager(t *testing.T) {
+	open := func(dm.Options) manager { t.Error("manager opened"); return &stub{} }
+	for _, line := range []string{"--help", "create --help", "remove -h", "--version", "create", "x", "list --x"} {
+		run(t.Context(), strings.Fields(line), io.Discard, io.Discard, open)
+	}
+}
+
+func TestHumanText(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 64 << 10: "64 KiB", 1<<20 - 1: "1.0 MiB", 10 << 20: "10 MiB", 1 << 30: "1 GiB",
+		3 << 29: "1.5 GiB", 1000 << 30: "1000 GiB", 1 << 40: "1 TiB", ^uint64(0): "16 EiB", 1025: "1.0 KiB",
+	} {
+		if got := bytesText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+	for _, tt := range []struct {
+		used, size uint64
+		want       string
+	}{{0, 100, "0%"}, {1, 1000, "<1%"}, {999, 1000, "99%"}, {5, 5, "100%"}, {1, 0, "-"}} {
+		if got := percent(tt.used, tt.size); got != tt.want {
+			t.Errorf("%d of %d: %s, want %s", tt.used, tt.size, got, tt.want)
+		}
+	}
+	for in, want := range map[string]string{
+		"/home": "/home", "/mnt/äö": "/mnt/äö", "a\nb": `a\nb`, "a\tb": `a\tb`, "\x1b[31m": `\x1b[31m`, "\xff": `\xff`, "": "", "a\"b\n": `a"b\n`, "\u202e": `\u202e`,
+	} {
+		if got := clean(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+	if got := timeText(nil); got != "-" {
+		t.Error(got)
+	}
+	now := time.Date(2026, 1, 1, 1, 0, 0, 5, time.FixedZone("", 3600))
+	if got := timeText(&now); got != "2026-01-01T00:00:00Z" {
+		t.Error(got)
+	}
+}

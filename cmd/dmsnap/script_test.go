@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write golden files and script expectations anew")
+	testscript.Main(m, map[string]func(){"dmsnap": main})
+}
+
+// TestScript runs the command as users call it, on any host and as any user.
+func TestScript(t *testing.T) {
+	testscript.Run(t, params("testdata/script"))
+}
+
+// TestGuest runs it against real devices.
+func TestGuest(t *testing.T) {
+	if os.Getenv("DMSNAP_E2E") == "" {
+		t.Skip("needs a guest: run by e2e")
+	}
+	testscript.Run(t, params("testdata/guest"))
+}
+
+func params(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition: func(cond string) (bool, error) {
+			if cond != "dm" {
+				return false, errors.New("unknown condition " + cond)
+			}
+			_, err := os.Stat("/dev/mapper/control")
+			return err == nil, nil
+		},
+	}
+}
+
+// exits STATUS PROGRAM [ARG...] runs a program that must end with the status.
+// Its output is there for stdout, stderr and cmp.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+// stub is a manager that answers from its fields and notes what it was asked.
+type stub struct {
+	sets     []dm.Set
+	set      *dm.Set
+	plan     *dm.Plan
+	mounts   []dm.Mounted
+	report   *dm.Report
+	recovers *dm.Recovered
+	err      error
+	fail     map[string]error // by "method name"
+
+	request dm.CreateRequest
+	calls   []string
+}
+
+func (s *stub) call(method, name string) error {
+	s.calls = append(s.calls, strings.TrimSpace(method+" "+name))
+	if err, ok := s.fail[method+" "+name]; ok {
+		return err
+	}
+	return s.err
+}
+
+func (s *stub) Create(_ context.Context, r dm.CreateRequest) (*dm.Set, error) {
+	s.request = r
+	return s.set, s.call("create", r.Name)
+}
+
+func (s *stub) PlanCreate(_ context.Context, r dm.CreateRequest) (*dm.Plan, error) {
+	s.request = r
+	return s.plan, s.call("plan create", r.Name)
+}
+
+func (s *stub) PlanRemove(_ context.Context, name string) (*dm.Plan, error) {
+	return s.plan, s.call("plan remove", name)
+}
+
+func (s *stub) Remove(_ context.Context, name string) error { return s.call("remove", name) }
+
+func (s *stub) List(context.Context) ([]dm.Set, error) { return s.sets, s.call("list", "") }
+
+func (s *stub) Show(_ context.Context, name string) (*dm.Set, error) {
+	return s.set, s.call("show", name)
+}
+
+func (s *stub) Mount(_ context.Context, name, dir string) ([]dm.Mounted, error) {
+	return s.mounts, s.call("mount", name+" "+dir)
+}
+
+func (s *stub) Unmount(_ context.Context, name string) error { return s.call("umount", name) }
+
+func (s *stub) Recover(context.Context) (*dm.Recovered, error) {
+	return s.recovers, s.call("recover", "")
+}
+
+func (s *stub) Doctor(_ context.Context, origins ...string) (*dm.Report, error) {
+	return s.report, s.call("doctor", strings.Join(origins, " "))
+}
+
+// outcome is what a user sees of one command.
+type outcome struct {
+	stdout, stderr string
+	exit           int
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("-- stdout --\n%s-- stderr --\n%s-- exit --\n%d\n", o.stdout, o.stderr, o.exit)
+}
+
+// do runs a command line against m.
+func do(t *testing.T, m manager, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	exit := run(t.Context(), args, &stdout, &stderr, func(dm.Options) manager { return m })
+	return outcome{stdout.String(), stderr.String(), exit}
+}
+
+func at(text string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func nightly() *dm.Set {
+	created := at("2026-11-20T11:00:00.5+01:00")
+	used, meta := uint64(13<<20), uint64(64<<10)
+	return &dm.Set{
+		Name: "nightly", UUID: "DMSNAP-0b51d2f0a6c84f0e", Created: &created, State: dm.StateOverflow,
+		Labels: map[string]string{"job": "7", "a": "<b>"},
+		Receipt: &dm.Receipt{
+			Consistency: dm.Filesystem, Asked: dm.Filesystem, Start: created, End: created.Add(4180 * time.Microsecond),
+			WindowUS: 4180, SkewUS: 310, Frozen: []string{"/home", "/srv"},
+			Steps: []dm.StepReceipt{{Step: "freeze /home", US: 900}},
+		},
+		Volumes: []dm.Volume{
+			{
+				Name: "vg-home", Origin: "/dev/mapper/vg-home", OriginDevno: "254:0", Mountpoints: []string{"/home"},
+				FSType: "ext4", Device: "/dev/mapper/dmsnap-nightly-vg-home", Devno: "254:5", SizeBytes: 1 << 30,
+				ChunkBytes: 64 << 10, State: dm.StateActive, ImageMounts: []string{"/mnt"},
+				Store: dm.Store{Kind: "device", Path: "/dev/vdc", SizeBytes: 256 << 20, UsedBytes: &used, MetadataBytes: &meta},
+			},
+			{
+				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: "254:1", Mountpoints: []string{"/srv\n/evil\x1b[31m"},
+				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: "254:6", SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
+				Writable: true, State: dm.StateOverflow, Reason: "store full",
+				Store: dm.Store{Kind: "file", Path: "/var/store", SizeBytes: 300 << 20},
+			},
+		},
+	}
+}
+
+// orphan is a set only the kernel's tables know.
+func orphan() *dm.Set {
+	return &dm.Set{UUID: "DMSNAP-77", State: dm.StateBroken, Volumes: []dm.Volume{{Name: "x", State: dm.StateBroken, Reason: "no front"}}}
+}
+
+func samplePlan() *dm.Plan {
+	return &dm.Plan{Op: "create", Set: "nightly", Steps: []dm.PlanStep{
+		{Phase: "prepare", Action: "create", Device: "dmsnap-base-vg-home", Table: []string{"0 2097152 linear 254:16 0"}, Undo: "remove"},
+		{Phase: "window", Action: "freeze", Device: "254:0", Detail: "ext4 on /home", Undo: "thaw"},
+		{Phase: "finish", Action: "settle", Device: "dmsnap-nightly-vg-home"},
+	}}
+}
+
+func sampleReport() *dm.Report {
+	return &dm.Report{
+		Kernel: "6.1.192", DM: "4.47.0", Privileged: true,
+		Targets: []dm.TargetReport{
+			{Name: "snapshot", Version: "1.16.0", NeededFor: "images"},
+			{Name: "era", NeededFor: "changed-block tracking"},
+		},
+		Origins: []dm.OriginReport{
+			{
+				Origin: "/home", Device: "/dev/mapper/vg-home", Devno: "254:0", Redirector: "dm", Possible: true,
+				Filesystems: []dm.FSReport{{Type: "ext4", Mountpoints: []string{"/home"}, Method: "fifreeze"}},
+			},
+			{
+				Origin: "/", Device: "/dev/vda1", Devno: "253:1", Redirector: "none",
+				Filesystems: []dm.FSReport{{Type: "vfat", Mountpoints: []string{"/"}, Method: "none", Reason: "cannot be frozen"}},
+				Problems:    []dm.Problem{{Message: "/dev/vda1 is not a device-mapper device", Hint: "attach it first"}},
+			},
+		},
+	}
+}
+
+func busy() error {
+	return &dm.Error{
+		Op: "remove", Set: "nightly", Step: "remove image", Device: "/dev/mapper/dmsnap-nightly-vg-home", Code: dm.CodeBusy,
+		Err: &dm.BusyError{Device: "/dev/mapper/dmsnap-nightly-vg-home", Holders: []dm.Holder{
+			{Kind: "mount", Device: "254:5", Path: "/mnt"},
+			{Kind: "process", Device: "254:5", PID: 42, Command: "dd"},
+		}},
+		Hint: "dmsnap umount nightly",
+	}
+}
