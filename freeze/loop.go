@@ -8,28 +8,6 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// loopsFirst moves filesystems on loop devices before the filesystem that
-// holds the file. backs[a] lists the superblocks that a's files lie on; the
-// order among the rest stays.
-func loopsFirst(plan Plan, backs map[ioctl.DevNo][]ioctl.DevNo) Plan {
-	var out Plan
-	rest := slices.Clone(plan)
-	for len(rest) > 0 {
-		i := max(0, slices.IndexFunc(rest, func(f Filesystem) bool { return !holdsFileOf(rest, f.DevNo, backs) }))
-		out = append(out, rest[i])
-		rest = slices.Delete(rest, i, i+1)
-	}
-	return out
-}
-
-// holdsFileOf says whether a filesystem still to be frozen has its loop file on
-// super.
-func holdsFileOf(rest Plan, super ioctl.DevNo, backs map[ioctl.DevNo][]ioctl.DevNo) bool {
-	return slices.ContainsFunc(rest, func(f Filesystem) bool {
-		return f.DevNo != super && slices.Contains(backs[f.DevNo], super)
-	})
-}
-
 // backing finds, for each filesystem of a plan, the superblocks that files of
 // loop devices beneath it lie on.
 func (t *Table) backing(plan Plan) map[ioctl.DevNo][]ioctl.DevNo {

@@ -1,9 +1,7 @@
 package freeze
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -74,8 +72,7 @@ func (t *Table) Plan(devices ...Device) Plan {
 			plan = append(plan, f)
 		}
 	}
-	slices.SortStableFunc(plan, deeperFirst)
-	return loopsFirst(plan, t.backing(plan))
+	return order(plan, t.backing(plan))
 }
 
 // ExtraOf returns the filesystems, of the whole host, that use a device as an
@@ -123,33 +120,4 @@ func (f *Filesystem) on(devices []Device) bool {
 		f.Direct = f.Direct || d.Front && d.DevNo == f.DevNo
 	}
 	return found
-}
-
-// better orders the mounts of one superblock: our own namespace first, whole
-// filesystems before bind mounts of a part (which may be a single file), short
-// paths before long ones.
-func better(a, b Mount) int {
-	return cmp.Or(
-		cmp.Compare(a.PID, b.PID),
-		cmp.Compare(len(a.Root), len(b.Root)),
-		cmp.Compare(len(a.Path), len(b.Path)),
-		cmp.Compare(a.Path, b.Path),
-	)
-}
-
-func deeperFirst(a, b Filesystem) int {
-	return cmp.Or(
-		cmp.Compare(depth(b.Mountpoint()), depth(a.Mountpoint())),
-		cmp.Compare(a.Mountpoint(), b.Mountpoint()),
-		cmp.Compare(a.DevNo.Major, b.DevNo.Major),
-		cmp.Compare(a.DevNo.Minor, b.DevNo.Minor),
-	)
-}
-
-// depth of "/" is 0, of "/a/b" 2.
-func depth(path string) int {
-	if path == "/" {
-		return 0
-	}
-	return strings.Count(path, "/")
 }
