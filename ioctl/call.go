@@ -15,7 +15,7 @@ type Call struct {
 	plain   bool // an integer argument of 0, no buffer
 	done    bool // buf has a reply
 
-	armed, buf [headerSize]byte
+	armed, buf []byte // the request, and what the kernel sees of it
 	err        Error
 }
 
@@ -27,8 +27,22 @@ func (c *Control) prepare(r *request, err error) (*Call, error) {
 		k: c.k, fd: c.fd, number: r.number, restart: r.restart,
 		name: r.op + " " + r.subject, err: *r.failure(),
 	}
-	r.encode(call.armed[:])
+	size := headerSize + padded(len(r.body))
+	if size > maxBuffer {
+		return nil, r.fail(ErrTooBig)
+	}
+	call.armed, call.buf = make([]byte, size), make([]byte, size)
+	r.encode(call.armed)
 	return call, nil
+}
+
+// PrepareLoad is a Load to be run later: an old table to put back. Valid flags:
+// ReadOnly. The kernel allocates, and opens the lower devices, which must not be
+// suspended for that. Here ENXIO is not told apart: it is the device's or a
+// target's.
+func (c *Control) PrepareLoad(id ID, flags Flags, specs []Spec) (*Call, error) {
+	r, err := loadRequest(id, flags, ReadOnly, specs)
+	return c.prepare(r, err)
 }
 
 // PrepareSuspend is a Suspend to be run later. Valid flags: SkipLockFS, NoFlush.
@@ -92,8 +106,8 @@ func (call *Call) run() (int, error) {
 	if call.plain {
 		return call.k.t.IoctlInt(call.fd, call.number, 0)
 	}
-	call.buf = call.armed
-	return call.k.t.Ioctl(call.fd, call.number, call.buf[:])
+	copy(call.buf, call.armed)
+	return call.k.t.Ioctl(call.fd, call.number, call.buf)
 }
 
 // Info is the reply of the last Do to a device-mapper call. It is zero if that
@@ -102,7 +116,7 @@ func (call *Call) Info() Info {
 	if !call.done || call.plain {
 		return Info{}
 	}
-	h, err := parseHeader(call.buf[:])
+	h, err := parseHeader(call.buf)
 	if err != nil {
 		return Info{}
 	}

@@ -105,8 +105,8 @@ func (c *Control) Version() (v Version, err error) {
 }
 
 // List returns the devices, in no order. prefix is zero for all, or has a Name or
-// a UUID that the device's must start with (Linux 5.11; older kernels return
-// all). UUIDs are always asked for; kernels before 5.12 do not tell them. An empty
+// a UUID that the device's must start with (Linux 5.13; older kernels return
+// all). UUIDs are always asked for; kernels before 5.13 do not tell them. An empty
 // UUID is a device without one.
 func (c *Control) List(prefix ID) ([]Entry, error) {
 	r := globalRequest("list devices", reqListDevices)

@@ -14,16 +14,18 @@ var (
 	ErrNotFound = errors.New("no such device-mapper device")
 	// ErrBadFlags: the verb does not accept one of the flags. Nothing was called.
 	ErrBadFlags = errors.New("flag not valid for this operation")
-	// ErrBadName: empty, too long, or with a byte that is not allowed. Names are
-	// never cut to fit. Nothing was called.
-	ErrBadName = errors.New("name not valid")
+	// ErrBadName: a name or uuid is empty, too long, or has a byte that is not
+	// allowed. Nothing is ever cut to fit. Nothing was called.
+	ErrBadName = errors.New("name or uuid not valid")
 	// ErrBadID: not exactly one of name, uuid and device number is given, or a
 	// number is out of range. Nothing was called.
 	ErrBadID = errors.New("exactly one of name, uuid and device number must be given")
-	// ErrBadSpec: a target that cannot be written into a table. Nothing was called.
-	ErrBadSpec = errors.New("target not valid")
-	// ErrTooBig: the kernel's reply does not fit into the largest buffer (64 MiB).
-	ErrTooBig = errors.New("reply of the kernel is too big")
+	// ErrBadSpec: a target or message that cannot be written down: no type or one
+	// of more than 15 bytes, no text, a NUL within. Nothing was called.
+	ErrBadSpec = errors.New("target or message not valid")
+	// ErrTooBig: the kernel's reply, or a table, does not fit into the largest
+	// buffer (64 MiB), or a reply to a message into its 64 KiB.
+	ErrTooBig = errors.New("too big for the largest buffer")
 	// ErrBadReply: the kernel's reply contradicts itself.
 	ErrBadReply = errors.New("reply of the kernel is malformed")
 	// ErrUdevTimeout: udev did not finish in time; [Cookie.Wait] has removed the

@@ -1,12 +1,12 @@
 package ioctl
 
-// Request number of include/uapi/linux/fs.h, sizes of struct fiemap and struct
-// fiemap_extent of include/uapi/linux/fiemap.h.
+const reqFiemap uint32 = 0xc020660b // FS_IOC_FIEMAP of include/uapi/linux/fs.h
+
+// Sizes of include/uapi/linux/fiemap.h.
 const (
-	reqFiemap     uint32 = 0xc020660b // FS_IOC_FIEMAP
-	fiemapHeader         = 32
-	fiemapExtent         = 56
-	fiemapPerCall        = 256
+	fiemapHeader  = 32  // sizeof(struct fiemap)
+	fiemapExtent  = 56  // sizeof(struct fiemap_extent)
+	fiemapPerCall = 256 // extents asked for at a time
 )
 
 // FiemapFlags change what Extents reports.

@@ -1,6 +1,7 @@
 package ioctl
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -34,8 +35,7 @@ func (c *Control) orNotFound(id ID, err error) error {
 	if !ok || e.Err != unix.ENXIO {
 		return err
 	}
-	if _, missing := c.Status(id); missing != nil {
-		e.lookup = true
-	}
+	_, missing := c.Status(id)
+	e.lookup = errors.Is(missing, ErrNotFound)
 	return err
 }

@@ -58,7 +58,7 @@ func parseNames(b []byte) ([]Entry, error) {
 const (
 	nameFixed = 12 // offsetof(struct dm_name_list, name)
 	// nameHasUUID is DM_NAME_LIST_FLAG_HAS_UUID, set only if the request had the
-	// uuid flag. Kernels before 5.12 have no flags, and zeros in their place.
+	// uuid flag. Kernels before 5.13 have no flags, and zeros in their place.
 	nameHasUUID = 1
 )
 
@@ -85,9 +85,12 @@ func parseName(rec []byte) (Entry, error) {
 }
 
 // parseDeps decodes the reply of TABLE_DEPS: struct dm_target_deps (count 0,
-// padding 4, dev 8...).
+// padding 4, dev 8...), or nothing for a device without a table.
 func parseDeps(b []byte) ([]DevNo, error) {
 	const fixed = 8
+	if len(b) == 0 {
+		return nil, nil
+	}
 	if len(b) < fixed {
 		return nil, ErrBadReply
 	}

@@ -21,28 +21,35 @@ func (s *Spec) check() error {
 	return nil
 }
 
-// appendSpecs encodes a table for TABLE_LOAD: struct dm_target_spec (sector_start
+// encodeSpecs encodes a table for TABLE_LOAD: struct dm_target_spec (sector_start
 // 0, length 8, status 16, next 20, target_type 24) and text, again and again. In
 // a load, next counts from its own record; the last one's is not looked at.
-func appendSpecs(b []byte, specs []Spec) ([]byte, error) {
+func encodeSpecs(specs []Spec) ([]byte, error) {
+	total := 0
 	for i := range specs {
-		s := &specs[i]
-		if err := s.check(); err != nil {
+		if err := specs[i].check(); err != nil {
 			return nil, err
 		}
-		size := padded(specSize + len(s.Params) + 1)
-		at := len(b)
-		b = append(b, make([]byte, size)...)
-		native.PutUint64(b[at:], s.Start)
-		native.PutUint64(b[at+8:], s.Length)
-		if i < len(specs)-1 {
-			native.PutUint32(b[at+20:], uint32(size))
-		}
-		copy(b[at+24:at+24+typeSize-1], s.Type)
-		copy(b[at+specSize:], s.Params)
+		total += specs[i].size()
 	}
-	return b, nil
+	table := make([]byte, total) // in one piece: no copy of a secret is left behind
+	b := table
+	for i := range specs {
+		s := &specs[i]
+		native.PutUint64(b[0:], s.Start)
+		native.PutUint64(b[8:], s.Length)
+		if i < len(specs)-1 {
+			native.PutUint32(b[20:], uint32(s.size()))
+		}
+		copy(b[24:24+typeSize-1], s.Type)
+		copy(b[specSize:], s.Params)
+		b = b[s.size():]
+	}
+	return table, nil
 }
+
+// size is what the target takes up in a table.
+func (s *Spec) size() int { return padded(specSize + len(s.Params) + 1) }
 
 // parseSpecs decodes count records of a TABLE_STATUS or DEV_WAIT reply, where next
 // counts from the first record.

@@ -15,23 +15,30 @@ func (c *Control) Load(id ID, flags Flags, specs []Spec) error {
 
 // LoadRaw is Load with further bits in the request; see RawFlags.
 func (c *Control) LoadRaw(id ID, raw RawFlags, flags Flags, specs []Spec) error {
-	r, err := newRequest("load table", reqTableLoad, id, flags, ReadOnly|SecureData)
+	r, err := loadRequest(id, flags, ReadOnly|SecureData, specs)
 	if err != nil {
 		return err
 	}
-	r.opaque = true
-	r.body, err = appendSpecs(nil, specs)
 	if flags&SecureData != 0 {
 		defer clear(r.body)
 	}
-	if err != nil {
-		return r.fail(err)
-	}
 	r.head.flags |= uint32(raw)
-	r.head.targetCount = uint32(len(specs))
 	r.room = headerSize + len(r.body)
 	_, err = c.call(r, nil)
 	return c.orNotFound(id, err)
+}
+
+func loadRequest(id ID, flags, valid Flags, specs []Spec) (*request, error) {
+	r, err := newRequest("load table", reqTableLoad, id, flags, valid)
+	if err != nil {
+		return nil, err
+	}
+	r.opaque = true
+	r.head.targetCount = uint32(len(specs))
+	if r.body, err = encodeSpecs(specs); err != nil {
+		return nil, r.fail(err)
+	}
+	return r, nil
 }
 
 // Clear empties the inactive slot. No table there is no error.

@@ -61,8 +61,13 @@ func parseHeader(b []byte) (header, error) {
 	}, nil
 }
 
-// payload is the part of a reply that its header says is used.
+// payload is the part of a reply that its header says is used. A kernel with
+// nothing to say, as about the targets of a device without a table, gives the
+// size of a plain header.
 func (h *header) payload(b []byte) ([]byte, error) {
+	if h.dataSize == plainSize {
+		return nil, nil
+	}
 	if h.dataStart < headerSize || h.dataStart > h.dataSize || uint64(h.dataSize) > uint64(len(b)) {
 		return nil, ErrBadReply
 	}
