@@ -1,7 +1,99 @@
 package main
 
-import "context"
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
 
-func runTest(ctx context.Context, args []string) error { return nil }
+	"github.com/dmsnap/dmsnap/e2e/internal/results"
+)
 
-func runLint(ctx context.Context, args []string) error { return nil }
+// testFlags say how much to test.
+type testFlags struct {
+	guestFlags
+	run       string
+	short     bool
+	guestOnly bool
+	patterns  []string
+}
+
+func parseTest(args []string) (*testFlags, error) {
+	f := &testFlags{guestFlags: guestFlags{timeout: 40 * time.Minute, udev: true}}
+	set := flag.NewFlagSet("e2e test", flag.ContinueOnError)
+	f.register(set)
+	set.StringVar(&f.run, "run", "", "only tests that match, as of go test")
+	set.BoolVar(&f.short, "short", false, "as of go test")
+	set.BoolVar(&f.guestOnly, "guest-only", false, "only the tests on real kernels")
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.patterns = set.Args(); len(f.patterns) == 0 {
+		f.patterns = []string{"./..."}
+	}
+	if len(f.disks) == 0 {
+		f.disks = testDisks()
+	}
+	return f, nil
+}
+
+// runTest checks everything, goes on after failures, and ends with a table and the totals.
+func runTest(ctx context.Context, args []string) error {
+	flags, err := parseTest(args)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, flags.timeout, fmt.Errorf("the whole run took more than %v", flags.timeout))
+	defer cancel()
+	if err := installPackages(ctx); err != nil {
+		return err
+	}
+	var summary results.Summary
+	if !flags.guestOnly {
+		summary.Others = append(summary.Others, lint(ctx), hostTests(ctx, "race", flags, "-race"), crossBuilds(ctx))
+		summary.Host = hostTests(ctx, "host", flags)
+	}
+	if err := guestTests(ctx, flags, &summary); err != nil {
+		return err
+	}
+	if err := summary.Print(os.Stdout); err != nil {
+		return err
+	}
+	if summary.Failed() > 0 {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+// runLint runs only the checks that need no test.
+func runLint(ctx context.Context, _ []string) error {
+	if lint(ctx).Failures() > 0 {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+// timed begins a stage; the returned function ends it.
+func timed(name string, policy results.Policy) (stage *results.Stage, end func()) {
+	fmt.Printf("== %s\n", name)
+	start := time.Now()
+	stage = results.NewStage(name, os.Stdout, policy)
+	return stage, func() { stage.Time = time.Since(start) }
+}
+
+// readEvents hands a stage what write produces.
+func readEvents(stage *results.Stage, write func(w io.Writer) error) error {
+	reader, writer := io.Pipe()
+	read := make(chan error, 1)
+	go func() {
+		err := stage.Read(reader)
+		reader.CloseWithError(err) // so that a writer does not wait for a reader that gave up
+		read <- err
+	}()
+	err := write(writer)
+	writer.Close()
+	return errors.Join(err, <-read)
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/e2e/internal/results"
+	"github.com/dmsnap/dmsnap/e2e/vm"
+)
+
+// binaries is everything compiled for the guests.
+type binaries struct {
+	packages []testPackage
+	dmsnap   string // the command itself, empty while there is none
+	tool     string // test2json, for the host
+}
+
+type testPackage struct{ path, dir, binary string }
+
+// env tells tests what they have in the guest.
+func (b *binaries) env(options vm.Options) []string {
+	env := []string{"DMSNAP_DISKS=" + diskList(options)}
+	if b.dmsnap != "" {
+		env = append(env, "DMSNAP_BIN="+b.dmsnap)
+	}
+	return env
+}
+
+// workDir makes a directory that the guest can see: not on /run or /dev, which it has of its own.
+func workDir() (string, error) {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(cache, "test-")
+}
+
+// compile builds static binaries of all packages with tests, of the command and of test2json. What does not compile
+// is left out and is a problem of the stage.
+func compile(ctx context.Context, stage *results.Stage, dir string, patterns []string) (*binaries, error) {
+	packages, err := listPackages(ctx, patterns)
+	if err != nil {
+		return nil, err
+	}
+	for round := 0; ; round++ {
+		target := filepath.Join(dir, fmt.Sprint(round)) + "/"
+		paths := chooseRound(packages, target)
+		if len(paths) == 0 {
+			break
+		}
+		if err := build(ctx, append([]string{"test", "-c", "-o", target}, paths...)...); err != nil {
+			stage.Problem("%v", err)
+		}
+	}
+	b := &binaries{packages: slices.DeleteFunc(packages, testPackage.missing), tool: filepath.Join(dir, "test2json")}
+	if err := build(ctx, "build", "-o", b.tool, "cmd/test2json"); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat("cmd/dmsnap"); err == nil {
+		b.dmsnap = filepath.Join(dir, "dmsnap")
+		if err := build(ctx, "build", "-o", b.dmsnap, "./cmd/dmsnap"); err != nil {
+			stage.Problem("%v", err)
+			b.dmsnap = ""
+		}
+	}
+	return b, nil
+}
+
+// chooseRound gives packages without a binary one below target. `go test -c` names binaries by the last element of
+// the path: packages that share it go into different rounds.
+func chooseRound(packages []testPackage, target string) (paths []string) {
+	taken := map[string]bool{}
+	for i, pkg := range packages {
+		if name := path.Base(pkg.path); pkg.binary == "" && !taken[name] {
+			taken[name] = true
+			packages[i].binary = target + name + ".test"
+			paths = append(paths, pkg.path)
+		}
+	}
+	return paths
+}
+
+func (p testPackage) missing() bool {
+	_, err := os.Stat(p.binary)
+	return err != nil
+}
+
+func build(ctx context.Context, args ...string) error {
+	return runQuiet(ctx, []string{"CGO_ENABLED=0"}, "go", args...)
+}
+
+// listPackages finds the packages that have tests.
+func listPackages(ctx context.Context, patterns []string) ([]testPackage, error) {
+	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}"
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-f", format}, patterns...)...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w", err)
+	}
+	var packages []testPackage
+	for line := range strings.Lines(string(text)) {
+		if path, dir, found := strings.Cut(strings.TrimSpace(line), " "); found {
+			packages = append(packages, testPackage{path: path, dir: dir})
+		}
+	}
+	return packages, nil
+}
