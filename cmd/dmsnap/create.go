@@ -61,8 +61,11 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 	if werr := emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }); werr != nil {
 		return changed("create", s.Name, werr)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = degraded(s, r.Consistency)
+	case dm.CodeOf(err) == dm.CodeFailed: // that would say nothing was changed
+		err = &dm.Error{Op: "create", Set: s.Name, Code: dm.CodePartial, Err: err}
 	}
 	if err != nil {
 		return afterResult{err}

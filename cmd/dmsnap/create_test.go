@@ -79,12 +79,15 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
-// A library that returns a set with its own error about it is printed just so.
+// A set with an error beside it exists: it is printed, and the exit status does
+// not say that nothing was changed.
 func TestCreateSetWithError(t *testing.T) {
-	err := &dm.Error{Op: "create", Set: "nightly", Code: dm.CodeDegraded, Err: errors.New("late thaw")}
-	o := do(t, &stub{set: nightly(), err: err}, "create", "/home", "--json")
-	if o.exit != 9 || !strings.HasPrefix(o.stdout, `{"schema_version":1,"sets":[{`) || o.stderr != "dmsnap: create nightly: late thaw\n" {
-		t.Error(o)
+	for code, exit := range map[dm.Code]int{dm.CodeDegraded: 9, dm.CodePartial: 10, dm.CodeFailed: 10, dm.CodeUnrecovered: 11} {
+		err := &dm.Error{Op: "close", Code: code, Err: errors.New("lock is gone")}
+		o := do(t, &stub{set: nightly(), err: err}, "create", "/home", "--json")
+		if o.exit != exit || !strings.HasPrefix(o.stdout, `{"schema_version":1,"sets":[{`) || !strings.HasSuffix(o.stderr, "lock is gone\n") {
+			t.Errorf("%s: %s", code, o)
+		}
 	}
 }
 

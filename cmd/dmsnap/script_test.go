@@ -35,13 +35,20 @@ func params(dir string) testscript.Params {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-		Condition: func(cond string) (bool, error) {
-			if cond != "dm" {
-				return false, errors.New("unknown condition " + cond)
-			}
-			_, err := os.Stat("/dev/mapper/control")
-			return err == nil, nil
-		},
+		Condition:           condition,
+	}
+}
+
+// condition answers [root] and [dm], whether there is device-mapper.
+func condition(name string) (bool, error) {
+	switch name {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "dm":
+		_, err := os.Stat("/dev/mapper/control")
+		return err == nil, nil
+	default:
+		return false, errors.New("unknown condition " + name)
 	}
 }
 
