@@ -11,7 +11,7 @@ import (
 
 // debianPackages are what the harness, and the tests in its guests, use of the host.
 var debianPackages = []string{
-	"qemu-system-x86", "seabios", "kmod", "xz-utils", "udev", "dmsetup", "lvm2", "cryptsetup-bin", "e2fsprogs",
+	"qemu-system-x86", "seabios", "kmod", "cpio", "xz-utils", "udev", "dmsetup", "lvm2", "cryptsetup-bin", "e2fsprogs",
 	"xfsprogs", "btrfs-progs", "dosfstools", "f2fs-tools", "fio", "util-linux", "thin-provisioning-tools", "procps",
 	"gcc", "libc6-dev", "debian-archive-keyring",
 }

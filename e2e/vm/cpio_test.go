@@ -37,7 +37,7 @@ func TestCpioLayout(t *testing.T) {
 func TestCpioUnpacks(t *testing.T) {
 	program, err := exec.LookPath("cpio")
 	if err != nil {
-		t.Skip("host only: no cpio program")
+		t.Skip("no cpio program")
 	}
 	var buffer bytes.Buffer
 	archive := &cpioWriter{w: &buffer}

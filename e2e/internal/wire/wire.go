@@ -108,6 +108,9 @@ func (c *Conn) Receive() (Kind, []byte, error) {
 	}
 	payload := make([]byte, size)
 	if _, err := io.ReadFull(c.rw, payload); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
 		return 0, nil, fmt.Errorf("frame %c: %w", kind, err)
 	}
 	return kind, payload, nil

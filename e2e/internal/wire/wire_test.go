@@ -41,6 +41,7 @@ func TestReceiveRefusesBadStreams(t *testing.T) {
 	for name, stream := range map[string][]byte{
 		"huge":        huge,
 		"cut header":  {'O', 0, 0},
+		"no payload":  {'O', 0, 0, 0, 2},
 		"cut payload": {'O', 0, 0, 0, 2, 'x'},
 	} {
 		if _, _, err := New(bytes.NewBuffer(stream)).Receive(); err == nil || errors.Is(err, io.EOF) {

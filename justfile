@@ -1,0 +1,25 @@
+# What people run most. Everything is a subcommand of the harness in e2e/.
+
+# list the recipes
+default:
+    @{{ just_executable() }} --list
+
+# the guided tour, on a real kernel in a virtual machine
+demo *args:
+    go run ./e2e demo {{ args }}
+
+# lint, tests on the host, tests on every kernel
+test *args:
+    go run ./e2e test {{ args }}
+
+# vet, formatting, staticcheck
+lint:
+    go run ./e2e lint
+
+# figures measured on a real kernel
+bench *args:
+    go run ./e2e bench {{ args }}
+
+# format all sources
+fmt:
+    go tool -modfile=e2e/tools/go.mod gofumpt -w .
