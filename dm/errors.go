@@ -82,20 +82,12 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Op)
+	text := e.Op
 	if e.Set != "" {
-		fmt.Fprintf(&b, " %s", e.Set)
+		text += " " + e.Set
 	}
-	if e.Step != "" {
-		fmt.Fprintf(&b, ": %s", e.Step)
-	}
-	// The causes below mostly name their device themselves.
-	if e.Device != "" && !strings.Contains(e.Step, e.Device) && !strings.Contains(e.Err.Error(), e.Device) {
-		fmt.Fprintf(&b, ": %s", e.Device)
-	}
-	fmt.Fprintf(&b, ": %v", e.Err)
-	return b.String()
+	// Joined causes stand on lines of their own; people get one line.
+	return text + ": " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
 }
 
 // Unwrap gives the cause.

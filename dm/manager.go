@@ -7,16 +7,31 @@
 package dm
 
 import (
-	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // DefaultStateDir keeps what the kernel cannot: set names, labels, receipts and
 // the journal.
 const DefaultStateDir = "/var/lib/dmsnap"
+
+// Defaults of Options and CreateRequest.
+const (
+	defaultUdevTimeout   = 30 * time.Second
+	defaultBusyTimeout   = 5 * time.Second
+	defaultFreezeTimeout = 10 * time.Second
+	defaultChunkBytes    = 64 << 10
+)
 
 // Options configure a Manager; the zero value works.
 type Options struct {
@@ -35,116 +50,78 @@ type Options struct {
 
 // Manager carries out operations on sets.
 type Manager struct {
-	opts Options
+	opts  Options
+	life  lifecycle
+	state journal.Dir
+	// fail is a failpoint for tests: it may fail any step before it runs.
+	fail func(plan.Step) error
 }
 
 // New makes a Manager. It opens nothing yet.
-func New(o Options) *Manager { return &Manager{opts: o} }
-
-// Create cuts a set. It blocks until the images are usable. Cancelling ctx
-// before the window undoes everything; inside the window it is not looked at.
-func (m *Manager) Create(ctx context.Context, r CreateRequest) (*Set, error) {
-	return nil, ErrUnsupported
+func New(o Options) *Manager {
+	m := &Manager{life: libraryLifecycle{}}
+	if o.Kernel != nil {
+		m.life = nil // the library knows only the host
+	} else {
+		o.Kernel = ioctl.Host()
+	}
+	if o.StateDir == "" {
+		o.StateDir = DefaultStateDir
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.UdevTimeout == 0 {
+		o.UdevTimeout = defaultUdevTimeout
+	}
+	if o.BusyTimeout == 0 {
+		o.BusyTimeout = defaultBusyTimeout
+	}
+	m.opts = o
+	m.state = journal.Dir{Kernel: o.Kernel, Path: o.StateDir}
+	return m
 }
 
-// PlanCreate returns the steps Create would take, and changes nothing.
-func (m *Manager) PlanCreate(ctx context.Context, r CreateRequest) (*Plan, error) {
-	return nil, ErrUnsupported
+// session is one operation's view of the kernel.
+type session struct {
+	*Manager
+	kernel *ioctl.Kernel
+	ctl    *ioctl.Control
+	read   *stack.Reader
+	log    *slog.Logger
+	life   lifecycle
 }
 
-// PlanRemove returns the steps Remove would take, and changes nothing.
-func (m *Manager) PlanRemove(ctx context.Context, name string) (*Plan, error) {
-	return nil, ErrUnsupported
+// open opens the control node, once for a whole operation.
+func (m *Manager) open() (*session, error) {
+	k := m.opts.Kernel
+	ctl, err := k.OpenControl()
+	if err != nil {
+		return nil, noDeviceMapper(k, err)
+	}
+	s := &session{
+		Manager: m, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
+		read: &stack.Reader{Kernel: k, Control: ctl},
+	}
+	if s.life == nil {
+		s.life = controlLifecycle{ctl}
+	}
+	return s, nil
 }
 
-// Remove takes a set down and gives its origins their own tables back.
-func (m *Manager) Remove(ctx context.Context, name string) error { return ErrUnsupported }
+func (s *session) close(err *error) { *err = errors.Join(*err, s.ctl.Close()) }
 
-// List returns all sets, by name, with or without a record in the state
-// directory. It takes no lock.
-func (m *Manager) List(ctx context.Context) ([]Set, error) { return nil, ErrUnsupported }
-
-// Show returns one set.
-func (m *Manager) Show(ctx context.Context, name string) (*Set, error) { return nil, ErrUnsupported }
-
-// Mount mounts the images of a set read-only below dir: one volume on dir
-// itself, several at their own mount points below it.
-func (m *Manager) Mount(ctx context.Context, name, dir string) ([]Mounted, error) {
-	return nil, ErrUnsupported
+// newID is 128 random bits in hex: set and base ids in uuids.
+func newID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
 }
 
-// Unmount undoes Mount.
-func (m *Manager) Unmount(ctx context.Context, name string) error { return ErrUnsupported }
-
-// Recover ends what was interrupted and removes leftovers.
-func (m *Manager) Recover(ctx context.Context) (*Recovered, error) { return nil, ErrUnsupported }
-
-// Doctor tells what works here, and for each origin what a cut would do.
-func (m *Manager) Doctor(ctx context.Context, origins ...string) (*Report, error) {
-	return nil, ErrUnsupported
+// bootID tells one boot from the next: transient sets do not outlive one.
+func (s *session) bootID() (string, error) {
+	b, err := s.kernel.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(b)), err
 }
 
-// Recovered is what Recover did.
-type Recovered struct {
-	Sets []string `json:"sets"` // names or uuids of sets it took down
-}
-
-// Plan is the ordered list of steps of one operation.
-type Plan struct {
-	Op    string     `json:"op"`
-	Set   string     `json:"set"`
-	Steps []PlanStep `json:"steps"`
-}
-
-// PlanStep is one step, for people and programs.
-type PlanStep struct {
-	Phase  string   `json:"phase"` // "prepare", "window", "finish"
-	Action string   `json:"action"`
-	Device string   `json:"device"`
-	Table  []string `json:"table,omitempty"`  // exact table lines; crypt keys are masked
-	Detail string   `json:"detail,omitempty"` // e.g. the mount point's filesystem, flags
-	Undo   string   `json:"undo,omitempty"`   // what takes it back
-}
-
-// Report is what Doctor found.
-type Report struct {
-	Kernel     string         `json:"kernel"`
-	DM         string         `json:"dm"`
-	Targets    []TargetReport `json:"targets"`
-	Udev       bool           `json:"udev"`
-	Privileged bool           `json:"privileged"`
-	Problems   []Problem      `json:"problems"`
-	Origins    []OriginReport `json:"origins"`
-}
-
-// TargetReport is one device-mapper target of interest.
-type TargetReport struct {
-	Name      string `json:"name"`
-	Version   string `json:"version"` // "" when missing
-	NeededFor string `json:"needed_for"`
-}
-
-// Problem is something that stands in the way, and what to do about it.
-type Problem struct {
-	Message string `json:"message"`
-	Hint    string `json:"hint"`
-}
-
-// OriginReport says what a cut of one origin would do.
-type OriginReport struct {
-	Origin      string     `json:"origin"`
-	Device      string     `json:"device"`
-	Devno       string     `json:"devno"`
-	Redirector  string     `json:"redirector"` // "dm", "none"
-	Filesystems []FSReport `json:"filesystems"`
-	Possible    bool       `json:"possible"`
-	Problems    []Problem  `json:"problems"`
-}
-
-// FSReport is a filesystem on an origin and how it would be frozen.
-type FSReport struct {
-	Type        string   `json:"type"`
-	Mountpoints []string `json:"mountpoints"`
-	Method      string   `json:"method"` // "fifreeze", "lockfs", "none"
-	Reason      string   `json:"reason"`
-}
+func ownPID() int { return os.Getpid() }

@@ -42,21 +42,21 @@ type Set struct {
 
 // Volume is one origin inside a set.
 type Volume struct {
-	Name         string   `json:"name"`
-	Origin       string   `json:"origin"`
-	OriginDevno  string   `json:"origin_devno"`
-	Mountpoints  []string `json:"mountpoints"` // of the origin at the cut
-	FSType       string   `json:"fstype"`      // "" when unknown
-	Device       string   `json:"device"`      // the image
-	Devno        string   `json:"devno"`
-	SizeBytes    uint64   `json:"size_bytes"`
-	ChunkBytes   uint64   `json:"chunk_bytes"`
-	Writable     bool     `json:"writable"`
-	State        State    `json:"state"`
-	Reason       string   `json:"reason,omitempty"` // why the state is not active
-	ImageMounts  []string `json:"image_mounts"`     // where the image is mounted now
-	Store        Store    `json:"store"`
-	imageDevName string
+	Name        string   `json:"name"`
+	Origin      string   `json:"origin"`
+	OriginDevno string   `json:"origin_devno"`
+	Mountpoints []string `json:"mountpoints"` // of the origin at the cut
+	FSType      string   `json:"fstype"`      // "" when unknown
+	Device      string   `json:"device"`      // the image
+	Devno       string   `json:"devno"`
+	SizeBytes   uint64   `json:"size_bytes"`
+	ChunkBytes  uint64   `json:"chunk_bytes"`
+	Writable    bool     `json:"writable"`
+	State       State    `json:"state"`
+	Reason      string   `json:"reason,omitempty"` // why the state is not active
+	ImageMounts []string `json:"image_mounts"`     // where the image is mounted now
+	Store       Store    `json:"store"`
+	persistent  bool
 }
 
 // Store is where a volume keeps old chunks.

@@ -39,7 +39,7 @@ type VolumeRequest struct {
 // ran through its image's resume would copy only the first chunk of each write.
 func Create(r CreateRequest) (*Plan, error) {
 	if err := CheckSetName(r.Set); err != nil {
-		return nil, refuse(Usage, "", "choose another --name", "%v", err)
+		return nil, Refuse(Usage, "", "choose another --name", "%v", err)
 	}
 	p := &Plan{Op: "create", Set: r.Set, ID: r.ID}
 	for i, vr := range r.Volumes {
@@ -66,7 +66,7 @@ func Create(r CreateRequest) (*Plan, error) {
 
 func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	o, s := vr.Origin, vr.Store
-	if err := checkOrigin(o); err != nil {
+	if err := CheckOrigin(o); err != nil {
 		return Volume{}, err
 	}
 	if err := checkChunk(r.Chunk, o, s); err != nil {
@@ -92,21 +92,21 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	return v, nil
 }
 
-// checkOrigin refuses what must not be cut.
-func checkOrigin(o Origin) error {
+// CheckOrigin refuses what must not be cut.
+func CheckOrigin(o Origin) error {
 	switch {
 	case o.Role != "":
-		return refuse(Usage, o.Path, "name the origin itself", "%s is dmsnap's own %s device", o.Path, o.Role)
+		return Refuse(Usage, o.Path, "name the origin itself", "%s is dmsnap's own %s device", o.Path, o.Role)
 	case o.StoreOf != "":
-		return refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
+		return Refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
 	case o.Suspended:
-		return refuse(Busy, o.Path, "find out who suspended it; dmsetup resume ends it", "%s is suspended by somebody else", o.Path)
+		return Refuse(Busy, o.Path, "find out who suspended it; dmsetup resume ends it", "%s is suspended by somebody else", o.Path)
 	case o.InactiveLoaded:
-		return refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
+		return Refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
 	case o.Size == 0:
-		return refuse(Usage, o.Path, "", "%s has no size", o.Path)
+		return Refuse(Usage, o.Path, "", "%s has no size", o.Path)
 	case o.Base != nil && !o.Base.Fronted:
-		return refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
+		return Refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
 	case o.Base == nil:
 		_, err := Redirect(o)
 		return err
@@ -114,22 +114,18 @@ func checkOrigin(o Origin) error {
 	return nil
 }
 
-// maxChunk is the kernel's limit (dm-exception-store.c checks against INT_MAX
-// bytes; kernel.md 3.1 found 2^21 sectors).
-const maxChunk = targets.Sectors(1 << 21)
-
 func checkChunk(c targets.Sectors, o Origin, s Store) error {
 	const hint = "use a power of two between 4k and 1g"
 	switch {
 	case c == 0 || c&(c-1) != 0:
-		return refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
-	case c > maxChunk:
-		return refuse(Usage, "", hint, "chunk of %d bytes is larger than the kernel allows (%d)", c.Bytes(), maxChunk.Bytes())
+		return Refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
+	case c > targets.MaxChunk:
+		return Refuse(Usage, "", hint, "chunk of %d bytes is larger than the kernel allows (%d)", c.Bytes(), targets.MaxChunk.Bytes())
 	case c.Bytes()%uint64(max(o.LogicalBlock, 512)) != 0:
-		return refuse(Usage, o.Path, hint, "chunk of %d bytes is smaller than a sector of %s (%d)", c.Bytes(), o.Path, o.LogicalBlock)
+		return Refuse(Usage, o.Path, hint, "chunk of %d bytes is smaller than a sector of %s (%d)", c.Bytes(), o.Path, o.LogicalBlock)
 	case s.LogicalBlock > max(o.LogicalBlock, 512):
 		// The image, and at a merge the origin, would change their sector size.
-		return refuse(Unsupported, s.Path, "use a store with the origin's sector size", "sectors of store %s (%d bytes) are larger than those of %s (%d)", s.Path, s.LogicalBlock, o.Path, o.LogicalBlock)
+		return Refuse(Unsupported, s.Path, "use a store with the origin's sector size", "sectors of store %s (%d bytes) are larger than those of %s (%d)", s.Path, s.LogicalBlock, o.Path, o.LogicalBlock)
 	}
 	return nil
 }
@@ -139,17 +135,17 @@ func distinct(vs []Volume) error {
 	origins, stores := map[targets.DevNo]string{}, map[targets.DevNo]string{}
 	for _, v := range vs {
 		if first, twice := origins[v.Origin.Dev]; twice {
-			return refuse(Usage, v.Origin.Path, "name each volume once", "%s and %s are the same volume", first, v.Origin.Spec)
+			return Refuse(Usage, v.Origin.Path, "name each volume once", "%s and %s are the same volume", first, v.Origin.Spec)
 		}
 		origins[v.Origin.Dev] = v.Origin.Spec
 		if first, twice := stores[v.StoreFacts.Dev]; twice {
-			return refuse(Usage, v.StoreFacts.Path, "give each volume its own store", "%s is named as the store of both %s and %s", v.StoreFacts.Path, first, v.Origin.Spec)
+			return Refuse(Usage, v.StoreFacts.Path, "give each volume its own store", "%s is named as the store of both %s and %s", v.StoreFacts.Path, first, v.Origin.Spec)
 		}
 		stores[v.StoreFacts.Dev] = v.Origin.Spec
 	}
 	for _, v := range vs {
 		if o, clash := origins[v.StoreFacts.Dev]; clash {
-			return refuse(Usage, v.StoreFacts.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", v.StoreFacts.Path, v.Origin.Spec, o)
+			return Refuse(Usage, v.StoreFacts.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", v.StoreFacts.Path, v.Origin.Spec, o)
 		}
 	}
 	return nil

@@ -24,6 +24,7 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Why }
 
-func refuse(k Kind, device, hint, format string, args ...any) *Refusal {
+// Refuse makes a Refusal; hint may be empty.
+func Refuse(k Kind, device, hint, format string, args ...any) *Refusal {
 	return &Refusal{Kind: k, Device: device, Why: fmt.Sprintf(format, args...), Hint: hint}
 }

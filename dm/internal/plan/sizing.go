@@ -31,7 +31,7 @@ func storeSize(r CreateRequest, vr VolumeRequest) (targets.Sectors, error) {
 	size := min(most, vr.Store.Size)
 	if vr.StoreSize != 0 {
 		if vr.StoreSize > vr.Store.Size {
-			return 0, refuse(NoSpace, vr.Store.Path, "ask for at most what it has",
+			return 0, Refuse(NoSpace, vr.Store.Path, "ask for at most what it has",
 				"store %s has %d bytes, %d were asked for", vr.Store.Path, vr.Store.Size.Bytes(), vr.StoreSize.Bytes())
 		}
 		size = min(most, vr.StoreSize)
@@ -39,7 +39,7 @@ func storeSize(r CreateRequest, vr VolumeRequest) (targets.Sectors, error) {
 	align := targets.Sectors(max(vr.Store.LogicalBlock, 512) / 512)
 	size -= size % align
 	if size < minChunks*r.Chunk {
-		return 0, refuse(NoSpace, vr.Store.Path, "use a larger store, or a smaller --chunk",
+		return 0, Refuse(NoSpace, vr.Store.Path, "use a larger store, or a smaller --chunk",
 			"store %s of %d bytes is smaller than %d chunks of %d", vr.Store.Path, size.Bytes(), minChunks, r.Chunk.Bytes())
 	}
 	return size, nil

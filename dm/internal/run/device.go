@@ -114,9 +114,9 @@ func (r *Runner) resume(s plan.Step) error {
 // its removal fail.
 func udevFlags(role plan.Role) ioctl.UdevFlags {
 	if role == plan.RoleFront {
-		return ioctl.UdevPrimarySource
+		return ioctl.PrimarySource
 	}
-	return ioctl.UdevPrimarySource | ioctl.UdevDisableSubsystemRules | ioctl.UdevDisableDiskRules | ioctl.UdevDisableOtherRules
+	return ioctl.PrimarySource | ioctl.DisableSubsystemRules | ioctl.DisableDiskRules | ioctl.DisableOtherRules
 }
 
 // remove retries a busy device for a while: udev opens every new device for a

@@ -40,11 +40,14 @@ type Runner struct {
 	undo    []plan.Step
 }
 
-// Freezer holds one filesystem.
+// Freezer holds one filesystem; *freeze.Handle is one. Freeze, Prove and Thaw
+// make calls encoded beforehand and allocate nothing when they succeed. Thaw
+// without a freeze of ours does nothing.
 type Freezer interface {
 	SyncFS() error
-	PrepareFreeze() *ioctl.Call
-	PrepareThaw() *ioctl.Call
+	Freeze() error
+	Prove() error
+	Thaw() error
 }
 
 // StepError is a step that failed.
@@ -53,7 +56,14 @@ type StepError struct {
 	Err  error
 }
 
-func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Err) }
+// Error names the step, unless its cause does.
+func (e *StepError) Error() string {
+	cause := e.Err.Error()
+	if _, named := errors.AsType[*ioctl.Error](e.Err); named {
+		return cause
+	}
+	return e.Step.String() + ": " + cause
+}
 
 // Unwrap returns the cause.
 func (e *StepError) Unwrap() error { return e.Err }
@@ -153,6 +163,9 @@ func (r *Runner) failpoint(s plan.Step) error {
 func (r *Runner) rollback(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
 	var errs []error
+	if r.cookie == nil {
+		errs = append(errs, r.begin())
+	}
 	for i := len(r.undo) - 1; i >= 0; i-- {
 		s := r.undo[i]
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)

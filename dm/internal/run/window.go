@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +24,9 @@ type window struct {
 
 type call struct {
 	step       plan.Step
-	do         *ioctl.Call
-	undo       []*ioctl.Call // the first that succeeds ends it
+	freezer    Freezer       // filesystems
+	do         *ioctl.Call   // devices
+	undo       []*ioctl.Call // devices
 	event      ioctl.Event
 	done       bool
 	err        error
@@ -64,14 +64,8 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 	c.step = s
 	id := ioctl.ID{Name: s.Device}
 	switch s.Action {
-	case plan.Freeze:
-		c.do = r.Freezers[s.Filesystem.Key].PrepareFreeze()
-		c.undo = []*ioctl.Call{r.Freezers[s.Filesystem.Key].PrepareThaw()}
-	case plan.Prove:
-		c.do = r.Freezers[s.Filesystem.Key].PrepareFreeze()
-		c.undo = []*ioctl.Call{r.Freezers[s.Filesystem.Key].PrepareThaw()}
-	case plan.Thaw:
-		c.do = r.Freezers[s.Filesystem.Key].PrepareThaw()
+	case plan.Freeze, plan.Prove, plan.Thaw:
+		c.freezer = r.Freezers[s.Filesystem.Key]
 	case plan.Suspend:
 		flags := ioctl.SkipLockFS
 		if s.LockFS {
@@ -129,7 +123,7 @@ func (w *window) run() (Trace, error) {
 		return t, settled
 	}
 	c := &w.calls[failed]
-	err := error(&StepError{c.step, explain(c)})
+	err := error(&StepError{c.step, c.err})
 	if undone = errors.Join(undone, settled); undone != nil {
 		err = &UndoError{Cause: err, Undo: undone}
 	}
@@ -158,46 +152,21 @@ func (w *window) forward(start time.Time) int {
 }
 
 // attempt does the call. A suspend interrupted by a signal has undone itself
-// and is repeated; the runtime sends itself signals.
+// and is repeated: the runtime sends itself signals.
 func (c *call) attempt() error {
+	switch c.step.Action {
+	case plan.Freeze:
+		return c.freezer.Freeze()
+	case plan.Prove:
+		return c.freezer.Prove()
+	case plan.Thaw:
+		return c.freezer.Thaw()
+	}
 	for {
-		err := c.do.Do()
-		switch {
-		case c.step.Action == plan.Prove:
-			return c.proof(err)
-		case !errors.Is(err, unix.EINTR):
+		if err := c.do.Do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
-}
-
-// proof expects the kernel to refuse a second freeze. If it grants it, nobody
-// held the filesystem: that second freeze is ours, and thawed.
-func (c *call) proof(err error) error {
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return nil
-	case err == nil:
-		return errors.Join(errNotFrozen, c.undo[0].Do())
-	}
-	return err
-}
-
-var (
-	errNotFrozen     = errors.New("the kernel accepted the freeze but does not hold it")
-	errFrozenByOther = errors.New("it is frozen by somebody else already")
-)
-
-// ErrNotFrozen tells whether a filesystem could not be held.
-func ErrNotFrozen(err error) bool {
-	return errors.Is(err, errNotFrozen) || errors.Is(err, errFrozenByOther)
-}
-
-func explain(c *call) error {
-	if c.step.Action == plan.Freeze && errors.Is(c.err, unix.EBUSY) {
-		return fmt.Errorf("%s: %w (%w)", strings.Join(c.step.Filesystem.Mountpoints, ", "), errFrozenByOther, unix.EBUSY)
-	}
-	return c.err
 }
 
 // back takes back what was done, last first, and what the failed call may have
@@ -206,16 +175,18 @@ func (w *window) back(failed int) error {
 	var errs []error
 	for i := failed; i >= 0; i-- {
 		c := &w.calls[i]
-		if c.step.Action == plan.Prove || len(c.undo) == 0 || (!c.done && c.step.Action != plan.Suspend) {
-			continue
-		}
-		if w.passed(c, failed) {
-			continue
-		}
-		for _, u := range c.undo {
-			if err := u.Do(); err != nil {
-				errs = append(errs, &StepError{plan.Step{Action: undoName(c.step.Action), Device: c.step.Device, Filesystem: c.step.Filesystem}, err})
+		var err error
+		switch {
+		case w.passed(c, failed):
+		case c.step.Action == plan.Freeze:
+			err = c.freezer.Thaw()
+		case c.step.Action == plan.Suspend:
+			for _, u := range c.undo {
+				err = errors.Join(err, u.Do())
 			}
+		}
+		if err != nil {
+			errs = append(errs, &StepError{*c.step.Undo, err})
 		}
 	}
 	return errors.Join(errs...)
@@ -235,13 +206,6 @@ func (w *window) passed(c *call, failed int) bool {
 		}
 	}
 	return false
-}
-
-func undoName(a plan.Action) plan.Action {
-	if a == plan.Freeze {
-		return plan.Thaw
-	}
-	return plan.Resume
 }
 
 // settleEvents gives back the cookie counts of calls that raised no event.

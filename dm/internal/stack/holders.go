@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -16,33 +17,50 @@ type Process struct {
 	Command string
 }
 
-// Openers are the processes that have a device open, by any node. It walks
-// /proc; descriptors that cannot be read (a process that just ended) are
-// passed over.
+// Openers are the processes that have a device open, by any node. Those that
+// cannot be looked into, because they just ended, are passed over.
 func (r *Reader) Openers(dev targets.DevNo) []Process {
-	pids, err := r.Kernel.ReadDir("/proc")
+	return r.processes(func(dir string) bool {
+		return r.anyFile(dir+"/fd", func(st ioctl.Stat) bool { return st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev })
+	})
+}
+
+// Users are the processes that have a file, their root or their working
+// directory on the filesystem mounted from a device.
+func (r *Reader) Users(dev targets.DevNo) []Process {
+	on := func(st ioctl.Stat) bool { return targets.DevNo(st.Dev) == dev && !st.Is(unix.S_IFBLK) }
+	return r.processes(func(dir string) bool {
+		for _, link := range []string{"/cwd", "/root"} {
+			if st, err := r.Kernel.Stat(dir + link); err == nil && on(st) {
+				return true
+			}
+		}
+		return r.anyFile(dir+"/fd", on)
+	})
+}
+
+func (r *Reader) processes(match func(dir string) bool) []Process {
+	names, err := r.Kernel.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	var out []Process
-	for _, name := range pids {
+	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err == nil && r.hasOpen(pid, dev) {
+		if err == nil && match("/proc/"+name) {
 			out = append(out, Process{PID: pid, Command: r.Command(pid)})
 		}
 	}
 	return out
 }
 
-func (r *Reader) hasOpen(pid int, dev targets.DevNo) bool {
-	dir := path.Join("/proc", strconv.Itoa(pid), "fd")
+func (r *Reader) anyFile(dir string, match func(ioctl.Stat) bool) bool {
 	fds, err := r.Kernel.ReadDir(dir)
 	if err != nil {
 		return false
 	}
 	for _, fd := range fds {
-		st, err := r.Kernel.Stat(path.Join(dir, fd))
-		if err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev {
+		if st, err := r.Kernel.Stat(path.Join(dir, fd)); err == nil && match(st) {
 			return true
 		}
 	}

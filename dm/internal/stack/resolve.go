@@ -25,6 +25,7 @@ type Mounts interface {
 }
 
 // Resolve finds the block device that a user named by path, mount point or tag.
+// Without mounts no mount point is known.
 func (r *Reader) Resolve(spec string, mounts Mounts) (targets.DevNo, error) {
 	name := spec
 	if tag, value, ok := strings.Cut(spec, "="); ok && tags[tag] != "" {
@@ -59,8 +60,12 @@ func (r *Reader) mountPoint(spec string, mounts Mounts) (targets.DevNo, error) {
 	if err != nil {
 		return targets.DevNo{}, err
 	}
-	d, ok := mounts.At(clean)
-	if !ok {
+	var d ioctl.DevNo
+	found := false
+	if mounts != nil {
+		d, found = mounts.At(clean)
+	}
+	if !found {
 		return targets.DevNo{}, &plan.Refusal{
 			Kind: plan.Usage, Device: spec, Why: spec + " is a directory, but no block device is mounted there",
 			Hint: "findmnt --target " + spec + " shows the filesystem it is on",

@@ -1,0 +1,212 @@
+package dm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+)
+
+// Create cuts a set: one image of each origin, all of the same instant. It
+// blocks until the images are usable.
+//
+// Cancelling ctx before the window takes everything back; inside the window it
+// is not looked at. A Create that fails has changed nothing, unless its code is
+// CodeUnrecovered.
+func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	if r.Name == "" {
+		r.Name = time.Now().UTC().Format("snap-20060102-150405")
+	}
+	set, err = s.create(ctx, r)
+	return set, s.fail("create", r.Name, err)
+}
+
+// PlanCreate returns the steps Create would take, and changes nothing.
+func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	if r.Name == "" {
+		r.Name = "snap"
+	}
+	f, err := s.gather(r)
+	if err != nil {
+		return nil, s.fail("plan", r.Name, err)
+	}
+	pl, err := plan.Create(f.request)
+	if err != nil {
+		return nil, s.fail("plan", r.Name, err)
+	}
+	return shown(pl), nil
+}
+
+func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
+	if err := plan.CheckSetName(r.Name); err != nil {
+		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
+	}
+	if err := s.recoverInterrupted(ctx); err != nil {
+		return nil, err
+	}
+	locks, err := s.lockForCreate(r)
+	if err != nil {
+		return nil, err
+	}
+	set, err := s.createLocked(ctx, r)
+	return set, errors.Join(err, locks.Release())
+}
+
+// lockForCreate takes the locks of all origins and of the name. Facts are
+// gathered after that: what was seen before may have changed.
+func (s *session) lockForCreate(r CreateRequest) (*journal.Locks, error) {
+	mounts, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	keys := []string{journal.SetKey(r.Name)}
+	for _, origin := range r.Origins {
+		dev, err := s.read.Resolve(origin, mounts)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, journal.OriginKey(dev.String()))
+	}
+	return s.state.Lock(ownPID(), keys...)
+}
+
+func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, err error) {
+	f, err := s.gather(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := s.nameFree(r.Name, f); err != nil {
+		return nil, err
+	}
+	if err := s.hold(f); err != nil {
+		return nil, err
+	}
+	if err := f.freezable(); err != nil {
+		return nil, err
+	}
+	p, err := plan.Create(f.request)
+	if err != nil {
+		return nil, err
+	}
+	intent, err := s.begin(p)
+	if err != nil {
+		return nil, err
+	}
+	trace, err := s.runner(f, r).Run(ctx, p)
+	if err != nil {
+		return nil, s.ended(intent, err)
+	}
+	receipt := f.receipt(trace, r)
+	if err := s.state.SaveSet(record(p, f, r, receipt, intent)); err != nil {
+		return nil, s.takeBack(ctx, p, intent, err)
+	}
+	if err := s.state.End(intent); err != nil {
+		return nil, err
+	}
+	return s.show(r.Name)
+}
+
+// nameFree refuses a name that a record or a device already has.
+func (s *session) nameFree(name string, f *facts) error {
+	_, err := s.state.LoadSet(name)
+	if err == nil {
+		return plan.Refuse(plan.Usage, "", "choose another --name, or remove that set", "there is a set %s already", name)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, d := range f.ours {
+		for _, v := range f.request.Volumes {
+			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
+				return plan.Refuse(plan.Usage, d.Name, "choose another --name, or remove that set", "there is a device %s already", d.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// begin writes the intent: from here on an interrupted operation can be told
+// from a finished one.
+func (s *session) begin(p *plan.Plan) (journal.Intent, error) {
+	boot, err := s.bootID()
+	if err != nil {
+		return journal.Intent{}, err
+	}
+	i := journal.Intent{
+		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
+	}
+	for _, v := range p.Volumes {
+		i.Bases = append(i.Bases, v.Base)
+		if v.Front != "" {
+			i.Origins = append(i.Origins, v.Origin.Dev.String())
+		}
+	}
+	return i, s.state.Begin(i)
+}
+
+// ended forgets the intent of an operation that took itself back. If it could
+// not, or went too far for that, the intent stays for recover.
+func (s *session) ended(i journal.Intent, err error) error {
+	_, stuck := errors.AsType[*run.UndoError](err)
+	_, partial := errors.AsType[*run.PartialError](err)
+	if stuck || partial {
+		return err
+	}
+	return errors.Join(err, s.state.End(i))
+}
+
+// takeBack removes a set whose record could not be written.
+func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
+	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID); err != nil {
+		return &run.UndoError{Cause: cause, Undo: err}
+	}
+	return errors.Join(cause, s.state.End(i))
+}
+
+func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
+	timeout := r.FreezeTimeout
+	if timeout == 0 {
+		timeout = defaultFreezeTimeout
+	}
+	return &run.Runner{
+		Kernel: s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail,
+		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
+	}
+}
+
+func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) journal.Set {
+	b, err := json.Marshal(receipt)
+	if err != nil {
+		panic(fmt.Sprintf("a receipt is plain data: %v", err))
+	}
+	set := journal.Set{
+		Name: p.Set, ID: p.ID, BootID: i.BootID, Created: receipt.End.UTC(), Persistent: r.Persistent,
+		Labels: r.Labels, Receipt: b,
+	}
+	for _, v := range p.Volumes {
+		set.Volumes = append(set.Volumes, journal.Volume{
+			Name: v.Name, Origin: v.Origin.Path, OriginDevno: v.Origin.Dev.String(), FrontUUID: v.Origin.UUID,
+			Mountpoints: f.mountpoints(v.Origin.Dev), FSType: f.fstype(v.Origin.Dev),
+			StoreKind: v.StoreFacts.Kind, StorePath: v.StoreFacts.Path, StoreBytes: v.StoreSize.Bytes(),
+			SizeBytes: v.Origin.Size.Bytes(), ChunkBytes: v.Chunk.Bytes(), Writable: v.Writable,
+		})
+	}
+	return set
+}

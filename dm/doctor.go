@@ -1,0 +1,184 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Report is what Doctor found.
+type Report struct {
+	Kernel     string         `json:"kernel"`
+	DM         string         `json:"dm"` // version of the interface; "" without device-mapper
+	Targets    []TargetReport `json:"targets"`
+	Udev       bool           `json:"udev"`
+	Privileged bool           `json:"privileged"`
+	Problems   []Problem      `json:"problems"`
+	Origins    []OriginReport `json:"origins"`
+}
+
+// TargetReport is one device-mapper target of interest.
+type TargetReport struct {
+	Name      string `json:"name"`
+	Version   string `json:"version"` // "" when missing
+	NeededFor string `json:"needed_for"`
+}
+
+// Problem is something that stands in the way, and what to do about it.
+type Problem struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+// OriginReport says what a cut of one origin would do.
+type OriginReport struct {
+	Origin      string     `json:"origin"`
+	Device      string     `json:"device"`
+	Devno       string     `json:"devno"`
+	Redirector  string     `json:"redirector"` // "dm", "none"
+	Filesystems []FSReport `json:"filesystems"`
+	Possible    bool       `json:"possible"`
+	Problems    []Problem  `json:"problems"`
+}
+
+// FSReport is a filesystem on an origin and how it would be frozen.
+type FSReport struct {
+	Type        string   `json:"type"`
+	Mountpoints []string `json:"mountpoints"`
+	Method      string   `json:"method"` // "fifreeze", "lockfs", "none"
+	Reason      string   `json:"reason"`
+}
+
+// needed are the targets a cut uses, with the versions they were verified at
+// (kernel.md section 1; present since long before the oldest supported kernel).
+var needed = []struct{ name, why string }{
+	{"snapshot-origin", "every set"},
+	{"snapshot", "every set"},
+	{"linear", "exception stores"},
+	{"snapshot-merge", "rolling back"},
+	{"era", "change tracking"},
+}
+
+// Doctor tells what works on this host and, for each origin named, what a cut
+// would do and what stands in its way. It changes nothing; asking for a target's
+// version may load its kernel module. Problems are in the report, not errors.
+func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err error) {
+	k := m.opts.Kernel
+	r = &Report{
+		Targets: []TargetReport{}, Problems: []Problem{}, Origins: []OriginReport{},
+		Udev: k.UdevRunning(), Privileged: k.Geteuid() == 0,
+	}
+	if r.Kernel, err = k.Release(); err != nil {
+		return nil, err
+	}
+	if !r.Udev {
+		r.Problems = append(r.Problems, Problem{"udev is not running", "nothing to do: dmsnap makes the device nodes itself"})
+	}
+	s, err := m.open()
+	if err != nil {
+		r.add(err)
+		for _, o := range origins {
+			r.Origins = append(r.Origins, OriginReport{Origin: o, Redirector: "none", Filesystems: []FSReport{}, Problems: []Problem{{"device-mapper cannot be used", ""}}})
+		}
+		return r, nil
+	}
+	defer s.close(&err)
+	if r.DM, err = s.life.version(); err != nil {
+		return nil, s.fail("doctor", "", err)
+	}
+	r.targets(s)
+	for _, o := range origins {
+		r.Origins = append(r.Origins, s.examine(o))
+	}
+	return r, nil
+}
+
+func (r *Report) targets(s *session) {
+	for _, t := range needed {
+		report := TargetReport{Name: t.name, NeededFor: t.why}
+		if v, err := s.ctl.TargetVersion(t.name); err == nil {
+			report.Version = v.Version.String()
+		} else {
+			r.Problems = append(r.Problems, Problem{fmt.Sprintf("the kernel has no %s target (%s)", t.name, t.why), "install the module: dm-" + moduleOf(t.name)})
+		}
+		r.Targets = append(r.Targets, report)
+	}
+}
+
+func moduleOf(target string) string {
+	if target == "era" {
+		return "era"
+	}
+	return "snapshot"
+}
+
+func (r *Report) add(err error) {
+	p := Problem{Message: err.Error()}
+	if e, ok := errors.AsType[*Error](err); ok {
+		p = Problem{e.Error(), e.Hint}
+	}
+	r.Problems = append(r.Problems, p)
+}
+
+// examine goes through what a create would check, store aside.
+func (s *session) examine(spec string) OriginReport {
+	r := OriginReport{Origin: spec, Redirector: "none", Filesystems: []FSReport{}, Problems: []Problem{}}
+	f, o, err := s.examineOrigin(spec)
+	r.Device, r.Devno = o.Path, o.Dev.String()
+	if err != nil {
+		e := s.fail("examine", "", err)
+		r.Problems = append(r.Problems, Problem{Message: err.Error(), Hint: hintOf(e)})
+	}
+	if f == nil {
+		return r
+	}
+	if o.Base != nil {
+		r.Redirector = "dm"
+	} else if rd, err := plan.Redirect(o); err == nil {
+		r.Redirector = rd.Name()
+	}
+	for _, fs := range f.request.Volumes[0].Origin.Filesystems {
+		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: string(fs.Method), Reason: fs.Reason})
+	}
+	if err := f.freezable(); err != nil {
+		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail("examine", "", err))})
+	}
+	r.Possible = len(r.Problems) == 0
+	return r
+}
+
+func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
+	var o plan.Origin
+	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
+	var err error
+	if f.mounts, err = s.mounts(); err != nil {
+		return nil, o, err
+	}
+	if f.ours, err = s.read.Ours(); err != nil {
+		return nil, o, err
+	}
+	dev, err := s.read.Resolve(spec, f.mounts)
+	if err != nil {
+		return nil, o, err
+	}
+	if o, err = s.read.Origin(spec, dev, f.ours); err != nil {
+		return nil, o, err
+	}
+	if f.above[dev], err = s.read.Above(dev); err != nil {
+		return nil, o, err
+	}
+	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}
+	f.systems = f.mounts.Plan(f.devices()...)
+	f.assign()
+	return f, o, plan.CheckOrigin(o)
+}
+
+func hintOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Hint
+	}
+	return ""
+}

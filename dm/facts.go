@@ -1,0 +1,257 @@
+package dm
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// facts are what a create is planned from.
+type facts struct {
+	request plan.CreateRequest
+	ours    []stack.Device
+	mounts  mounts
+	// above are the devices that stand on each origin, itself first.
+	above map[targets.DevNo][]targets.DevNo
+	// systems are the filesystems of the set in the order of their freeze; their
+	// index is their key.
+	systems  freeze.Plan
+	freezers map[int]run.Freezer
+	held     *freeze.Set
+}
+
+// gather looks up all a plan needs, and changes nothing.
+func (s *session) gather(r CreateRequest) (*facts, error) {
+	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
+	var err error
+	if f.mounts, err = s.mounts(); err != nil {
+		return nil, err
+	}
+	if f.ours, err = s.read.Ours(); err != nil {
+		return nil, err
+	}
+	if f.request, err = request(r); err != nil {
+		return nil, err
+	}
+	for _, origin := range r.Origins {
+		v, err := s.gatherVolume(f, r, origin)
+		if err != nil {
+			return nil, err
+		}
+		f.request.Volumes = append(f.request.Volumes, v)
+	}
+	if !f.request.Crash {
+		f.systems = f.mounts.Plan(f.devices()...)
+		f.assign()
+	}
+	return f, nil
+}
+
+// request checks what needs no device.
+func request(r CreateRequest) (plan.CreateRequest, error) {
+	chunk := r.ChunkBytes
+	if chunk == 0 {
+		chunk = defaultChunkBytes
+	}
+	if chunk%512 != 0 {
+		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk of %d bytes is no whole number of sectors", chunk)
+	}
+	if len(r.Origins) == 0 {
+		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "name at least one device or mount point", "no origin was named")
+	}
+	for spec := range r.Stores {
+		if spec != "" && !slices.Contains(r.Origins, spec) {
+			return plan.CreateRequest{}, plan.Refuse(plan.Usage, spec, "write the origin as it stands on the command line", "a store is named for %s, which is no origin of the set", spec)
+		}
+	}
+	mode := targets.Transient
+	if r.Persistent {
+		mode = targets.PersistentOverflow
+	}
+	return plan.CreateRequest{
+		Set: r.Name, ID: newID(), Chunk: targets.Sectors(chunk / 512), Mode: mode,
+		Writable: r.Writable, Crash: r.Consistency == Crash,
+	}, nil
+}
+
+func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {
+	var v plan.VolumeRequest
+	dev, err := s.read.Resolve(spec, f.mounts)
+	if err != nil {
+		return v, err
+	}
+	if v.Origin, err = s.read.Origin(spec, dev, f.ours); err != nil {
+		return v, err
+	}
+	if f.above[dev], err = s.read.Above(dev); err != nil {
+		return v, err
+	}
+	storeSpec, own := r.Stores[spec]
+	if !own {
+		storeSpec = r.Stores[""]
+	}
+	v.BaseID = newID()
+	v.StoreSize = targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes()) / 512)
+	// An origin that cannot be cut is worth more words than its store.
+	if err := plan.CheckOrigin(v.Origin); err != nil {
+		return v, err
+	}
+	kind, err := store.Parse(storeSpec)
+	if err != nil {
+		return v, err
+	}
+	v.Store, err = kind.Inspect(s.read, v.Origin, f.ours)
+	return v, err
+}
+
+// devices are all on which a filesystem of the set may live: the fronts, and
+// what stands on them.
+func (f *facts) devices() []freeze.Device {
+	var out []freeze.Device
+	for _, v := range f.request.Volumes {
+		for _, d := range f.above[v.Origin.Dev] {
+			out = append(out, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == v.Origin.Dev})
+		}
+	}
+	return out
+}
+
+// assign gives each volume its filesystems.
+func (f *facts) assign() {
+	for i := range f.request.Volumes {
+		o := &f.request.Volumes[i].Origin
+		o.Filesystems = nil
+		for key, fs := range f.systems {
+			if slices.ContainsFunc(f.above[o.Dev], func(d targets.DevNo) bool { return fs.Uses(ioctl.DevNo(d)) }) {
+				o.Filesystems = append(o.Filesystems, planned(key, fs, o.Name))
+			}
+		}
+	}
+}
+
+func planned(key int, fs freeze.Filesystem, front string) plan.Filesystem {
+	method := map[freeze.Method]plan.Method{freeze.Freeze: plan.ByFIFREEZE, freeze.LockFS: plan.ByLockFS}[fs.Method]
+	if method == "" {
+		method = plan.ByNothing
+	}
+	p := plan.Filesystem{Type: fs.FSType, Method: method, Reason: fs.Reason, Front: front, Key: key}
+	for _, m := range fs.Mounts {
+		if !slices.Contains(p.Mountpoints, m.Path) {
+			p.Mountpoints = append(p.Mountpoints, m.Path)
+		}
+	}
+	return p
+}
+
+// freezable refuses a set whose filesystems cannot be held, or that writes to
+// devices outside the set: their image would not be of one instant.
+func (f *facts) freezable() error {
+	for _, fs := range f.systems {
+		if fs.Method == freeze.None {
+			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)
+		}
+		devices := slices.Clone(fs.Devices)
+		for _, x := range fs.Extra {
+			devices = append(devices, x.DevNo)
+		}
+		for _, d := range devices {
+			if !f.inSet(targets.DevNo(d)) {
+				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or take a set with --consistency crash",
+					"%s on %s also lives on device %s, which is not part of the set", fs.FSType, fs.Mountpoint(), d)
+			}
+		}
+	}
+	return nil
+}
+
+var errUnfreezable = errors.New("cannot be frozen")
+
+func (f *facts) inSet(d targets.DevNo) bool {
+	for _, v := range f.request.Volumes {
+		if slices.Contains(f.above[v.Origin.Dev], d) {
+			return true
+		}
+	}
+	return false
+}
+
+// hold opens the filesystems. Types nobody knows are tried here, which may
+// change their method.
+func (s *session) hold(f *facts) error {
+	f.freezers = map[int]run.Freezer{}
+	if len(f.systems) == 0 {
+		return nil
+	}
+	var err error
+	if f.held, err = freeze.Open(s.kernel, f.systems); err != nil {
+		return err
+	}
+	f.systems = f.held.Plan()
+	for _, h := range f.held.Handles() {
+		key := slices.IndexFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.DevNo == h.Filesystem().DevNo })
+		f.freezers[key] = h
+	}
+	f.assign()
+	return nil
+}
+
+func (f *facts) close() error {
+	if f.held == nil {
+		return nil
+	}
+	return f.held.Close()
+}
+
+// mountpoints are where an origin's filesystems are mounted, the one on the
+// origin itself first.
+func (f *facts) mountpoints(dev targets.DevNo) []string {
+	out := []string{}
+	for _, d := range f.above[dev] {
+		for _, m := range f.mounts.Of(ioctl.DevNo(d)) {
+			if !slices.Contains(out, m.Path) {
+				out = append(out, m.Path)
+			}
+		}
+	}
+	return out
+}
+
+// fstype is the filesystem mounted on the origin itself, if any.
+func (f *facts) fstype(dev targets.DevNo) string {
+	for _, m := range f.mounts.Of(ioctl.DevNo(dev)) {
+		return m.FSType
+	}
+	return ""
+}
+
+// mounts adds lookup by mount point to the table of mounts.
+type mounts struct{ *freeze.Table }
+
+func (s *session) mounts() (mounts, error) {
+	t, err := freeze.Mounts(s.kernel)
+	return mounts{t}, err
+}
+
+// At finds the device mounted on a path of our namespace; of several mounts on
+// one path the last hides the others.
+func (t mounts) At(p string) (dev ioctl.DevNo, found bool) {
+	for _, m := range t.All() {
+		if m.PID != 0 || path.Clean(m.Path) != p {
+			continue
+		}
+		devices := t.Devices(m)
+		if found = len(devices) > 0; found {
+			dev = devices[0]
+		}
+	}
+	return dev, found
+}

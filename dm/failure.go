@@ -1,0 +1,143 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// fail makes the Error of an operation out of whatever its parts returned. It
+// is the one place where causes become codes and hints; codes come from types
+// and errnos, never from text.
+func (s *session) fail(op, set string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if done, ok := errors.AsType[*Error](err); ok {
+		return done
+	}
+	e := &Error{Op: op, Set: set, Err: err, Code: CodeFailed}
+	if step, ok := errors.AsType[*run.StepError](err); ok {
+		e.Device, e.Step = step.Step.Device, step.Step.String()
+		if step.Step.Filesystem != nil {
+			e.Device = step.Step.Filesystem.Mountpoints[0]
+		}
+	}
+	s.classify(e)
+	return e
+}
+
+// classify goes from what matters most to what matters least: a failed undo
+// outweighs its cause.
+func (s *session) classify(e *Error) {
+	if _, ok := errors.AsType[*run.UndoError](e.Err); ok {
+		e.Code, e.Hint = CodeUnrecovered, "run dmsnap recover"
+		return
+	}
+	if _, ok := errors.AsType[*run.PartialError](e.Err); ok {
+		e.Code, e.Hint = CodePartial, "run the same command again, or dmsnap recover"
+		return
+	}
+	if r, ok := errors.AsType[*plan.Refusal](e.Err); ok {
+		e.Code, e.Device, e.Hint = Code(r.Kind), r.Device, r.Hint
+		return
+	}
+	if l, ok := errors.AsType[*journal.LockedError](e.Err); ok {
+		e.Code, e.Hint = CodeLocked, "wait until it is done"
+		if l.PID != 0 {
+			e.Hint = fmt.Sprintf("wait until pid %d is done", l.PID)
+		}
+		return
+	}
+	if u, ok := errors.AsType[*store.InUseError](e.Err); ok {
+		e.Code, e.Device, e.Hint = CodeBusy, u.Path, "use a device that nothing else uses"
+		e.Err = fmt.Errorf("store %w (%w)", s.busy(u.Path, u.Dev), unix.EBUSY)
+		return
+	}
+	s.classifyErrno(e)
+}
+
+func (s *session) classifyErrno(e *Error) {
+	step, inStep := errors.AsType[*run.StepError](e.Err)
+	switch {
+	case errors.Is(e.Err, freeze.ErrFrozenByOther):
+		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u thaws"
+	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
+		e.Code, e.Hint = CodeFreeze, "take a set with --consistency crash, which does not freeze"
+	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, errUnfreezable):
+		e.Code, e.Hint = CodeFreeze, "allow a longer --freeze-timeout, or take a set with --consistency crash"
+	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
+		e.Hint = "everything was taken back"
+	case errors.Is(e.Err, unix.EBUSY):
+		e.Code = CodeBusy
+		if inStep && step.Step.Device != "" {
+			s.nameHolders(e, step.Step.Device)
+		}
+	case errors.Is(e.Err, unix.ENOSPC):
+		e.Code = CodeNoSpace
+	case errors.Is(e.Err, unix.ENOKEY):
+		e.Code, e.Hint = CodeUnsupported, "its key is in a kernel keyring only; cryptsetup refresh --disable-keyring NAME puts it into the table"
+	case errors.Is(e.Err, ioctl.ErrNotFound), errors.Is(e.Err, fs.ErrNotExist) && !inStep:
+		e.Code = CodeNotFound
+	case errors.Is(e.Err, fs.ErrPermission):
+		e.Hint = "run it as root"
+	}
+}
+
+// noDeviceMapper explains why the control node cannot be opened.
+func noDeviceMapper(k *ioctl.Kernel, err error) error {
+	e := &Error{Op: "open device-mapper", Code: CodeUnsupported, Err: err, Hint: "load the module: modprobe dm-mod"}
+	if errors.Is(err, fs.ErrPermission) || k.Geteuid() != 0 {
+		e.Code, e.Hint = CodeFailed, "run it as root"
+	}
+	return e
+}
+
+func (s *session) nameHolders(e *Error, name string) {
+	info, err := s.ctl.Status(ioctl.ID{Name: name})
+	if err != nil {
+		return // gone meanwhile: the errno stands for itself
+	}
+	b := s.busy(name, targets.DevNo(info.Dev))
+	if len(b.Holders) > 0 {
+		e.Err = fmt.Errorf("%w (%w)", e.Err, b)
+		e.Hint = "end what holds it, then try again"
+	}
+}
+
+// busy names everybody who holds a device: mounts in any namespace, processes,
+// other devices.
+func (s *session) busy(device string, dev targets.DevNo) *BusyError {
+	b := &BusyError{Device: device}
+	if mounts, err := s.mounts(); err == nil {
+		for _, m := range mounts.Of(ioctl.DevNo(dev)) {
+			b.Holders = append(b.Holders, s.mountHolder(device, m))
+		}
+	}
+	for _, p := range s.read.Openers(dev) {
+		b.Holders = append(b.Holders, Holder{Kind: "process", Device: device, PID: p.PID, Command: p.Command})
+	}
+	for _, name := range s.read.HolderNames(dev) {
+		b.Holders = append(b.Holders, Holder{Kind: "device", Device: device, Path: name})
+	}
+	return b
+}
+
+func (s *session) mountHolder(device string, m freeze.Mount) Holder {
+	h := Holder{Kind: "mount", Device: device, Path: m.Path}
+	if m.PID != 0 {
+		h.Namespace, h.PID, h.Command = m.Namespace, m.PID, s.read.Command(m.PID)
+	}
+	return h
+}

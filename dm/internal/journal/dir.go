@@ -1,0 +1,124 @@
+// Package journal keeps what the kernel cannot: the records of sets, the intent
+// of an operation under way, and the locks that keep operations on one origin
+// apart. All files are small, written whole and synced with their directory.
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// Schema is the version of the files. A newer one is refused, never guessed.
+const Schema = 1
+
+// ErrNewer means that a file was written by a later version of dmsnap.
+var ErrNewer = errors.New("written by a newer version of dmsnap")
+
+// Dir is a state directory.
+type Dir struct {
+	Kernel *ioctl.Kernel
+	Path   string
+}
+
+const (
+	setsDir    = "sets"
+	intentsDir = "journal"
+	locksDir   = "lock"
+)
+
+// Init makes the directory, for root only: records name paths and devices.
+func (d Dir) Init() error {
+	for _, sub := range []string{"", setsDir, intentsDir, locksDir} {
+		if err := d.Kernel.MkdirAll(path.Join(d.Path, sub), 0o700); err != nil {
+			return err
+		}
+	}
+	st, err := d.Kernel.Stat(d.Path)
+	if err != nil {
+		return err
+	}
+	if st.Mode&0o022 != 0 || st.UID != 0 && int(st.UID) != d.Kernel.Geteuid() {
+		return fmt.Errorf("%s is writable by others: %w", d.Path, unix.EPERM)
+	}
+	return nil
+}
+
+// save writes one file so that after a power cut it is the old one or the new
+// one: a temporary file, synced, renamed, and the directory synced.
+func (d Dir) save(sub, name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := path.Join(d.Path, sub)
+	tmp := path.Join(dir, "."+name+".tmp")
+	if err := d.Kernel.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return errors.Join(err, d.drop(tmp))
+	}
+	if err := d.Kernel.Rename(tmp, path.Join(dir, name)); err != nil {
+		return errors.Join(err, d.drop(tmp))
+	}
+	return d.Kernel.SyncDir(dir)
+}
+
+func (d Dir) drop(file string) error {
+	if err := d.Kernel.Unlink(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d Dir) remove(sub, name string) error {
+	dir := path.Join(d.Path, sub)
+	if err := d.drop(path.Join(dir, name)); err != nil {
+		return err
+	}
+	return d.Kernel.SyncDir(dir)
+}
+
+// load reads one file into v.
+func (d Dir) load(sub, name string, v any) error {
+	file := path.Join(d.Path, sub, name)
+	b, err := d.Kernel.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var head struct {
+		Schema int `json:"schema_version"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if head.Schema > Schema {
+		return fmt.Errorf("%s: %w", file, ErrNewer)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// names lists the finished files of a subdirectory; none if it does not exist.
+func (d Dir) names(sub string) ([]string, error) {
+	entries, err := d.Kernel.ReadDir(path.Join(d.Path, sub))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var out []string
+	for _, e := range entries {
+		if strings.HasSuffix(e, suffix) && !strings.HasPrefix(e, ".") {
+			out = append(out, strings.TrimSuffix(e, suffix))
+		}
+	}
+	return out, err
+}
+
+const suffix = ".json"

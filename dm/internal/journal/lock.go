@@ -1,0 +1,118 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// LockedError says who holds a lock.
+type LockedError struct {
+	Key string
+	PID int // 0 if the owner has not written it yet
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("another dmsnap works on %s", e.Key)
+	}
+	return fmt.Sprintf("another dmsnap (pid %d) works on %s", e.PID, e.Key)
+}
+
+// Locks are held until Release. The kernel drops them when the process dies.
+type Locks struct {
+	dir   Dir
+	files []*ioctl.File
+}
+
+// OriginKey is the lock of one origin; SetKey that of a set's name.
+func OriginKey(devno string) string { return "origin-" + strings.ReplaceAll(devno, ":", "_") }
+
+// SetKey is the lock of a set's name.
+func SetKey(name string) string { return "set-" + name }
+
+// Lock takes all locks or none, without waiting, always in one order, so that
+// two operations on overlapping sets cannot wait for each other.
+func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	l := &Locks{dir: d}
+	for _, key := range keys {
+		f, err := d.lock(key, pid)
+		if err != nil {
+			return nil, errors.Join(err, l.Release())
+		}
+		l.files = append(l.files, f)
+	}
+	return l, nil
+}
+
+// lock takes one. The holder unlinks the file before it lets go, so a lock on a
+// file that is no longer the one at the path is worth nothing: try again.
+func (d Dir) lock(key string, pid int) (*ioctl.File, error) {
+	name := path.Join(d.Path, locksDir, key)
+	for {
+		f, err := d.Kernel.Open(name, unix.O_RDWR|unix.O_CREAT, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = f.Lock(unix.LOCK_EX | unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(&LockedError{Key: key, PID: d.owner(name)}, f.Close())
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if d.current(f, name) {
+			_, err = f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
+			if err != nil {
+				return nil, errors.Join(err, d.unlock(f))
+			}
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (d Dir) current(f *ioctl.File, name string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := d.Kernel.Stat(name)
+	return err == nil && mine.Dev == there.Dev && mine.Ino == there.Ino
+}
+
+func (d Dir) owner(name string) int {
+	b, err := d.Kernel.ReadFile(name)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+func (d Dir) unlock(f *ioctl.File) error {
+	return errors.Join(d.drop(f.Path()), f.Close())
+}
+
+// Release lets go of all locks.
+func (l *Locks) Release() error {
+	var errs []error
+	for _, f := range slices.Backward(l.files) {
+		errs = append(errs, l.dir.unlock(f))
+	}
+	l.files = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,116 @@
+package journal
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"time"
+)
+
+// Set is the record of a set: what its tables cannot say.
+type Set struct {
+	Schema     int               `json:"schema_version"`
+	Name       string            `json:"name"`
+	ID         string            `json:"id"`
+	BootID     string            `json:"boot_id"`
+	Created    time.Time         `json:"created"`
+	Persistent bool              `json:"persistent"`
+	Labels     map[string]string `json:"labels"`
+	Receipt    json.RawMessage   `json:"receipt"`
+	Volumes    []Volume          `json:"volumes"`
+	// MadeDirs are directories mount made, deepest last.
+	MadeDirs []string `json:"made_dirs,omitempty"`
+}
+
+// Volume is the record of one volume.
+type Volume struct {
+	Name        string   `json:"name"`
+	Origin      string   `json:"origin"`
+	OriginDevno string   `json:"origin_devno"`
+	FrontUUID   string   `json:"front_uuid"`
+	Mountpoints []string `json:"mountpoints"`
+	FSType      string   `json:"fstype"`
+	StoreKind   string   `json:"store_kind"`
+	StorePath   string   `json:"store_path"`
+	StoreBytes  uint64   `json:"store_bytes"`
+	SizeBytes   uint64   `json:"size_bytes"`
+	ChunkBytes  uint64   `json:"chunk_bytes"`
+	Writable    bool     `json:"writable"`
+}
+
+// SaveSet writes the record of a set; it is the outcome of a create.
+func (d Dir) SaveSet(s Set) error {
+	s.Schema = Schema
+	return d.save(setsDir, s.Name+suffix, s)
+}
+
+// LoadSet reads one record; fs.ErrNotExist if there is none.
+func (d Dir) LoadSet(name string) (Set, error) {
+	var s Set
+	err := d.load(setsDir, name+suffix, &s)
+	return s, err
+}
+
+// DropSet removes a record; none is no error.
+func (d Dir) DropSet(name string) error { return d.remove(setsDir, name+suffix) }
+
+// Sets reads all records. Those that cannot be read are in the error and the
+// others are returned all the same: the kernel knows the devices.
+func (d Dir) Sets() ([]Set, error) {
+	names, err := d.names(setsDir)
+	errs := []error{err}
+	var out []Set
+	for _, name := range names {
+		s, err := d.LoadSet(name)
+		switch {
+		case err == nil:
+			out = append(out, s)
+		case !errors.Is(err, fs.ErrNotExist): // removed since
+			errs = append(errs, err)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// Intent says what an operation is about to do.
+type Intent struct {
+	Schema  int       `json:"schema_version"`
+	Op      string    `json:"op"`
+	Set     string    `json:"set"`
+	ID      string    `json:"id"`
+	BootID  string    `json:"boot_id"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	// Origins are the keys of the origins' locks: who holds them all knows that
+	// the operation is not under way any more.
+	Origins []string `json:"origins"`
+	// Bases are the names of the bases it makes or removes.
+	Bases []string `json:"bases"`
+}
+
+// Begin writes an intent. It must be on disk before the first step.
+func (d Dir) Begin(i Intent) error {
+	i.Schema = Schema
+	return d.save(intentsDir, i.ID+"-"+i.Op+suffix, i)
+}
+
+// End forgets an intent: its outcome is on disk, or everything was undone.
+func (d Dir) End(i Intent) error { return d.remove(intentsDir, i.ID+"-"+i.Op+suffix) }
+
+// Intents are the operations under way or interrupted.
+func (d Dir) Intents() ([]Intent, error) {
+	names, err := d.names(intentsDir)
+	errs := []error{err}
+	var out []Intent
+	for _, name := range names {
+		var i Intent
+		err := d.load(intentsDir, name+suffix, &i)
+		switch {
+		case err == nil:
+			out = append(out, i)
+		case !errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, err)
+		}
+	}
+	return out, errors.Join(errs...)
+}

@@ -1,0 +1,269 @@
+package dm
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// List returns all sets by name, those too that only the kernel's tables or only
+// a record know. It takes no lock and waits for nobody.
+func (m *Manager) List(_ context.Context) (sets []Set, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	sets, err = s.list()
+	return sets, s.fail("list", "", err)
+}
+
+// Show returns one set.
+func (m *Manager) Show(_ context.Context, name string) (set *Set, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	set, err = s.show(name)
+	return set, s.fail("show", name, err)
+}
+
+func (s *session) show(name string) (*Set, error) {
+	sets, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	for i := range sets {
+		if sets[i].Name == name {
+			return &sets[i], nil
+		}
+	}
+	return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+}
+
+// list joins what the kernel has with what the records say. The kernel decides
+// what exists; a record that cannot be read hides nothing.
+func (s *session) list() ([]Set, error) {
+	v, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	records, err := s.state.Sets()
+	if err != nil {
+		s.log.Warn("a record cannot be read", "error", err)
+	}
+	byID := map[string]journal.Set{}
+	ids := map[string]bool{}
+	for _, r := range records {
+		byID[r.ID], ids[r.ID] = r, true
+	}
+	for _, d := range v.ours {
+		if d.Role != plan.RoleBase {
+			ids[d.ID] = true
+		}
+	}
+	sets := make([]Set, 0, len(ids))
+	for id := range ids {
+		sets = append(sets, v.set(id, byID[id]))
+	}
+	slices.SortFunc(sets, func(a, b Set) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID)) })
+	return sets, nil
+}
+
+// view is one look at the kernel.
+type view struct {
+	s      *session
+	ours   []stack.Device
+	mounts mounts
+	fronts map[targets.DevNo]*ioctl.Info // by base; nil: bypassed
+}
+
+func (s *session) look() (*view, error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	v := &view{s: s, ours: ours, mounts: mounted, fronts: map[targets.DevNo]*ioctl.Info{}}
+	for _, d := range ours {
+		if d.Role == plan.RoleBase {
+			if v.fronts[d.Dev], _, err = s.read.Front(d.Dev); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+func (v *view) set(id string, r journal.Set) Set {
+	set := Set{Name: r.Name, UUID: id, Persistent: r.Persistent, Labels: r.Labels, Volumes: []Volume{}}
+	if set.Labels == nil {
+		set.Labels = map[string]string{}
+	}
+	if r.ID != "" {
+		created := r.Created
+		set.Created = &created
+		set.Receipt = new(Receipt)
+		if json.Unmarshal(r.Receipt, set.Receipt) != nil {
+			set.Receipt = nil
+		}
+	}
+	for i := range max(len(r.Volumes), v.count(id)) {
+		set.Volumes = append(set.Volumes, v.volume(id, i, r))
+	}
+	for _, vol := range set.Volumes {
+		set.State = worse(set.State, vol.State)
+		if r.ID == "" {
+			set.Name = v.guessName(vol)
+			set.Persistent = vol.persistent
+		}
+	}
+	return set
+}
+
+// count is the number of volumes the kernel knows of a set.
+func (v *view) count(id string) int {
+	n := 0
+	for _, d := range v.ours {
+		if d.ID == id && d.Role != plan.RoleBase {
+			n = max(n, d.Volume+1)
+		}
+	}
+	return n
+}
+
+// guessName takes a set's name out of an image's: the volume's part is known
+// from its base.
+func (v *view) guessName(vol Volume) string {
+	name := strings.TrimPrefix(path.Base(vol.Device), plan.NamePrefix)
+	return strings.TrimSuffix(name, "-"+vol.Name)
+}
+
+func (v *view) member(id string, volume int, role plan.Role) *stack.Device {
+	for i, d := range v.ours {
+		if d.ID == id && d.Volume == volume && d.Role == role {
+			return &v.ours[i]
+		}
+	}
+	return nil
+}
+
+func (v *view) volume(id string, i int, r journal.Set) Volume {
+	vol := Volume{Mountpoints: []string{}, ImageMounts: []string{}, State: StateBroken, Reason: "its image does not exist"}
+	if i < len(r.Volumes) {
+		fromRecord(&vol, r.Volumes[i])
+		vol.Device = "/dev/mapper/" + plan.ImageName(r.Name, vol.Name)
+	}
+	if st := v.member(id, i, plan.RoleStore); st != nil {
+		v.store(&vol, *st)
+	}
+	if image := v.member(id, i, plan.RoleImage); image != nil {
+		v.image(&vol, *image)
+	}
+	return vol
+}
+
+func fromRecord(vol *Volume, r journal.Volume) {
+	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType = r.Name, r.Origin, r.OriginDevno, r.FSType
+	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
+	vol.Store = Store{Kind: r.StoreKind, Path: r.StorePath, SizeBytes: r.StoreBytes}
+	if r.Mountpoints != nil {
+		vol.Mountpoints = r.Mountpoints
+	}
+}
+
+func (v *view) store(vol *Volume, d stack.Device) {
+	vol.Store.SizeBytes = d.Table.Size().Bytes()
+	if lower, ok := d.Lower(); ok && vol.Store.Path == "" {
+		vol.Store.Kind, vol.Store.Path = "device", v.s.read.Node(lower)
+	}
+}
+
+func (v *view) image(vol *Volume, d stack.Device) {
+	vol.Device, vol.Devno = "/dev/mapper/"+d.Name, d.Dev.String()
+	vol.SizeBytes, vol.Writable = d.Table.Size().Bytes(), !d.Info.ReadOnly
+	for _, m := range v.mounts.Of(ioctl.DevNo(d.Dev)) {
+		if m.PID == 0 { // those of other namespaces are not ours to unmount
+			vol.ImageMounts = append(vol.ImageMounts, m.Path)
+		}
+	}
+	snap, ok := single[targets.Snapshot](d.Table)
+	if !ok {
+		vol.Reason = "its image carries no snapshot"
+		return
+	}
+	vol.ChunkBytes, vol.persistent = snap.Chunk.Bytes(), snap.Mode != targets.Transient
+	if d.Status.State == targets.Active && d.Info.Live {
+		used, meta := d.Status.Used.Bytes(), d.Status.Metadata.Bytes()
+		vol.Store.UsedBytes, vol.Store.MetadataBytes = &used, &meta
+	}
+	v.origin(vol, snap.Origin.DevNo)
+	vol.State, vol.Reason = v.condition(d, snap.Origin.DevNo)
+}
+
+// origin names a volume by its base and front where the record does not.
+func (v *view) origin(vol *Volume, base targets.DevNo) {
+	for _, d := range v.ours {
+		if d.Dev == base && d.Role == plan.RoleBase && vol.Name == "" {
+			vol.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
+		}
+	}
+	if front := v.fronts[base]; front != nil {
+		vol.OriginDevno = front.Dev.String()
+		if vol.Origin == "" {
+			vol.Origin = "/dev/mapper/" + front.Name
+		}
+	}
+}
+
+// condition is what an image is worth now.
+func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
+	switch {
+	case !d.Info.Live:
+		return StateBroken, "its image was never cut: an operation is under way or was interrupted"
+	case d.Status.State == targets.Invalid:
+		return StateInvalid, "the kernel dropped it: its store is full or failed"
+	case d.Status.State == targets.Overflow:
+		return StateOverflow, "its store is full"
+	case d.Status.State != targets.Active:
+		return StateBroken, "the kernel says " + d.Status.State.String()
+	case v.fronts[base] == nil:
+		return StateBypassed, "somebody reloaded the origin's table: writes since then are in the image too"
+	case d.Info.Suspended:
+		return StateBroken, "its image is suspended"
+	}
+	return StateActive, ""
+}
+
+var severity = []State{
+	StateActive, StateMerging, StateMerged, StateOverflow, StateInvalid, StateBypassed, StateBroken,
+}
+
+func worse(a, b State) State {
+	if slices.Index(severity, b) > slices.Index(severity, a) {
+		return b
+	}
+	return a
+}
+
+// single is the only target of a table, if it is of the wanted type.
+func single[T targets.Target](t targets.Table) (target T, ok bool) {
+	if len(t) != 1 {
+		return target, false
+	}
+	target, ok = t[0].Target.(T)
+	return target, ok
+}

@@ -1,0 +1,309 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/probe"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Mount mounts the images of a set read-only: one volume on dir itself, several
+// at their origins' mount points below dir. Each filesystem gets the options it
+// needs beside its live twin. Missing directories are made, and removed again by
+// Unmount. All images are mounted, or none.
+func (m *Manager) Mount(_ context.Context, name, dir string) (done []Mounted, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	done, err = s.mount(name, dir)
+	return done, s.fail("mount", name, err)
+}
+
+// Unmount unmounts the images of a set wherever they are mounted in our mount
+// namespace. A busy one is refused with CodeBusy and the processes that use it;
+// those unmounted before it stay unmounted.
+func (m *Manager) Unmount(_ context.Context, name string) (err error) {
+	s, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	return s.fail("umount", name, s.unmount(name))
+}
+
+func (s *session) mount(name, dir string) ([]Mounted, error) {
+	if !path.IsAbs(dir) {
+		return nil, plan.Refuse(plan.Usage, dir, "name it from /", "%s is no absolute path", dir)
+	}
+	return locked(s, name, func(set *Set) ([]Mounted, error) {
+		todo, err := s.mountPlan(set, path.Clean(dir))
+		if err != nil {
+			return nil, err
+		}
+		j := mountJob{s: s, set: set}
+		for _, m := range todo {
+			if err := j.add(m); err != nil {
+				return nil, errors.Join(err, j.undo())
+			}
+		}
+		if err := s.recordDirs(name, j.dirs); err != nil {
+			return nil, errors.Join(err, j.undo())
+		}
+		return todo, nil
+	})
+}
+
+// locked runs f on a set under the lock of its name.
+func locked[T any](s *session, name string, f func(*Set) (T, error)) (result T, err error) {
+	if err := s.state.Init(); err != nil {
+		return result, err
+	}
+	if _, err := s.find(name); err != nil {
+		return result, err
+	}
+	locks, err := s.state.Lock(ownPID(), journal.SetKey(name))
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, locks.Release()) }()
+	set, err := s.show(name)
+	if err != nil {
+		return result, err
+	}
+	return f(set)
+}
+
+// mountPlan decides what goes where, outer mount points first, before anything
+// is mounted.
+func (s *session) mountPlan(set *Set, dir string) ([]Mounted, error) {
+	var out []Mounted
+	for _, v := range set.Volumes {
+		m, err := s.mountOptions(v)
+		if err != nil {
+			return nil, err
+		}
+		m.Path = dir
+		if len(set.Volumes) > 1 {
+			m.Path = path.Join(dir, below(v))
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Mounted) int { return strings.Compare(a.Path, b.Path) })
+	for i := 1; i < len(out); i++ {
+		if out[i].Path == out[i-1].Path {
+			return nil, plan.Refuse(plan.Usage, out[i].Path, "mount the devices by hand", "%s and %s would both be mounted on %s", out[i-1].Volume, out[i].Volume, out[i].Path)
+		}
+	}
+	return out, nil
+}
+
+// below is a volume's place among several.
+func below(v Volume) string {
+	if len(v.Mountpoints) > 0 {
+		return v.Mountpoints[0]
+	}
+	return v.Name
+}
+
+func (s *session) mountOptions(v Volume) (Mounted, error) {
+	m := Mounted{Volume: v.Name, Device: v.Device}
+	if v.State != StateActive && v.State != StateOverflow {
+		return m, &Error{Op: "mount", Device: v.Device, Code: CodeFailed, Err: fmt.Errorf("%s is %s: %s", v.Device, v.State, v.Reason), Hint: "remove the set and cut a new one"}
+	}
+	dev, err := targets.ParseDevNo(v.Devno)
+	if err != nil {
+		return m, err
+	}
+	f, err := s.kernel.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), unix.O_RDONLY, 0)
+	if err != nil {
+		return m, err
+	}
+	found, err := probe.Identify(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return m, err
+	}
+	m.FSType = found.Type
+	m.Options, err = besideTwin(v, found)
+	return m, err
+}
+
+// besideTwin are the mount options with which an image can be mounted while its
+// origin is.
+func besideTwin(v Volume, found probe.Found) (string, error) {
+	switch found.Type {
+	case "xfs":
+		// Its log is dirty on purpose even when frozen, and cannot be replayed on
+		// a read-only device; its UUID is the origin's.
+		return "ro,nouuid,norecovery", nil
+	case "ext3", "ext4":
+		if found.NeedsRecovery && !v.Writable {
+			return "ro,noload", nil
+		}
+	case "f2fs", "nilfs2":
+		return "ro,norecovery", nil
+	case "btrfs":
+		return "", plan.Refuse(plan.Unsupported, v.Device, "read it on a host that does not have the origin, or with btrfs restore",
+			"%s holds a btrfs, and the kernel takes two devices with one btrfs UUID for the same filesystem", v.Device)
+	}
+	if !found.Filesystem {
+		what := "nothing that can be mounted"
+		if found.Type != "" {
+			what = "a " + found.Type + ", no filesystem"
+		}
+		return "", plan.Refuse(plan.Unsupported, v.Device, "use the device itself", "%s holds %s", v.Device, what)
+	}
+	return "ro", nil
+}
+
+// mountJob remembers what to take back.
+type mountJob struct {
+	s    *session
+	set  *Set
+	done []Mounted
+	dirs []string
+}
+
+func (j *mountJob) add(m Mounted) error {
+	made, err := j.s.makeDirs(m.Path)
+	j.dirs = append(j.dirs, made...)
+	if err != nil {
+		return err
+	}
+	data := strings.TrimPrefix(strings.TrimPrefix(m.Options, "ro"), ",")
+	if err := j.s.kernel.Mount(m.Device, m.Path, m.FSType, unix.MS_RDONLY, data); err != nil {
+		return err
+	}
+	j.done = append(j.done, m)
+	return nil
+}
+
+func (j *mountJob) undo() error {
+	var errs []error
+	for _, m := range slices.Backward(j.done) {
+		errs = append(errs, j.s.kernel.Unmount(m.Path, 0))
+	}
+	return errors.Join(append(errs, j.s.dropDirs(j.dirs))...)
+}
+
+// makeDirs makes a directory and those above it, and returns the ones it made,
+// outermost first.
+func (s *session) makeDirs(dir string) (made []string, err error) {
+	st, err := s.kernel.Stat(dir)
+	switch {
+	case err == nil && !st.Is(unix.S_IFDIR):
+		return nil, fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
+	case err == nil:
+		return nil, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if made, err = s.makeDirs(path.Dir(dir)); err != nil {
+		return made, err
+	}
+	if err := s.kernel.Mkdir(dir, 0o755); err != nil {
+		return made, err
+	}
+	return append(made, dir), nil
+}
+
+// dropDirs removes directories that mount made, innermost first. One that
+// somebody put something into stays.
+func (s *session) dropDirs(dirs []string) error {
+	var errs []error
+	for _, d := range slices.Backward(dirs) {
+		err := s.kernel.Rmdir(d)
+		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// recordDirs keeps the made directories for Unmount. A set without a record
+// keeps none.
+func (s *session) recordDirs(name string, dirs []string) error {
+	if len(dirs) == 0 {
+		return nil
+	}
+	set, err := s.state.LoadSet(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	set.MadeDirs = append(set.MadeDirs, dirs...)
+	return s.state.SaveSet(set)
+}
+
+func (s *session) unmount(name string) error {
+	_, err := locked(s, name, func(set *Set) (struct{}, error) {
+		return struct{}{}, s.unmountSet(set)
+	})
+	return err
+}
+
+func (s *session) unmountSet(set *Set) error {
+	var all []mountedImage
+	for _, v := range set.Volumes {
+		for _, p := range v.ImageMounts {
+			all = append(all, mountedImage{v, p})
+		}
+	}
+	if len(all) == 0 {
+		return plan.Refuse(plan.NotFound, "", "dmsnap mount mounts it", "no image of %s is mounted", set.Name)
+	}
+	slices.SortFunc(all, func(a, b mountedImage) int { return strings.Compare(b.path, a.path) })
+	for _, m := range all {
+		if err := s.kernel.Unmount(m.path, 0); err != nil {
+			return s.unmountFailed(m, err)
+		}
+	}
+	return s.forgetDirs(set.Name)
+}
+
+type mountedImage struct {
+	volume Volume
+	path   string
+}
+
+func (s *session) unmountFailed(m mountedImage, err error) error {
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	b := &BusyError{Device: m.path}
+	if dev, perr := targets.ParseDevNo(m.volume.Devno); perr == nil {
+		for _, p := range s.read.Users(dev) {
+			b.Holders = append(b.Holders, Holder{Kind: "process", Device: m.volume.Device, PID: p.PID, Command: p.Command})
+		}
+	}
+	return &Error{Op: "umount", Device: m.path, Code: CodeBusy, Err: fmt.Errorf("%w (%w)", err, b), Hint: "end the processes that use it, then try again"}
+}
+
+func (s *session) forgetDirs(name string) error {
+	set, err := s.state.LoadSet(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || len(set.MadeDirs) == 0 {
+		return err
+	}
+	if err := s.dropDirs(set.MadeDirs); err != nil {
+		return err
+	}
+	set.MadeDirs = nil
+	return s.state.SaveSet(set)
+}

@@ -1,0 +1,142 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+)
+
+// Recovered is what Recover did.
+type Recovered struct {
+	Sets []string `json:"sets"` // names of the sets it took down
+}
+
+// Recover ends what was interrupted: a create that did not reach its end is
+// taken back, a remove is completed, and devices of ours that belong to no
+// operation and no record are taken down. Operations that are under way are left
+// alone.
+func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	r = &Recovered{Sets: []string{}}
+	return r, s.fail("recover", "", s.recover(ctx, r))
+}
+
+func (s *session) recover(ctx context.Context, r *Recovered) error {
+	if err := s.state.Init(); err != nil {
+		return err
+	}
+	if err := s.recoverIntents(ctx, r); err != nil {
+		return err
+	}
+	return s.recoverBases(ctx, r)
+}
+
+// recoverIntent takes an interrupted operation down, if nobody is at it.
+func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (bool, error) {
+	keys := []string{journal.SetKey(i.Set)}
+	for _, o := range i.Origins {
+		keys = append(keys, journal.OriginKey(o))
+	}
+	locks, err := s.state.Lock(ownPID(), keys...)
+	if _, held := errors.AsType[*journal.LockedError](err); held {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = s.finishIntent(ctx, i)
+	return err == nil, errors.Join(err, locks.Release())
+}
+
+// finishIntent: a create whose record was written is complete but for its
+// intent; everything else comes down. The locks are held.
+func (s *session) finishIntent(ctx context.Context, i journal.Intent) error {
+	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
+		return s.state.End(i)
+	}
+	if err := s.teardown(ctx, i.Set, i.ID); err != nil {
+		return err
+	}
+	if i.Op == "remove" {
+		if err := s.state.DropSet(i.Set); err != nil {
+			return err
+		}
+	}
+	return s.state.End(i)
+}
+
+// recoverIntents ends all interrupted operations.
+func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return err
+	}
+	for _, i := range intents {
+		done, err := s.recoverIntent(ctx, i)
+		if err != nil {
+			return err
+		}
+		if done {
+			r.Sets = append(r.Sets, i.Set)
+		}
+	}
+	return nil
+}
+
+// recoverInterrupted is what every operation does before its own work.
+func (s *session) recoverInterrupted(ctx context.Context) error {
+	if err := s.state.Init(); err != nil {
+		return err
+	}
+	return s.recoverIntents(ctx, &Recovered{})
+}
+
+// recoverBases takes down bases that no image stands on and no operation under
+// way is about to use.
+func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	intents, err := s.state.Intents()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		underWay := slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
+		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 {
+			continue
+		}
+		if err := s.recoverBase(ctx, d, ours); err != nil {
+			return err
+		}
+		r.Sets = append(r.Sets, d.Name)
+	}
+	return nil
+}
+
+func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []stack.Device) error {
+	v := plan.RemoveVolume{}
+	if err := s.remainsFront(&v, base, "", ours); err != nil {
+		return err
+	}
+	var keys []string
+	if v.Origin.Name != "" {
+		keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+	}
+	locks, err := s.state.Lock(ownPID(), keys...)
+	if err != nil {
+		return err
+	}
+	p := plan.Remove(plan.RemoveRequest{Volumes: []plan.RemoveVolume{v}})
+	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
+	return errors.Join(err, locks.Release())
+}

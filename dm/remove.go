@@ -1,0 +1,281 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Remove takes a set down and gives its origins their own tables back. A set
+// whose image is in use is refused with CodeBusy and stays whole. Past the point
+// where the first image is gone nothing can be put back: a failure then has
+// CodePartial, and the same call again goes on.
+func (m *Manager) Remove(ctx context.Context, name string) (err error) {
+	s, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	return s.fail("remove", name, s.remove(ctx, name))
+}
+
+// PlanRemove returns the steps Remove would take, and changes nothing.
+func (m *Manager) PlanRemove(_ context.Context, name string) (p *Plan, err error) {
+	s, err := m.open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close(&err)
+	id, err := s.find(name)
+	if err != nil {
+		return nil, s.fail("plan", name, err)
+	}
+	r, err := s.remains(name, id)
+	if err != nil {
+		return nil, s.fail("plan", name, err)
+	}
+	return shown(plan.Remove(r)), nil
+}
+
+func (s *session) remove(ctx context.Context, name string) error {
+	if err := s.state.Init(); err != nil {
+		return err
+	}
+	if err := s.recoverInterrupted(ctx); err != nil {
+		return err
+	}
+	id, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	locks, err := s.lockSet(name, id)
+	if err != nil {
+		return err
+	}
+	err = s.removeLocked(ctx, name, id)
+	return errors.Join(err, locks.Release())
+}
+
+func (s *session) removeLocked(ctx context.Context, name, id string) error {
+	if err := s.idle(ctx, id); err != nil {
+		return err
+	}
+	if err := s.teardown(ctx, name, id); err != nil {
+		return err
+	}
+	return s.state.DropSet(name)
+}
+
+// find looks a set's id up, by record or by the names of its images.
+func (s *session) find(name string) (string, error) {
+	sets, err := s.list()
+	if err != nil {
+		return "", err
+	}
+	for _, set := range sets {
+		if set.Name == name {
+			return set.UUID, nil
+		}
+	}
+	return "", plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+}
+
+// lockSet locks a set's name and all its origins.
+func (s *session) lockSet(name, id string) (*journal.Locks, error) {
+	r, err := s.remains(name, id)
+	if err != nil {
+		return nil, err
+	}
+	keys := []string{journal.SetKey(name)}
+	for _, v := range r.Volumes {
+		if v.Origin.Name != "" {
+			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+		}
+	}
+	return s.state.Lock(ownPID(), keys...)
+}
+
+// idle waits until nobody has an image open, for as long as udev may need, and
+// names who does otherwise. It is the last moment at which nothing has changed.
+func (s *session) idle(ctx context.Context, id string) error {
+	end := time.Now().Add(s.opts.BusyTimeout)
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		held, err := s.heldImage(id)
+		if err != nil || held == nil {
+			return err
+		}
+		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != "process" {
+			return &Error{
+				Op: "remove", Device: held.Device, Code: CodeBusy, Err: held,
+				Hint: "dmsnap umount unmounts images; end other users, then try again",
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *session) heldImage(id string) (*BusyError, error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range ours {
+		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
+			return s.busy("/dev/mapper/"+d.Name, d.Dev), nil
+		}
+	}
+	return nil, nil
+}
+
+// teardown removes whatever there is of a set. It is what remove, recover and a
+// create that could not write its record have in common: from any state the
+// kernel may be in, it leads to none of the set's devices and the origins' own
+// tables.
+func (s *session) teardown(ctx context.Context, name, id string) error {
+	r, err := s.remains(name, id)
+	if err != nil {
+		return err
+	}
+	p := plan.Remove(r)
+	intent, err := s.beginRemove(p, r)
+	if err != nil {
+		return err
+	}
+	runner := s.runner(&facts{}, CreateRequest{})
+	if _, err := runner.Run(ctx, p); err != nil {
+		return s.ended(intent, err)
+	}
+	return s.state.End(intent)
+}
+
+func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest) (journal.Intent, error) {
+	for _, v := range r.Volumes {
+		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
+		if v.Origin.Base != nil && v.Last {
+			pv.Base = v.Origin.Base.Name
+		}
+		p.Volumes = append(p.Volumes, pv)
+	}
+	return s.begin(p)
+}
+
+// remains reads what there is of a set in the kernel.
+func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
+	r := plan.RemoveRequest{Set: name, ID: id}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return r, err
+	}
+	volumes := map[int]*plan.RemoveVolume{}
+	for _, d := range ours {
+		if d.ID != id || d.Role == plan.RoleBase {
+			continue
+		}
+		v := volumes[d.Volume]
+		if v == nil {
+			v = &plan.RemoveVolume{}
+			volumes[d.Volume] = v
+		}
+		switch d.Role {
+		case plan.RoleImage:
+			v.Image = d.Name
+			if err := s.remainsBelow(v, d, id, ours); err != nil {
+				return r, err
+			}
+		case plan.RoleStore:
+			v.Store = d.Name
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(volumes)) {
+		r.Volumes = append(r.Volumes, *volumes[n])
+	}
+	return r, s.orphanBases(&r, name, ours)
+}
+
+// remainsBelow finds the base of an image and the front that leads to it.
+func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id string, ours []stack.Device) error {
+	lower, ok := image.Lower()
+	for _, d := range ours {
+		if ok && d.Role == plan.RoleBase && d.Dev == lower {
+			return s.remainsFront(v, d, id, ours)
+		}
+	}
+	return nil
+}
+
+func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id string, ours []stack.Device) error {
+	b := stack.NewBase(base, ours)
+	live, pending, err := s.read.Front(base.Dev)
+	if err != nil {
+		return err
+	}
+	b.Fronted, b.Pending = live != nil, pending != nil
+	front := live
+	if front == nil {
+		front = pending
+	}
+	if front != nil {
+		v.Origin, err = s.read.Origin(front.Name, targets.DevNo(front.Dev), ours)
+		if err != nil {
+			return err
+		}
+	}
+	v.Origin.Base = &b
+	v.Last = !slices.ContainsFunc(ours, func(d stack.Device) bool {
+		return d.Role == plan.RoleImage && d.ID != id && slices.Contains(b.Images, d.Name)
+	})
+	return nil
+}
+
+// orphanBases adds bases that no image stands on and that belong to this set by
+// its record or intent: what is left when an operation ended before its image
+// was loaded, or after it was removed.
+func (s *session) orphanBases(r *plan.RemoveRequest, name string, ours []stack.Device) error {
+	for _, d := range ours {
+		if d.Role != plan.RoleBase || len(stack.NewBase(d, ours).Images) > 0 {
+			continue
+		}
+		mine, err := s.baseOf(d, r.ID, name)
+		if err != nil {
+			return err
+		}
+		if !mine {
+			continue
+		}
+		v := plan.RemoveVolume{}
+		if err := s.remainsFront(&v, d, r.ID, ours); err != nil {
+			return err
+		}
+		r.Volumes = append(r.Volumes, v)
+	}
+	return nil
+}
+
+// baseOf tells whether an image-less base was made for a set.
+func (s *session) baseOf(base stack.Device, id, name string) (bool, error) {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return false, err
+	}
+	for _, i := range intents {
+		if i.ID == id && slices.Contains(i.Bases, base.Name) {
+			return true, nil
+		}
+	}
+	set, err := s.state.LoadSet(name)
+	if err != nil || set.ID != id {
+		return false, nil
+	}
+	return slices.ContainsFunc(set.Volumes, func(v journal.Volume) bool { return plan.BaseName(v.Name) == base.Name }), nil
+}
