@@ -4,8 +4,8 @@ package ioctl
 // directory and the first uevent come with the first Load. Valid flags:
 // PersistentDev, with the wanted minor in number (its major is not looked at);
 // without the flag number must be zero. uuid may be empty and can then be set
-// once. EBUSY: the name, the uuid or the minor is taken. "control", "." and ".."
-// are refused for every kernel. Does not block.
+// once. EBUSY: the name or the uuid is taken; ENXIO: the minor is. "control", "."
+// and ".." are refused for every kernel. Does not block.
 func (c *Control) Create(name, uuid string, flags Flags, number DevNo) (Info, error) {
 	r := globalRequest("create device", reqDevCreate)
 	r.subject = name
@@ -51,8 +51,9 @@ func suspendRequest(id ID, flags Flags) (*request, error) {
 // Resume lets requests pass. With a table in the inactive slot it makes that
 // live, suspending first if need be with the flags of this call. Valid flags:
 // SkipLockFS, NoFlush. A failed resume can leave the device suspended; so says
-// its Status. EINVAL: no table, or the new one does not fit; ENXIO from a target
-// reads as ErrNotFound. A resume of a device that was suspended makes a uevent.
+// its Status. EINVAL: the new table does not fit, or a target refuses. A running
+// device without a new table stays as it is, without an error; every other resume
+// makes a uevent.
 func (c *Control) Resume(id ID, flags Flags, ev Event) (Info, error) {
 	r, err := resumeRequest(id, flags, ev)
 	if err != nil {
