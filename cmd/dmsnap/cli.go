@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -67,7 +68,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 		return env.finish(parseError(err))
 	}
 	env.JSON = c.JSON
-	env.Manager = open(dm.Options{StateDir: c.StateDir, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
+	stateDir, err := filepath.Abs(c.StateDir)
+	if err != nil {
+		return env.finish(err)
+	}
+	env.Manager = open(dm.Options{StateDir: stateDir, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
 	k.BindTo(ctx, (*context.Context)(nil))
 	return env.finish(k.Run())
 }

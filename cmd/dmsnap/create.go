@@ -76,7 +76,7 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 // request turns the flags into what the library takes. An error is the user's.
 func (c *createCmd) request() (dm.CreateRequest, error) {
 	r := dm.CreateRequest{
-		Name: c.Name, Origins: c.Origins,
+		Name:      c.Name,
 		StoreSize: c.Size, ChunkBytes: c.Chunk.Bytes,
 		Persistent: c.Persistent, Writable: c.Writable,
 		FreezeTimeout: c.FreezeTimeout, Consistency: dm.Filesystem,
@@ -94,7 +94,14 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 	if r.Labels, err = parseLabels(c.Label); err != nil {
 		return r, err
 	}
-	r.Stores, err = parseStores(c.Origins, c.Store)
+	if r.Origins, err = absoluteAll(c.Origins); err != nil {
+		return r, err
+	}
+	stores, err := parseStores(c.Origins, c.Store)
+	if err != nil {
+		return r, err
+	}
+	r.Stores, err = absoluteStores(stores)
 	return r, err
 }
 

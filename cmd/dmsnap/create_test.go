@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,10 @@ import (
 )
 
 func TestCreateRequest(t *testing.T) {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		args []string
 		want dm.CreateRequest
@@ -35,10 +41,11 @@ func TestCreateRequest(t *testing.T) {
 				FreezeTimeout: time.Minute, Consistency: dm.Crash,
 			},
 		},
-		"origin like a flag": {
-			[]string{"--", "-odd"},
+		"relative paths, one like a flag": {
+			[]string{"--store=../x=ram", "--", "../x", "-odd", "PARTLABEL=y"},
 			dm.CreateRequest{
-				Origins: []string{"-odd"}, Stores: map[string]string{"": "auto"}, Labels: map[string]string{},
+				Origins: []string{filepath.Dir(dir) + "/x", dir + "/-odd", "PARTLABEL=y"},
+				Stores:  map[string]string{filepath.Dir(dir) + "/x": "ram", "": "auto"}, Labels: map[string]string{},
 				FreezeTimeout: 10 * time.Second, Consistency: dm.Filesystem,
 			},
 		},
@@ -62,6 +69,35 @@ func TestCreateRequest(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// An empty name is what is left of an unset variable: it never means the
+// working directory.
+func TestEmptyPaths(t *testing.T) {
+	for _, args := range [][]string{{"create", ""}, {"create", "/a", ""}, {"doctor", ""}, {"mount", "nightly", ""}} {
+		m := &stub{}
+		if o := do(t, m, args...); o.exit != 2 || len(m.calls) != 0 {
+			t.Errorf("%q: called %q\n%s", args, m.calls, o)
+		}
+	}
+}
+
+func TestTwoSpellings(t *testing.T) {
+	if o := do(t, &stub{}, "create", "/a", "/a/", "--store", "/a=ram", "--store", "/a/=auto"); o.exit != 2 {
+		t.Error(o)
+	}
+}
+
+func TestMountDir(t *testing.T) {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &stub{}
+	do(t, m, "mount", "nightly", "image")
+	if want := "mount nightly " + dir + "/image"; len(m.calls) != 1 || m.calls[0] != want {
+		t.Errorf("called %q, want %q", m.calls, want)
 	}
 }
 

@@ -142,7 +142,7 @@ func TestExamples(t *testing.T) {
 	for _, cmd := range model(t).Children {
 		for _, e := range cmd.Target.Addr().Interface().(documented).manual().examples {
 			line, _, _ := strings.Cut(e, " |")
-			m := &stub{set: nightly(), plan: samplePlan(), report: &dm.Report{}, recovers: &dm.Recovered{}}
+			m := &stub{set: nightly(), plan: samplePlan(), report: &dm.Report{DM: "4"}, recovers: &dm.Recovered{}}
 			if o := do(t, m, strings.Fields(line)[1:]...); o.exit != 0 {
 				t.Error(fmt.Sprint(e, "\n", o))
 			}

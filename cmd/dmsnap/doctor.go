@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/dm"
@@ -21,12 +22,16 @@ func (doctorCmd) Help() string {
 func (doctorCmd) manual() manual {
 	return manual{
 		examples: []string{"dmsnap doctor", "dmsnap doctor /home LABEL=data", "dmsnap doctor / --json"},
-		exits:    []int{0, 1, 2, 4, 7},
+		exits:    []int{0, 1, 2, 7},
 	}
 }
 
 func (c *doctorCmd) Run(ctx context.Context, env *Env) error {
-	r, err := env.Manager.Doctor(ctx, c.Origins...)
+	origins, err := absoluteAll(c.Origins)
+	if err != nil {
+		return &dm.Error{Op: "doctor", Code: dm.CodeUsage, Err: err}
+	}
+	r, err := env.Manager.Doctor(ctx, origins...)
 	if err != nil {
 		return err
 	}
@@ -39,8 +44,8 @@ func (c *doctorCmd) Run(ctx context.Context, env *Env) error {
 	return nil
 }
 
-// impossible is the error of a report that found an obstacle: on the host, or
-// on an origin asked for.
+// impossible is the error of a report that found an obstacle: an origin asked
+// for, or a host that can cut no set at all. A host's lesser problems are none.
 func impossible(r *dm.Report) error {
 	var blocked []string
 	for _, o := range r.Origins {
@@ -52,10 +57,17 @@ func impossible(r *dm.Report) error {
 		err := fmt.Errorf("not possible: %s", strings.Join(blocked, ", "))
 		return &dm.Error{Op: "doctor", Code: dm.CodeUnsupported, Err: err}
 	}
-	if len(r.Origins) == 0 && len(r.Problems) > 0 {
+	if r.DM == "" || lacksTargets(r) {
 		return &dm.Error{Op: "doctor", Code: dm.CodeUnsupported, Err: fmt.Errorf("not possible on this host")}
 	}
 	return nil
+}
+
+// lacksTargets tells whether a target that every set needs is missing.
+func lacksTargets(r *dm.Report) bool {
+	return slices.ContainsFunc(r.Targets, func(t dm.TargetReport) bool {
+		return t.Version == "" && (t.Name == "snapshot" || t.Name == "snapshot-origin")
+	})
 }
 
 func writeReport(w io.Writer, r *dm.Report) {

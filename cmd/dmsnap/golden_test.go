@@ -24,6 +24,8 @@ func goldens() map[string]struct {
 	}
 	crash := nightly()
 	crash.Receipt.Consistency, crash.Receipt.Frozen, crash.Receipt.Unproven = dm.Crash, nil, []string{"/boot/efi"}
+	lesser := sampleReport()
+	lesser.Origins, lesser.Problems = nil, []dm.Problem{{Message: "udev is not running", Hint: "nothing to do"}}
 	notFound := &dm.Error{Op: "show", Set: "x", Code: dm.CodeNotFound, Err: errors.New("no such set")}
 	unsupported := &dm.Error{
 		Op: "list", Code: dm.CodeUnsupported, Device: "/dev/mapper/control",
@@ -52,6 +54,7 @@ func goldens() map[string]struct {
 		"recover-nothing":       {"recover", stub{recovers: &dm.Recovered{}}},
 		"doctor":                {"doctor /home /", stub{report: sampleReport()}},
 		"doctor-host":           {"doctor", stub{report: &dm.Report{Kernel: "6.1.192", Problems: []dm.Problem{{Message: "no device-mapper", Hint: "modprobe dm_mod"}}}}},
+		"doctor-lesser":         {"doctor", stub{report: lesser}},
 		"usage-no-command":      {"", stub{}},
 		"usage-unknown-command": {"snapshot", stub{}},
 		"usage-unknown-flag":    {"list --frob", stub{}},

@@ -2,15 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
 
 type mountCmd struct {
 	Name string `arg:"" help:"Name of the set."`
-	Dir  string `arg:"" help:"Existing directory to mount on."`
+	Dir  string `arg:"" help:"Directory to mount on; made if it is missing."`
 }
 
 func (mountCmd) Help() string {
@@ -26,7 +28,14 @@ func (mountCmd) manual() manual {
 }
 
 func (c *mountCmd) Run(ctx context.Context, env *Env) error {
-	mounts, err := env.Manager.Mount(ctx, c.Name, c.Dir)
+	if c.Dir == "" {
+		return &dm.Error{Op: "mount", Set: c.Name, Code: dm.CodeUsage, Err: errors.New("the directory's name is empty")}
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return err
+	}
+	mounts, err := env.Manager.Mount(ctx, c.Name, dir)
 	if err != nil {
 		return err
 	}

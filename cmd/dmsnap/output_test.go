@@ -63,7 +63,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 // A result that cannot be written is an error; one of a change that was made
 // says so.
 func TestOutputFails(t *testing.T) {
-	m := &stub{set: nightly(), recovers: &dm.Recovered{}, report: &dm.Report{}, plan: samplePlan(), sets: []dm.Set{*nightly()}}
+	m := &stub{set: nightly(), recovers: &dm.Recovered{}, report: sampleReport(), plan: samplePlan(), sets: []dm.Set{*nightly()}}
 	for line, want := range map[string]int{
 		"list": 1, "show a": 1, "doctor": 1, "version": 1, "--version": 1, "--help": 1, "create --help": 1, "create /a --dry-run": 1,
 		"create /a": 10, "recover": 10, "mount a /b": 10, "umount a --json": 10, "remove a --json": 10,

@@ -52,7 +52,7 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	var removed []removal
 	for i, name := range c.Names {
 		if err := env.Manager.Remove(ctx, name); err != nil {
-			return partial(c.Names[:i], name, err)
+			return partial(c.Names[:i], c.Names[i:], err)
 		}
 		removed = append(removed, removal{name})
 	}
@@ -72,21 +72,22 @@ func (c *removeCmd) plan(ctx context.Context, env *Env) error {
 }
 
 // partial turns a failure after others succeeded into CodePartial. A failure
-// that needs recovery keeps its code: it asks for more.
-func partial(removed []string, name string, err error) error {
+// that needs recovery keeps its code: it asks for more. The first of rest is the
+// set that failed.
+func partial(removed, rest []string, err error) error {
 	if len(removed) == 0 {
 		return err
 	}
-	e := &dm.Error{
-		Op: "remove", Set: name, Code: dm.CodePartial,
-		Err: fmt.Errorf("%w (removed before: %s)", err, strings.Join(removed, ", ")),
-	}
+	e := &dm.Error{Op: "remove", Set: rest[0], Code: dm.CodePartial, Err: err}
 	if inner, ok := errors.AsType[*dm.Error](err); ok {
-		e.Step, e.Device, e.Hint = inner.Step, inner.Device, inner.Hint
-		e.Err = fmt.Errorf("%w (removed before: %s)", inner.Err, strings.Join(removed, ", "))
-		if inner.Code == dm.CodeUnrecovered {
+		e.Step, e.Device, e.Hint, e.Err = inner.Step, inner.Device, inner.Hint, inner.Err
+		switch inner.Code {
+		case dm.CodeUnrecovered:
 			e.Code = inner.Code
+		case dm.CodePartial: // to be repeated, but without those removed
+			e.Hint = "run dmsnap remove " + strings.Join(rest, " ")
 		}
 	}
+	e.Err = fmt.Errorf("%w (removed before: %s)", e.Err, strings.Join(removed, ", "))
 	return e
 }

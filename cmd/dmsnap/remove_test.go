@@ -32,3 +32,13 @@ func TestRemove(t *testing.T) {
 		})
 	}
 }
+
+// What is left to do does not name what is gone already.
+func TestRemovePartlyHint(t *testing.T) {
+	err := &dm.Error{Op: "remove", Set: "b", Code: dm.CodePartial, Err: errors.New("failed"), Hint: "run the same command again"}
+	o := do(t, &stub{fail: map[string]error{"remove b": err}}, "remove", "a", "b", "c")
+	want := "dmsnap: remove b: failed (removed before: a)\nhint: run dmsnap remove b c\n"
+	if o.exit != 10 || o.stderr != want {
+		t.Errorf("%s\nwant %s", o, want)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -26,7 +27,18 @@ func TestGuest(t *testing.T) {
 	if os.Getenv("DMSNAP_E2E") == "" {
 		t.Skip("needs a guest: run by e2e")
 	}
-	testscript.Run(t, params("testdata/guest"))
+	testscript.RunT(serial{t}, params("testdata/guest"))
+}
+
+// serial runs scripts one after the other: they share the guest's disks.
+type serial struct{ *testing.T }
+
+func (serial) Parallel() {}
+
+func (serial) Verbose() bool { return testing.Verbose() }
+
+func (s serial) Run(name string, f func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { f(serial{t}) })
 }
 
 func params(dir string) testscript.Params {
@@ -39,17 +51,23 @@ func params(dir string) testscript.Params {
 	}
 }
 
-// condition answers [root] and [dm], whether there is device-mapper.
+// condition answers [root] and [dm]: there is device-mapper, or may be once its
+// module is loaded.
 func condition(name string) (bool, error) {
 	switch name {
 	case "root":
 		return os.Geteuid() == 0, nil
 	case "dm":
-		_, err := os.Stat("/dev/mapper/control")
-		return err == nil, nil
+		release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+		return exists("/sys/module/dm_mod") || exists("/lib/modules/"+strings.TrimSpace(string(release))), err
 	default:
 		return false, errors.New("unknown condition " + name)
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // exits STATUS PROGRAM [ARG...] runs a program that must end with the status.
