@@ -1,0 +1,119 @@
+package ioctltest
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// Options choose the kernel and the host around it.
+type Options struct {
+	// Release is what uname reports; its first two numbers select the
+	// behaviour. Versions 6.1, 6.12 and 7.2 are known, others act like the
+	// nearest one below. The default is "6.1.0".
+	Release string
+	// Udev runs a udev that handles every event before the call that caused
+	// it returns. Without it nobody makes links in /dev/mapper or counts
+	// semaphores down.
+	Udev bool
+	// MergeStep is the number of chunks that a snapshot-merge copies back per
+	// status query. Zero merges everything at resume.
+	MergeStep int
+}
+
+// Kernel is one host in memory. It is safe for concurrent use.
+type Kernel struct {
+	mu   sync.Mutex // one big kernel lock
+	wake *sync.Cond // for device-mapper events: DEV_WAIT and poll
+
+	opts   Options
+	ver    version
+	border *ioctl.Kernel
+	euid   int
+	pid    int
+
+	log   []Call
+	fail  func(Call) error
+	hangs []string
+
+	devices map[ioctl.DevNo]*device
+	mapped  map[ioctl.DevNo]*mapped
+	snaps   map[ioctl.DevNo][]*snapshot // by origin, in the order of loading
+	origins map[ioctl.DevNo][]*origin
+	eras    map[ioctl.DevNo]*eraState // by metadata device
+	thins   map[string]*sparse
+	modules map[string]bool
+	loops   map[uint32]*device
+
+	root   *namespace
+	spaces map[uint64]*namespace
+	supers []*superblock
+	procs  map[int]*process
+	fds    map[int]*file
+	sems   map[int]*sem
+	knobs  map[string]string // writable sysfs and procfs values by path
+
+	boots                                 int
+	nextIno, nextMount, nextAnon, nextSem int
+
+	globalEvent uint32
+	interrupts  int
+	seq         int // orders resumes, for Protected
+}
+
+// version is the part of the release that behaviour depends on.
+type version struct{ major, minor int }
+
+func (v version) atLeast(major, minor int) bool {
+	return v.major > major || v.major == major && v.minor >= minor
+}
+
+// New returns a kernel with /dev, /proc, /run and /sys mounted and no devices.
+func New(opts Options) *Kernel {
+	if opts.Release == "" {
+		opts.Release = "6.1.0"
+	}
+	k := &Kernel{
+		opts:    opts,
+		pid:     os.Getpid(),
+		devices: map[ioctl.DevNo]*device{},
+		mapped:  map[ioctl.DevNo]*mapped{},
+		snaps:   map[ioctl.DevNo][]*snapshot{},
+		origins: map[ioctl.DevNo][]*origin{},
+		eras:    map[ioctl.DevNo]*eraState{},
+		thins:   map[string]*sparse{},
+		modules: map[string]bool{},
+		loops:   map[uint32]*device{},
+		spaces:  map[uint64]*namespace{},
+		procs:   map[int]*process{},
+		fds:     map[int]*file{},
+		sems:    map[int]*sem{},
+		knobs:   map[string]string{},
+		nextIno: 2,
+	}
+	if _, err := fmt.Sscanf(opts.Release, "%d.%d", &k.ver.major, &k.ver.minor); err != nil {
+		panic(fmt.Sprintf("ioctltest: release %q: %v", opts.Release, err))
+	}
+	k.wake = sync.NewCond(&k.mu)
+	k.border = ioctl.New(&syscalls{k})
+	k.bootFiles()
+	k.procs[k.pid] = &process{comm: "test", ns: k.root}
+	return k
+}
+
+// Border returns the kernel as the code under test gets it.
+func (k *Kernel) Border() *ioctl.Kernel { return k.border }
+
+// SetEuid sets the effective user of the calling process; 0 at the start.
+func (k *Kernel) SetEuid(uid int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.euid = uid
+}
+
+// DMMajor is the major number of device-mapper devices.
+const DMMajor = 254
+
+const sectorSize = 512
