@@ -140,6 +140,7 @@ func (g *guest) test(ctx context.Context, pkg testPackage, b *binaries) error {
 			return err
 		})
 	})
+	g.stage.Finish(pkg.path) // when the guest died there is no last event
 	unclean := append(result.Leaks, result.Troubles...)
 	for _, line := range unclean {
 		g.stage.Problem("%s: %s", pkg.path, line)

@@ -1,29 +1,57 @@
 package leak
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
 
-// dmDevices names each device-mapper device, and says so where it is suspended.
+const suspendedMark = " (suspended)"
+
+// dmDevices names each device-mapper device, and says so where it is suspended. sysfs does not show a device that
+// never had a table, therefore dmsetup is asked too.
 func dmDevices(add func(string)) error {
-	paths, err := filepath.Glob("/sys/block/dm-*/dm/name")
+	shown, err := sysfsDevices(add)
 	if err != nil {
 		return err
 	}
+	if _, err := exec.LookPath("dmsetup"); err != nil {
+		return nil
+	}
+	text, err := exec.Command("dmsetup", "info", "--columns", "--noheadings", "-o", "name").Output()
+	if err != nil {
+		return fmt.Errorf("dmsetup info: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name := strings.TrimSpace(line); name != "No devices found" && !shown[name] {
+			add("dm device " + name + " (without a table)")
+		}
+	}
+	return nil
+}
+
+func sysfsDevices(add func(string)) (shown map[string]bool, err error) {
+	paths, err := filepath.Glob("/sys/block/dm-*/dm/name")
+	if err != nil {
+		return nil, err
+	}
+	shown = map[string]bool{}
 	for _, path := range paths {
-		name, err := os.ReadFile(path)
+		text, err := os.ReadFile(path)
 		if err != nil {
 			continue // removed while we look
 		}
-		line := "dm device " + strings.TrimSpace(string(name))
+		name := strings.TrimSpace(string(text))
+		shown[name] = true
 		if suspended(filepath.Dir(path)) {
-			line += " (suspended)"
+			add("dm device " + name + suspendedMark)
+		} else {
+			add("dm device " + name)
 		}
-		add(line)
 	}
-	return nil
+	return shown, nil
 }
 
 func suspended(dir string) bool {

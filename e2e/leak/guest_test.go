@@ -18,7 +18,7 @@ func TestEachLeakIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, leave, remove, want string }{
-		{"dm device", "dmsetup create leaked --notable", "dmsetup remove leaked", "dm device leaked"},
+		{"dm device", "dmsetup create leaked --notable", "dmsetup remove leaked", "dm device leaked (without a table)"},
 		{"node", "dmsetup create leaked --table '0 8 error'", "dmsetup remove leaked", "node /dev/mapper/leaked"},
 		{
 			"suspended", "dmsetup create leaked --table '0 8 error' && dmsetup suspend leaked",
@@ -27,7 +27,7 @@ func TestEachLeakIsNamed(t *testing.T) {
 		{"loop", "losetup /dev/loop5 " + file, "losetup -d /dev/loop5", "loop device loop5 on " + file},
 		{"mount", "mount -t tmpfs leaked /mnt", "umount /mnt", "mount /mnt (tmpfs leaked)"},
 		{"semaphore", "dmsetup udevcreatecookie", "dmsetup udevcomplete_all --yes", "semaphore key "},
-		{"process", "exec setsid sleep 987 >/dev/null 2>&1 &", "pkill -f 'sleep 987'", "(sleep, started"},
+		{"process", "exec setsid sleep 987 >/dev/null 2>&1 &", "pkill -x sleep", "(sleep, started"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, err := Take()

@@ -47,7 +47,7 @@ func ThawAll() []string {
 		return []string{err.Error()}
 	}
 	for line := range state {
-		if strings.HasSuffix(line, " (suspended)") {
+		if strings.HasSuffix(line, suspendedMark) {
 			return []string{"not looked for frozen file systems: " + line}
 		}
 	}

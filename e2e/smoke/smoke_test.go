@@ -48,10 +48,10 @@ func TestGuestIsRealKernel(t *testing.T) {
 // TestDisks reads and writes each disk's last sector through a device of its own: udev makes the node.
 func TestDisks(t *testing.T) {
 	needGuest(t)
+	leak.Check(t)
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
 	for _, disk := range disks {
 		t.Run(disk, func(t *testing.T) {
-			leak.Check(t)
 			run(t, "dmsetup", "create", "smoke", "--table", "0 2048 linear "+disk+" 0")
 			t.Cleanup(func() { run(t, "dmsetup", "remove", "smoke") })
 			run(t, "dd", "if=/dev/zero", "of=/dev/mapper/smoke", "bs=4096", "count=16", "oflag=direct", "status=none")
@@ -63,9 +63,9 @@ func TestDisks(t *testing.T) {
 func TestModulesLoadOnDemand(t *testing.T) {
 	needGuest(t)
 	leak.Check(t)
-	run(t, "dmsetup", "create", "smoke-era", "--notable")
-	t.Cleanup(func() { run(t, "dmsetup", "remove", "smoke-era") })
-	run(t, "dmsetup", "load", "smoke-era", "--table", "0 2048 error")
+	run(t, "dmsetup", "create", "smoke-origin", "--notable")
+	t.Cleanup(func() { run(t, "dmsetup", "remove", "smoke-origin") })
+	run(t, "dmsetup", "load", "smoke-origin", "--table", "0 2048 error")
 	disk, _, _ := strings.Cut(os.Getenv("DMSNAP_DISKS"), ",")
-	run(t, "dmsetup", "load", "smoke-era", "--table", "0 2048 snapshot-origin "+disk)
+	run(t, "dmsetup", "load", "smoke-origin", "--table", "0 2048 snapshot-origin "+disk)
 }

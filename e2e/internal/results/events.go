@@ -104,7 +104,7 @@ func (s *Stage) takePackage(e event) {
 	case "output":
 		s.loose[e.Package] = append(s.loose[e.Package], e.Output)
 	case Passed, Failed, Skipped:
-		unfinished := s.fail(e.Package)
+		unfinished := s.Finish(e.Package)
 		if e.Action == Failed && (unfinished || !s.hasFailure(e.Package)) {
 			fmt.Fprint(s.out, strings.Join(s.loose[e.Package], ""))
 			if !s.hasFailure(e.Package) {
@@ -117,8 +117,8 @@ func (s *Stage) takePackage(e event) {
 	}
 }
 
-// fail settles the tests of the package that never ended.
-func (s *Stage) fail(pkg string) (any bool) {
+// Finish settles the tests of the package that never ended, as failed, and tells whether there were any.
+func (s *Stage) Finish(pkg string) (any bool) {
 	for test := range s.pending {
 		if test.Package == pkg {
 			s.settle(test, Failed, "did not end ", 0)

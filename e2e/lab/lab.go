@@ -1,0 +1,210 @@
+// Package lab builds what scenarios on a real kernel need: devices, filesystems, mounts, writers. It uses dmsetup and the
+// mkfs tools: independent witnesses of what dmsnap claims. Everything it makes is gone when the test ends, and the test
+// fails if anything else is left.
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/e2e/leak"
+)
+
+// Need skips a test on a plain host. In a guest it must run, and must leave nothing behind.
+func Need(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_E2E") == "" {
+		t.Skip("needs a guest: run by e2e")
+	}
+	leak.Check(t)
+}
+
+// Disks are unused virtio disks of the guest.
+func Disks(t *testing.T, n int) []string {
+	t.Helper()
+	all := strings.Fields(strings.ReplaceAll(os.Getenv("DMSNAP_DISKS"), ",", " "))
+	if len(all) < n {
+		t.Fatalf("the guest has disks %v, %d are needed", all, n)
+	}
+	return all[:n]
+}
+
+// Run runs a command and fails the test if it fails.
+func Run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// MiB in 512-byte sectors.
+const MiB = 2048
+
+// Linear makes a device-mapper device over a part of a disk.
+func Linear(t *testing.T, name, disk string, startMiB, sizeMiB int) string {
+	t.Helper()
+	return Table(t, name, fmt.Sprintf("0 %d linear %s %d", sizeMiB*MiB, disk, startMiB*MiB))
+}
+
+// Table makes a device-mapper device of any table.
+func Table(t *testing.T, name, table string) string {
+	t.Helper()
+	Run(t, "dmsetup", "create", name, "--table", table)
+	t.Cleanup(func() { Run(t, "dmsetup", "remove", "--retry", name) })
+	dev := "/dev/mapper/" + name
+	Run(t, "dd", "if=/dev/zero", "of="+dev, "bs=64k", "count=2", "conv=fsync", "status=none") // what an earlier test left
+	return dev
+}
+
+// Store is a Linear device without a signature.
+func Store(t *testing.T, name, disk string, startMiB, sizeMiB int) string {
+	t.Helper()
+	return Linear(t, name, disk, startMiB, sizeMiB)
+}
+
+// Format makes a filesystem. Nothing is left to initialise in the background, where it would be load of its own.
+func Format(t *testing.T, fstype, dev string) {
+	t.Helper()
+	args := map[string][]string{
+		"ext4":  {"-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"},
+		"xfs":   {"-q", "-f"},
+		"btrfs": {"-q", "-f"},
+		"vfat":  {"-F", "32"},
+		"f2fs":  {"-q", "-f"},
+	}[fstype]
+	Run(t, "mkfs."+fstype, append(args, dev)...)
+}
+
+// Mount mounts a device on a fresh directory for the time of the test.
+func Mount(t *testing.T, dev string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "mnt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	Run(t, "mount", dev, dir)
+	t.Cleanup(func() { Run(t, "umount", dir) })
+	return dir
+}
+
+// Volume is a device with a mounted filesystem, and a store for it.
+type Volume struct {
+	Name, Device, Dir, Store string
+}
+
+// NewVolume makes one: origin on one disk, store on another.
+func NewVolume(t *testing.T, name, fstype, originDisk, storeDisk string, startMiB, sizeMiB int) Volume {
+	t.Helper()
+	v := Volume{Name: name, Device: Linear(t, name, originDisk, startMiB, sizeMiB)}
+	v.Store = Store(t, name+"-cow", storeDisk, startMiB, sizeMiB)
+	if fstype != "" {
+		Format(t, fstype, v.Device)
+		v.Dir = Mount(t, v.Device)
+	}
+	return v
+}
+
+// Tool runs the dmsnap under test as users do, with a state directory of its own.
+type Tool struct {
+	t     *testing.T
+	bin   string
+	State string
+}
+
+// NewTool finds the binary that the harness built.
+func NewTool(t *testing.T) *Tool {
+	t.Helper()
+	bin := os.Getenv("DMSNAP_BIN")
+	if bin == "" {
+		t.Fatal("DMSNAP_BIN does not name the binary under test")
+	}
+	return &Tool{t: t, bin: bin, State: filepath.Join(t.TempDir(), "state")}
+}
+
+// Command is a call of dmsnap.
+func (d *Tool) Command(args ...string) *exec.Cmd {
+	return exec.Command(d.bin, append([]string{"--state-dir", d.State}, args...)...)
+}
+
+// OK runs dmsnap and fails the test unless it succeeds. It returns stdout.
+func (d *Tool) OK(args ...string) string {
+	d.t.Helper()
+	out, stderr, code := d.Try(args...)
+	if code != 0 {
+		d.t.Fatalf("dmsnap %s: exit %d\n%s%s", strings.Join(args, " "), code, out, stderr)
+	}
+	return out
+}
+
+// Try runs dmsnap and returns what it said and its exit status.
+func (d *Tool) Try(args ...string) (stdout, stderr string, code int) {
+	d.t.Helper()
+	var out, errs bytes.Buffer
+	cmd := d.Command(args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		d.t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// Receipt is the part of a set's JSON that scenarios look at.
+type Receipt struct {
+	Consistency string
+	Start, End  time.Time
+	WindowUS    int64 `json:"window_us"`
+	SkewUS      int64 `json:"skew_us"`
+	Frozen      []string
+}
+
+// Set is the part of a set's JSON that scenarios look at.
+type Set struct {
+	Name, State string
+	Receipt     Receipt
+	Volumes     []struct {
+		Name, Device, State, Origin, Reason string
+	}
+}
+
+// Create cuts a set of volumes and returns it.
+func (d *Tool) Create(name string, volumes ...Volume) Set {
+	d.t.Helper()
+	return d.CreateWith(name, nil, volumes...)
+}
+
+// CreateWith is Create with more arguments.
+func (d *Tool) CreateWith(name string, more []string, volumes ...Volume) Set {
+	d.t.Helper()
+	args := append([]string{"create", "--json", "--name", name}, more...)
+	for _, v := range volumes {
+		args = append(args, v.Device, "--store", v.Device+"="+v.Store)
+	}
+	return d.parse(d.OK(args...))
+}
+
+// Show reads a set.
+func (d *Tool) Show(name string) Set {
+	d.t.Helper()
+	return d.parse(d.OK("show", "--json", name))
+}
+
+func (d *Tool) parse(text string) Set {
+	d.t.Helper()
+	var out struct{ Sets []Set }
+	if err := json.Unmarshal([]byte(text), &out); err != nil || len(out.Sets) != 1 {
+		d.t.Fatalf("not one set: %v\n%s", err, text)
+	}
+	return out.Sets[0]
+}

@@ -1,0 +1,229 @@
+package lab
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Writer puts stamped records into a file in a ring of slots, one after the other, each on the medium before the next is
+// begun. The file at any instant tells how many records were complete, and that none is missing, torn or out of order.
+type Writer struct {
+	files []*os.File
+	slots int
+	stop  chan struct{}
+	done  sync.WaitGroup
+
+	mu     sync.Mutex
+	log    []stamp
+	failed error
+}
+
+// stamp is the life of one record.
+type stamp struct{ issued, acked time.Time }
+
+const recordSize = 4096
+
+// StartWriter begins to write. With several paths each record goes to all of them in order, on the medium of one before
+// it is sent to the next.
+func StartWriter(t *testing.T, slots int, paths ...string) *Writer {
+	t.Helper()
+	w := &Writer{slots: slots, stop: make(chan struct{})}
+	for _, p := range paths {
+		w.files = append(w.files, create(t, p, slots))
+	}
+	w.done.Go(w.run)
+	t.Cleanup(func() { w.Stop(t) })
+	return w
+}
+
+// create lays the slots out beforehand, so that writing changes data only.
+func create(t *testing.T, path string, slots int) *os.File {
+	t.Helper()
+	if err := os.WriteFile(path, make([]byte, slots*recordSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT|unix.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (w *Writer) run() {
+	buf := aligned(recordSize)
+	for n := uint64(1); ; n++ {
+		select {
+		case <-w.stop:
+			return
+		default:
+		}
+		fill(buf, n)
+		s := stamp{issued: time.Now()}
+		w.mu.Lock()
+		w.log = append(w.log, s)
+		w.mu.Unlock()
+		for _, f := range w.files {
+			if _, err := f.WriteAt(buf, int64(n%uint64(w.slots))*recordSize); err != nil {
+				w.mu.Lock()
+				w.failed = err
+				w.mu.Unlock()
+				return
+			}
+		}
+		w.mu.Lock()
+		w.log[n-1].acked = time.Now()
+		w.mu.Unlock()
+	}
+}
+
+// Stop ends the writing and fails the test if a write failed.
+func (w *Writer) Stop(t *testing.T) {
+	t.Helper()
+	if w.stop == nil {
+		return
+	}
+	close(w.stop)
+	w.done.Wait()
+	w.stop = nil
+	for _, f := range w.files {
+		f.Close()
+	}
+	if w.failed != nil {
+		t.Errorf("the writer met an error: %v", w.failed)
+	}
+}
+
+// WaitFor blocks until n more records are acknowledged: the writer is running.
+func (w *Writer) WaitFor(t *testing.T, n int) {
+	t.Helper()
+	target := w.acked() + n
+	for deadline := time.Now().Add(time.Minute); w.acked() < target; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the writer stands still")
+		}
+	}
+}
+
+func (w *Writer) acked() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := len(w.log)
+	if n > 0 && w.log[n-1].acked.IsZero() {
+		n--
+	}
+	return n
+}
+
+// Bounds are the fewest and the most records an image cut between start and end may hold: all acknowledged before, and
+// none issued after.
+func (w *Writer) Bounds(start, end time.Time) (least, most uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, s := range w.log {
+		if !s.acked.IsZero() && s.acked.Before(start) {
+			least = uint64(i + 1)
+		}
+		if !s.issued.After(end) {
+			most = uint64(i + 1)
+		}
+	}
+	return least, most
+}
+
+// Gap is the longest time between two acknowledgements within a span.
+func (w *Writer) Gap(start, end time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var longest time.Duration
+	for i := 1; i < len(w.log); i++ {
+		a, b := w.log[i-1].acked, w.log[i].acked
+		if !b.IsZero() && b.After(start) && a.Before(end) {
+			longest = max(longest, b.Sub(a))
+		}
+	}
+	return longest
+}
+
+// Check reads a file of an image and returns how many records it holds. Every slot must have the newest record that
+// belongs there.
+func Check(t *testing.T, path string, slots int) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, err := verify(b, slots)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return newest
+}
+
+func verify(b []byte, slots int) (newest uint64, err error) {
+	if len(b) != slots*recordSize {
+		return 0, fmt.Errorf("%d bytes, want %d", len(b), slots*recordSize)
+	}
+	numbers := make([]uint64, slots)
+	for i := range numbers {
+		n, ok := parse(b[i*recordSize : (i+1)*recordSize])
+		if !ok {
+			return 0, fmt.Errorf("slot %d is torn", i)
+		}
+		numbers[i] = n
+		newest = max(newest, n)
+	}
+	for i, n := range numbers {
+		want := newest - (newest-uint64(i)+uint64(slots))%uint64(slots)
+		if newest < uint64(slots) && uint64(i) > newest || want == 0 {
+			want = 0
+		}
+		if want > newest {
+			want = 0
+		}
+		if n != want {
+			return 0, fmt.Errorf("slot %d has record %d, want %d: the newest is %d", i, n, want, newest)
+		}
+	}
+	return newest, nil
+}
+
+// fill makes a record that tells its number in every 512-byte sector.
+func fill(b []byte, n uint64) {
+	for s := 0; s < len(b); s += 512 {
+		binary.LittleEndian.PutUint64(b[s:], n)
+		binary.LittleEndian.PutUint32(b[s+8:], crc32.ChecksumIEEE(b[s:s+8]))
+	}
+}
+
+// parse reads a record: the same number in all sectors. A slot never written is 0.
+func parse(b []byte) (n uint64, ok bool) {
+	n = binary.LittleEndian.Uint64(b)
+	for s := 0; s < len(b); s += 512 {
+		if binary.LittleEndian.Uint64(b[s:]) != n {
+			return 0, false
+		}
+		sum := binary.LittleEndian.Uint32(b[s+8:])
+		if n != 0 && sum != crc32.ChecksumIEEE(b[s:s+8]) {
+			return 0, false
+		}
+	}
+	return n, true
+}
+
+// aligned is memory for O_DIRECT.
+func aligned(n int) []byte {
+	b := make([]byte, n+4096)
+	shift := int(-uintptr(unsafe.Pointer(&b[0])) & 4095)
+	return b[shift : shift+n : shift+n]
+}
