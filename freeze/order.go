@@ -15,26 +15,29 @@ func order(plan Plan, backs map[ioctl.DevNo][]ioctl.DevNo) Plan {
 	return loopsFirst(sorted, backs)
 }
 
-// loopsFirst moves filesystems on loop devices before the filesystem that
-// holds the file. backs[a] lists the superblocks that a's files lie on; the
-// order among the rest stays.
+// loopsFirst puts filesystems on loop devices right before the filesystem that
+// holds the file, where they are not before it already. backs[a] lists the
+// superblocks that a's files lie on; a ring, which no kernel builds, ends.
 func loopsFirst(plan Plan, backs map[ioctl.DevNo][]ioctl.DevNo) Plan {
 	var out Plan
-	rest := slices.Clone(plan)
-	for len(rest) > 0 {
-		i := max(0, slices.IndexFunc(rest, func(f Filesystem) bool { return !holdsFileOf(rest, f.DevNo, backs) }))
-		out = append(out, rest[i])
-		rest = slices.Delete(rest, i, i+1)
+	done := map[ioctl.DevNo]bool{}
+	var visit func(f Filesystem)
+	visit = func(f Filesystem) {
+		if done[f.DevNo] {
+			return
+		}
+		done[f.DevNo] = true
+		for _, other := range plan {
+			if slices.Contains(backs[other.DevNo], f.DevNo) {
+				visit(other)
+			}
+		}
+		out = append(out, f)
+	}
+	for _, f := range plan {
+		visit(f)
 	}
 	return out
-}
-
-// holdsFileOf says whether a filesystem still to be frozen has its loop file on
-// super.
-func holdsFileOf(rest Plan, super ioctl.DevNo, backs map[ioctl.DevNo][]ioctl.DevNo) bool {
-	return slices.ContainsFunc(rest, func(f Filesystem) bool {
-		return f.DevNo != super && slices.Contains(backs[f.DevNo], super)
-	})
 }
 
 // better orders the mounts of one superblock: our own namespace first, whole

@@ -47,8 +47,9 @@ func TestOrder(t *testing.T) {
 		{"same path by number", []Filesystem{at(2, "/a"), at(1, "/a")}, nil, "1 2"},
 		{"loop before its file's", []Filesystem{at(1, "/"), at(2, "/srv/deep"), at(3, "/mnt")}, map[uint32]uint32{3: 2}, "3 2 1"},
 		{"loop on loop", []Filesystem{at(1, "/a/b/c"), at(2, "/a/b"), at(3, "/a")}, map[uint32]uint32{3: 2, 2: 1}, "3 2 1"},
+		{"the rest stays", []Filesystem{at(1, "/a"), at(2, "/a/b"), at(3, "/c")}, map[uint32]uint32{3: 2}, "3 2 1"},
 		{"loop on itself", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 1}, "1 2"},
-		{"a ring ends", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 2, 2: 1}, "1 2"},
+		{"a ring ends", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 2, 2: 1}, "2 1"},
 	} {
 		backs := map[ioctl.DevNo][]ioctl.DevNo{}
 		for a, b := range c.backs {
