@@ -47,6 +47,10 @@ func confInactive(b *bench) {
 
 func confBadTables(b *bench) {
 	b.create("bad")
+	absent, noBlock := unix.ENODEV, unix.ENODEV
+	if b.ver.atLeast(6, 12) {
+		absent, noBlock = unix.ENOENT, unix.ENOTBLK
+	}
 	for _, c := range []struct {
 		what string
 		want unix.Errno
@@ -58,8 +62,8 @@ func confBadTables(b *bench) {
 		{"linear without offset", unix.EINVAL, []ioctl.Spec{spec(8, "linear", b.a)}},
 		{"linear offset", unix.EINVAL, []ioctl.Spec{spec(8, "linear", b.a, "x")}},
 		{"absent number", unix.ENXIO, []ioctl.Spec{spec(8, "linear", "254:4000", 0)}},
-		{"absent path", unix.ENODEV, []ioctl.Spec{spec(8, "linear", "/dev/dmsnap-conf-absent", 0)}},
-		{"no device", unix.ENODEV, []ioctl.Spec{spec(8, "linear", "/dev/null", 0)}},
+		{"absent path", absent, []ioctl.Spec{spec(8, "linear", "/dev/dmsnap-conf-absent", 0)}},
+		{"no block device", noBlock, []ioctl.Spec{spec(8, "linear", "/dev/null", 0)}},
 		{"second row bad", unix.EINVAL, []ioctl.Spec{spec(8, "linear", b.a, 0), {Start: 8, Length: 8, Type: "linear", Params: "x"}}},
 		{"striped length", unix.EINVAL, []ioctl.Spec{spec(9, "striped", 2, 8, b.a, 0, b.b, 0)}},
 	} {

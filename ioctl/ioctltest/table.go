@@ -212,8 +212,14 @@ func (k *Kernel) lowerDevice(path string) (*device, error) {
 		return nil, unix.ENXIO
 	}
 	w, err := k.walk(path, true)
-	if err != nil || !w.at.n.is(unix.S_IFBLK) {
-		return nil, unix.ENODEV
+	if err == nil && !w.at.n.is(unix.S_IFBLK) {
+		err = unix.ENOTBLK
+	}
+	if err != nil {
+		if !k.ver.atLeast(6, 12) {
+			err = unix.ENODEV
+		}
+		return nil, err
 	}
 	if d := k.devices[fromRdev(w.at.n.rdev)]; d != nil {
 		return d, nil
