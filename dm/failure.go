@@ -25,6 +25,7 @@ func (s *session) fail(op, set string, err error) error {
 		return nil
 	}
 	if done, ok := errors.AsType[*Error](err); ok {
+		done.Op, done.Set = op, set
 		return done
 	}
 	e := &Error{Op: op, Set: set, Err: err, Code: CodeFailed}

@@ -187,11 +187,14 @@ func (d *Tool) Create(name string, volumes ...Volume) Set {
 // CreateWith is Create with more arguments.
 func (d *Tool) CreateWith(name string, more []string, volumes ...Volume) Set {
 	d.t.Helper()
-	args := append([]string{"create", "--json", "--name", name}, more...)
+	args := []string{"create"}
 	for _, v := range volumes {
-		args = append(args, v.Device, "--store", v.Device+"="+v.Store)
+		args = append(args, v.Device)
 	}
-	return d.parse(d.OK(args...))
+	for _, v := range volumes {
+		args = append(args, "--store", v.Device+"="+v.Store)
+	}
+	return d.parse(d.OK(append(args, append(more, "--json", "--name", name)...)...))
 }
 
 // Show reads a set.

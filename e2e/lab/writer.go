@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -184,18 +183,20 @@ func verify(b []byte, slots int) (newest uint64, err error) {
 		newest = max(newest, n)
 	}
 	for i, n := range numbers {
-		want := newest - (newest-uint64(i)+uint64(slots))%uint64(slots)
-		if newest < uint64(slots) && uint64(i) > newest || want == 0 {
-			want = 0
-		}
-		if want > newest {
-			want = 0
-		}
-		if n != want {
+		if want := newestIn(uint64(i), newest, uint64(slots)); n != want {
 			return 0, fmt.Errorf("slot %d has record %d, want %d: the newest is %d", i, n, want, newest)
 		}
 	}
 	return newest, nil
+}
+
+// newestIn is the newest record of a slot when newest is the last one written; 0 if it has none yet.
+func newestIn(slot, newest, slots uint64) uint64 {
+	back := (newest%slots + slots - slot) % slots
+	if back >= newest {
+		return 0
+	}
+	return newest - back
 }
 
 // fill makes a record that tells its number in every 512-byte sector.
@@ -221,9 +222,11 @@ func parse(b []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// aligned is memory for O_DIRECT.
+// aligned is memory for O_DIRECT: whole pages of its own.
 func aligned(n int) []byte {
-	b := make([]byte, n+4096)
-	shift := int(-uintptr(unsafe.Pointer(&b[0])) & 4095)
-	return b[shift : shift+n : shift+n]
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
