@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	bootLimit  = 3 * time.Minute // emulated, on a machine that may be busy
+	bootLimit  = 5 * time.Minute // emulated, on a machine that may be busy
 	closeLimit = 20 * time.Second
 )
 

@@ -57,7 +57,7 @@ func loadModule(path string) error {
 func mountRoot(wire.Config) error {
 	const nosuid = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := mountAll([]mount{
-		{"root", "/lower", "9p", unix.MS_RDONLY, "trans=virtio,version=9p2000.L,msize=1048576,cache=loose"},
+		{"root", "/lower", "9p", unix.MS_RDONLY, "trans=virtio,version=9p2000.L,msize=512000,cache=loose"},
 		{"rw", "/rw", "tmpfs", 0, "mode=755"},
 	}); err != nil {
 		return err
