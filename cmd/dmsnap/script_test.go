@@ -22,6 +22,34 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, params("testdata/script"))
 }
 
+// TestNoDeviceMapper runs it on a host that has no device-mapper, not even a
+// module that could be loaded.
+func TestNoDeviceMapper(t *testing.T) {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case exists("/sys/module/dm_mod"), exists("/lib/modules/" + strings.TrimSpace(string(release))):
+		t.Skip("host only: there is device-mapper")
+	case os.Geteuid() != 0:
+		t.Skip("host only: says first that root is needed")
+	}
+	testscript.Run(t, params("testdata/nodm"))
+}
+
+// TestNoRoot runs it as somebody else.
+func TestNoRoot(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("host only: runs as root")
+	}
+	testscript.Run(t, params("testdata/noroot"))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // TestGuest runs it against real devices.
 func TestGuest(t *testing.T) {
 	if os.Getenv("DMSNAP_E2E") == "" {
@@ -47,27 +75,7 @@ func params(dir string) testscript.Params {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-		Condition:           condition,
 	}
-}
-
-// condition answers [root] and [dm]: there is device-mapper, or may be once its
-// module is loaded.
-func condition(name string) (bool, error) {
-	switch name {
-	case "root":
-		return os.Geteuid() == 0, nil
-	case "dm":
-		release, err := os.ReadFile("/proc/sys/kernel/osrelease")
-		return exists("/sys/module/dm_mod") || exists("/lib/modules/"+strings.TrimSpace(string(release))), err
-	default:
-		return false, errors.New("unknown condition " + name)
-	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // exits STATUS PROGRAM [ARG...] runs a program that must end with the status.
