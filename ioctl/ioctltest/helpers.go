@@ -249,10 +249,10 @@ func (k *Kernel) mountIn(ns *namespace, sb *superblock, at string, r mountReques
 // rootOn moves the files of the root filesystem to a device.
 func (k *Kernel) rootOn(sb *superblock) {
 	for _, ns := range k.spaces {
-		old := ns.mounts[0]
-		sb.root = old.root
-		old.sb = sb
+		sb.root = ns.mounts[0].root
+		ns.mounts[0].sb = sb
 	}
+	k.files[sb.uuid] = sb.root
 	k.supers = slices.DeleteFunc(k.supers, func(o *superblock) bool { return o.fstype == "rootfs" })
 }
 
@@ -343,8 +343,9 @@ func (k *Kernel) image(name string) *snapshot {
 	return s
 }
 
-// Fill allocates chunks of a snapshot's store until n are in use, as writes to
-// its origin would; beyond the end of the store it becomes invalid.
+// Fill allocates chunks of a snapshot's store until n are in use, first as
+// writes to its origin would, then, when all of the origin is copied, without
+// exceptions. Beyond the end of the store the snapshot becomes invalid.
 func (k *Kernel) Fill(name string, n uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -353,7 +354,13 @@ func (k *Kernel) Fill(name string, n uint64) {
 		if _, done := s.store.exceptions[chunk]; done {
 			continue
 		}
-		if _, err := s.copyOut(chunk); err != nil {
+		var err error
+		if chunk*s.store.chunk < s.tg.length {
+			_, err = s.copyOut(chunk)
+		} else if _, ok := s.store.prepare(); !ok {
+			err = unix.ENOSPC
+		}
+		if err != nil {
 			s.invalidate()
 		}
 	}
@@ -393,6 +400,10 @@ func (k *Kernel) CutClean(name string) bool {
 func (k *Kernel) Exit() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.closeAll()
+}
+
+func (k *Kernel) closeAll() {
 	for fd := range k.fds {
 		must("close", k.close(fd))
 	}

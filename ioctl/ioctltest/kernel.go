@@ -49,6 +49,7 @@ type Kernel struct {
 
 	root   *namespace
 	spaces map[uint64]*namespace
+	files  map[string]*node // of filesystems that were mounted, by uuid
 	supers []*superblock
 	procs  map[int]*process
 	fds    map[int]*file
@@ -79,18 +80,9 @@ func New(opts Options) *Kernel {
 		opts:    opts,
 		pid:     os.Getpid(),
 		devices: map[ioctl.DevNo]*device{},
-		mapped:  map[ioctl.DevNo]*mapped{},
-		snaps:   map[ioctl.DevNo][]*snapshot{},
-		origins: map[ioctl.DevNo][]*origin{},
 		eras:    map[ioctl.DevNo]*eraState{},
 		thins:   map[string]*sparse{},
-		modules: map[string]bool{},
-		loops:   map[uint32]*device{},
-		spaces:  map[uint64]*namespace{},
-		procs:   map[int]*process{},
-		fds:     map[int]*file{},
-		sems:    map[int]*sem{},
-		knobs:   map[string]string{},
+		files:   map[string]*node{},
 		nextIno: 2,
 	}
 	if _, err := fmt.Sscanf(opts.Release, "%d.%d", &k.ver.major, &k.ver.minor); err != nil {
@@ -98,9 +90,45 @@ func New(opts Options) *Kernel {
 	}
 	k.wake = sync.NewCond(&k.mu)
 	k.border = ioctl.New(&syscalls{k})
-	k.bootFiles()
-	k.procs[k.pid] = &process{comm: "test", ns: k.root}
+	k.boot(nil)
 	return k
+}
+
+// boot sets up what a start of the machine does, on the files of the root
+// filesystem.
+func (k *Kernel) boot(files *node) {
+	k.boots++
+	k.mapped = map[ioctl.DevNo]*mapped{}
+	k.snaps = map[ioctl.DevNo][]*snapshot{}
+	k.origins = map[ioctl.DevNo][]*origin{}
+	k.modules = map[string]bool{}
+	k.loops = map[uint32]*device{}
+	k.supers, k.nextAnon = nil, 0
+	k.fds = map[int]*file{}
+	k.sems = map[int]*sem{}
+	k.knobs = map[string]string{}
+	k.bootFiles(files)
+	k.procs = map[int]*process{k.pid: {comm: "test", ns: k.root}}
+}
+
+// Reboot is a power cut and a start: disks and files stay, and nothing else
+// does. What lived on a mounted filesystem is back when its device is mounted
+// again; the files of the root are there at once.
+func (k *Kernel) Reboot() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closeAll()
+	files := k.root.mounts[0].sb.root
+	for no, d := range k.devices {
+		if d.dm != nil || d.no.Major == loopMajor {
+			delete(k.devices, no)
+		}
+		d.opens, d.claims, d.freezes, d.frozenSB = 0, [claimKinds]int{}, 0, nil
+	}
+	k.boot(files)
+	for _, d := range k.devices {
+		k.addDevice(d)
+	}
 }
 
 // Border returns the kernel as the code under test gets it.

@@ -61,11 +61,15 @@ func (ns *namespace) cover(s spot) spot {
 
 const rootNS = 4026531841
 
-// bootFiles mounts what every host has.
-func (k *Kernel) bootFiles() {
+// bootFiles mounts what every host has. The root filesystem has the given
+// files, or none.
+func (k *Kernel) bootFiles(files *node) {
 	k.root = &namespace{id: rootNS}
-	k.spaces[rootNS] = k.root
+	k.spaces = map[uint64]*namespace{rootNS: k.root}
 	rootfs := k.newSuper("rootfs", "rootfs", nil)
+	if files != nil {
+		rootfs.root = files
+	}
 	k.attach(k.root, spot{path: "/"}, rootfs, rootfs.root, "/")
 	for _, fs := range []struct{ at, fstype string }{
 		{"/dev", "devtmpfs"}, {"/proc", "proc"}, {"/run", "tmpfs"}, {"/sys", "sysfs"},
@@ -209,6 +213,7 @@ func (k *Kernel) super(d *device, source, fstype string, ro bool, data string) (
 	}
 	sb := k.newSuper(fstype, source, d)
 	sb.uuid, sb.ro, sb.opts = uuid, ro, data
+	sb.root = k.filesOf(uuid, sb)
 	d.claim(claimFS)
 	d.opens++
 	return sb, nil
@@ -237,6 +242,23 @@ func (k *Kernel) mayMount(d *device, fstype, uuid string, ro bool, opts []string
 		return unix.EROFS
 	}
 	return nil
+}
+
+// filesOf finds the files that a filesystem had when it was mounted before. A
+// second one with the same uuid, such as an image, gets a copy of them as they
+// are now: files have no past here, device contents do.
+func (k *Kernel) filesOf(uuid string, sb *superblock) *node {
+	files := k.files[uuid]
+	if files == nil {
+		k.files[uuid] = sb.root
+		return sb.root
+	}
+	for _, other := range k.supers {
+		if other != sb && other.root == files {
+			return files.copy()
+		}
+	}
+	return files
 }
 
 func (k *Kernel) superOn(d *device) *superblock {

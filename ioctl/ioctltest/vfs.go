@@ -28,6 +28,25 @@ type node struct {
 	lockEx bool
 }
 
+// copy is a copy of a file, or of a directory with all in it.
+func (n *node) copy() *node {
+	c := *n
+	c.locks = nil
+	if n.data != nil {
+		c.data = newSparse()
+		for page, b := range n.data.pages {
+			c.data.write(page*pageSize, b[:])
+		}
+	}
+	if n.kids != nil {
+		c.kids = map[string]*node{}
+		for name, kid := range n.kids {
+			c.kids[name] = kid.copy()
+		}
+	}
+	return &c
+}
+
 func (n *node) is(kind uint32) bool { return n.mode&unix.S_IFMT == kind }
 
 func (n *node) children() map[string]*node {
