@@ -43,6 +43,7 @@ type Kernel struct {
 	snaps   map[ioctl.DevNo][]*snapshot // by origin, in the order of loading
 	origins map[ioctl.DevNo][]*origin
 	eras    map[ioctl.DevNo]*eraState // by metadata device
+	cuts    map[ioctl.DevNo][]cutFS   // by the store's device: a snapshot can be loaded again
 	thins   map[string]*sparse
 	modules map[string]bool
 	loops   map[uint32]*device
@@ -81,6 +82,7 @@ func New(opts Options) *Kernel {
 		pid:     os.Getpid(),
 		devices: map[ioctl.DevNo]*device{},
 		eras:    map[ioctl.DevNo]*eraState{},
+		cuts:    map[ioctl.DevNo][]cutFS{},
 		thins:   map[string]*sparse{},
 		files:   map[string]*node{},
 		nextIno: 2,

@@ -27,6 +27,34 @@ func signatures() []signature {
 	}
 }
 
+// Feature bytes of struct ext4_super_block, fs/ext4/ext4.h.
+const (
+	extCompat     = 1024 + 0x5c
+	extIncompat   = 1024 + 0x60
+	extHasJournal = 0x04
+	extRecover    = 0x04
+	extExtents    = 0x40
+)
+
+// showRecovery makes the superblock of an image say whether its journal must
+// be replayed: a freeze clears that, and nothing else does. Real kernels write
+// it to the origin at freeze and thaw; here it is added on reading, so that a
+// freeze does not count as a change of the origin and fill stores.
+func (s *snapshot) showRecovery(off uint64, b []byte) {
+	if off > extIncompat || off+uint64(len(b)) <= extIncompat {
+		return
+	}
+	for _, c := range s.cut {
+		if c.fstype != "ext4" {
+			continue
+		}
+		b[extIncompat-off] &^= extRecover
+		if !c.clean {
+			b[extIncompat-off] |= extRecover
+		}
+	}
+}
+
 // probe is what blkid does.
 func (k *Kernel) probe(d *device) (fstype, uuid string) {
 	for _, s := range signatures() {
@@ -51,6 +79,10 @@ func (k *Kernel) format(d *device, fstype string) {
 	for _, s := range signatures() {
 		if s.fstype != fstype {
 			continue
+		}
+		if fstype == "ext4" { // otherwise it would be an ext2
+			must("format "+d.name, k.write(d, extCompat, []byte{extHasJournal}))
+			must("format "+d.name, k.write(d, extIncompat, []byte{extExtents}))
 		}
 		id := sha256.Sum256([]byte(d.name + fstype))
 		if k.write(d, s.off, s.magic) != nil || k.write(d, s.uuid, id[:s.bytes]) != nil {

@@ -118,6 +118,9 @@ func (s *snapshot) io(off uint64, b []byte, write bool) error {
 	if write && s.overflowed {
 		return unix.EIO
 	}
+	if !write && !s.merge {
+		defer s.showRecovery(off, b)
+	}
 	size := s.store.bytes()
 	return eachChunk(off, b, size, func(at uint64, part []byte) error {
 		to, ok := s.store.exceptions[at/size]

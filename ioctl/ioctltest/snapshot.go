@@ -28,7 +28,7 @@ type snapshot struct {
 
 // cutFS is how a filesystem above the origin stood at the cut.
 type cutFS struct {
-	source string
+	fstype string
 	clean  bool
 }
 
@@ -165,9 +165,10 @@ func (s *snapshot) resume() {
 	if src != nil && dest == s {
 		s.takeOver(src)
 	}
-	if !s.active {
-		s.cut = s.k.cutState(s.origin)
+	if !s.active && !s.loadedOld {
+		s.k.cuts[s.cow.no] = s.k.cutState(s.origin)
 	}
+	s.cut = s.k.cuts[s.cow.no]
 	s.active = true
 	s.k.seq++
 	s.resumed = s.k.seq
@@ -184,7 +185,7 @@ func (s *snapshot) takeOver(src *snapshot) {
 	src.store.snap, s.store.snap = src, s
 	s.store.overflowOK = overflowOK
 	s.valid, src.valid = src.valid, false
-	s.cut, s.active = src.cut, true
+	s.active = true
 }
 
 // cutState looks at every filesystem that can write to a device.
@@ -192,7 +193,7 @@ func (k *Kernel) cutState(origin *device) []cutFS {
 	var all []cutFS
 	for _, sb := range k.supers {
 		if sb.bdev != nil && slices.Contains(k.closure(sb.bdev), origin) {
-			all = append(all, cutFS{sb.source, sb.frozen > 0 || sb.ro})
+			all = append(all, cutFS{sb.fstype, sb.frozen > 0 || sb.ro})
 		}
 	}
 	return all
