@@ -104,7 +104,7 @@ func CheckOrigin(o Origin) error {
 	case o.InactiveLoaded:
 		return Refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
 	case o.Size == 0:
-		return Refuse(Usage, o.Path, "", "%s has no size", o.Path)
+		return Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
 	case o.Base != nil && !o.Base.Fronted:
 		return Refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
 	case o.Base == nil:
@@ -119,6 +119,8 @@ func checkChunk(c targets.Sectors, o Origin, s Store) error {
 	switch {
 	case c == 0 || c&(c-1) != 0:
 		return Refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
+	case c.Bytes() < headerBytes:
+		return Refuse(Usage, "", hint, "chunk of %d bytes is too small", c.Bytes())
 	case c > targets.MaxChunk:
 		return Refuse(Usage, "", hint, "chunk of %d bytes is larger than the kernel allows (%d)", c.Bytes(), targets.MaxChunk.Bytes())
 	case c.Bytes()%uint64(max(o.LogicalBlock, 512)) != 0:

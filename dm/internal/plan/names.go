@@ -60,7 +60,7 @@ func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 	}
 	id, number, found := strings.Cut(id, ".")
 	n, err := strconv.Atoi(number)
-	if !found || err != nil || n < 0 || (role != RoleStore && role != RoleImage) {
+	if !found || err != nil || id == "" || n < 0 || (role != RoleStore && role != RoleImage) || uuid != MemberUUID(id, n, role) {
 		return "", 0, "", false
 	}
 	return id, n, role, true
@@ -74,7 +74,7 @@ func CheckSetName(name string) error {
 		return fmt.Errorf("a set needs a name")
 	case len(name) > maxSetName:
 		return fmt.Errorf("set name is longer than %d bytes", maxSetName)
-	case strings.Trim(name, ".") == "" || name[0] == '-':
+	case name[0] == '.' || name[0] == '-': // our own files begin with a dot
 		return fmt.Errorf("set name %q is not usable as a device name", name)
 	}
 	for _, reserved := range []string{"base", "store", "front", "era"} {

@@ -1,0 +1,99 @@
+package plan_test
+
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+const gib = targets.Sectors(1 << 21)
+
+func linear(major, minor uint32, start, length targets.Sectors) targets.Table {
+	return targets.Table{{Length: length, Target: targets.Linear{Dev: targets.Numbered(major, minor), Offset: start}}}
+}
+
+func originTable(major, minor uint32, length targets.Sectors) targets.Table {
+	return targets.Table{{Length: length, Target: targets.Origin{Dev: targets.Numbered(major, minor)}}}
+}
+
+// volume is a device-mapper origin of 1 GiB without a layer, named vg-NAME, with
+// number 254:minor, and an unused disk of 300 MiB as its store.
+func volume(name string, minor uint32, mods ...func(*plan.VolumeRequest)) plan.VolumeRequest {
+	v := plan.VolumeRequest{
+		Origin: plan.Origin{
+			Spec: "/dev/vg/" + name, Path: "/dev/mapper/vg-" + name, Volume: plan.VolumeName("vg-" + name),
+			Dev: targets.DevNo{Major: 254, Minor: minor}, Name: "vg-" + name, UUID: "LVM-" + name,
+			Table: linear(252, 0, targets.Sectors(2048*(minor+1)), gib), Size: gib, LogicalBlock: 512, Depth: 1,
+		},
+		Store: plan.Store{
+			Kind: "device", Path: fmt.Sprintf("/dev/vd%c", 'c'+minor), Dev: targets.DevNo{Major: 252, Minor: 32 + 16*minor},
+			Size: 600 << 10, LogicalBlock: 512,
+		},
+		BaseID: "ba5e" + name,
+	}
+	for _, mod := range mods {
+		mod(&v)
+	}
+	return v
+}
+
+// with puts a filesystem on a volume.
+func with(key int, fstype string, method plan.Method, mountpoints ...string) func(*plan.VolumeRequest) {
+	return func(v *plan.VolumeRequest) {
+		v.Origin.Filesystems = append(v.Origin.Filesystems, plan.Filesystem{
+			Type: fstype, Mountpoints: mountpoints, Method: method, Front: v.Origin.Name, Key: key,
+		})
+	}
+}
+
+// layered gives a volume the layer of an older set.
+func layered(v *plan.VolumeRequest) {
+	o := &v.Origin
+	o.Base = &plan.Base{
+		Name: plan.BaseName(o.Volume), UUID: "DMSNAP-01d-base", Dev: targets.DevNo{Major: 254, Minor: 100 + o.Dev.Minor},
+		Table: o.Table, ReadOnly: o.ReadOnly, Images: []string{"dmsnap-older-" + o.Volume}, Fronted: true,
+	}
+	o.Table = originTable(254, 100+o.Dev.Minor, o.Size)
+}
+
+func request(vs ...plan.VolumeRequest) plan.CreateRequest {
+	return plan.CreateRequest{Set: "nightly", ID: "5e7", Chunk: 128, Mode: targets.Transient, Volumes: vs}
+}
+
+// left is what remains of a whole volume of a set.
+func left(name string, minor uint32, mods ...func(*plan.RemoveVolume)) plan.RemoveVolume {
+	vr := volume(name, minor, layered)
+	v := plan.RemoveVolume{
+		Origin: vr.Origin, Image: plan.ImageName("nightly", vr.Origin.Volume),
+		Store: plan.StoreName("nightly", vr.Origin.Volume), StoreLive: true, Last: true,
+	}
+	for _, mod := range mods {
+		mod(&v)
+	}
+	return v
+}
+
+// bypassed: somebody reloaded the front, so that nothing leads to the base.
+func bypassed(v *plan.RemoveVolume) {
+	b := *v.Origin.Base
+	b.Fronted = false
+	v.Origin = plan.Origin{Base: &b}
+}
+
+// pending: a create ended before its window. The front still has its own table,
+// ours waits in the inactive slot.
+func pending(v *plan.RemoveVolume) {
+	v.Origin.Table = v.Origin.Base.Table
+	v.Origin.InactiveLoaded = true
+	v.Origin.Base.Fronted, v.Origin.Base.Pending = false, true
+}
+
+func notLast(v *plan.RemoveVolume)   { v.Last = false }
+func suspended(v *plan.RemoveVolume) { v.Origin.Suspended = true }
+func deadStore(v *plan.RemoveVolume) { v.StoreLive = false }
+func noDevices(v *plan.RemoveVolume) { v.Image, v.Store, v.StoreLive = "", "", false }
+
+func removal(vs ...plan.RemoveVolume) plan.RemoveRequest {
+	return plan.RemoveRequest{Set: "nightly", ID: "5e7", Volumes: vs}
+}

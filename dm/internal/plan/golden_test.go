@@ -1,0 +1,155 @@
+package plan_test
+
+import (
+	"embed"
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden is in the binary, which runs in guests that do not see the sources.
+//
+//go:embed testdata/*.golden
+var golden embed.FS
+
+func creations() map[string]plan.CreateRequest {
+	home := volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"))
+	again := volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"), layered)
+	crash := request(home)
+	crash.Crash = true
+	persistent := request(home)
+	persistent.Mode, persistent.Writable = targets.PersistentOverflow, true
+	return map[string]plan.CreateRequest{
+		"create-ext4": request(home),
+		"create-nested": request( // /srv/db is frozen before /srv, and thawed after it
+			volume("srv", 1, with(1, "ext4", plan.ByFIFREEZE, "/srv")),
+			volume("db", 2, with(0, "xfs", plan.ByFIFREEZE, "/srv/db", "/mnt/db")),
+		),
+		"create-beside":     request(again),
+		"create-crash":      crash,
+		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
+		"create-persistent": persistent,
+		"create-read-only":  request(volume("home", 0, func(v *plan.VolumeRequest) { v.Origin.ReadOnly = true })),
+		"create-stacked": request( // crypt stands on disk; a third has nothing to do with them
+			volume("disk", 0, func(v *plan.VolumeRequest) { v.Origin.Depth = 1 }),
+			volume("crypt", 1, func(v *plan.VolumeRequest) {
+				v.Origin.Depth, v.Origin.Table = 2, linear(254, 0, 0, gib)
+			}, with(0, "ext4", plan.ByFIFREEZE, "/secret")),
+			volume("other", 2),
+		),
+	}
+}
+
+func removals() map[string]plan.RemoveRequest {
+	nothing := removal()
+	nothing.Names = []string{"dmsnap-nightly-vg-home"}
+	return map[string]plan.RemoveRequest{
+		"remove-last":              removal(left("home", 0)),
+		"remove-first":             removal(left("home", 0, notLast)),
+		"remove-two":               removal(left("home", 0), left("db", 1, notLast)),
+		"remove-bypassed":          removal(left("home", 0, bypassed)),
+		"remove-pending":           removal(left("home", 0, pending)),
+		"remove-pending-suspended": removal(left("home", 0, pending, suspended)),
+		"remove-suspended":         removal(left("home", 0, suspended)),
+		"remove-suspended-beside":  removal(left("home", 0, suspended, notLast, noDevices)),
+		"remove-dead-store":        removal(left("home", 0, bypassed, deadStore)),
+		"remove-orphan-base":       removal(left("home", 0, bypassed, noDevices)),
+		"remove-orphan-front":      removal(left("home", 0, noDevices)),
+		"remove-nothing":           nothing,
+	}
+}
+
+func TestGoldenPlans(t *testing.T) {
+	got := map[string]string{}
+	for name, r := range creations() {
+		p, err := plan.Create(r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got[name] = text(p)
+	}
+	for name, r := range removals() {
+		got[name] = text(plan.Remove(r))
+	}
+	for name, plan := range got {
+		t.Run(name, func(t *testing.T) { compare(t, name+".golden", plan) })
+	}
+	files, err := golden.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if _, used := got[strings.TrimSuffix(f.Name(), ".golden")]; !used {
+			t.Errorf("testdata/%s belongs to no test", f.Name())
+		}
+	}
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path.Join("testdata", file), []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := golden.ReadFile("testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("-want +got (go test -update writes it anew):\n%s", diff)
+	}
+}
+
+// text is a whole plan, one step after the other with all that counts in it.
+func text(p *plan.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s, id %s", p.Op, p.Set, p.ID)
+	if p.Final {
+		b.WriteString(", final")
+	}
+	b.WriteByte('\n')
+	var phase plan.Phase
+	for _, s := range p.Steps {
+		if s.Phase != phase {
+			phase = s.Phase
+			fmt.Fprintf(&b, "\n%s\n", phase)
+		}
+		write(&b, "  ", "", s)
+		if s.Undo != nil {
+			write(&b, "      ", "undo: ", *s.Undo)
+		}
+	}
+	return b.String()
+}
+
+func write(b *strings.Builder, indent, label string, s plan.Step) {
+	b.WriteString(indent + label + s.String())
+	if s.Role != "" {
+		fmt.Fprintf(b, " [%s]", s.Role)
+	}
+	if d := s.Detail(); d != "" {
+		b.WriteString(", " + d)
+	}
+	if f := s.Filesystem; f != nil {
+		fmt.Fprintf(b, ", key %d by %s on %s", f.Key, f.Method, f.Front)
+	}
+	b.WriteByte('\n')
+	for _, name := range s.Gone {
+		fmt.Fprintf(b, "%s      no node %s\n", indent, name)
+	}
+	for _, row := range s.Table {
+		fmt.Fprintf(b, "%s      | %s\n", indent, row)
+	}
+}

@@ -1,0 +1,309 @@
+package plan_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// randomRequest has one to five volumes with and without a layer, stacked or
+// not, with filesystems that may span several of them.
+func randomRequest(r *rand.Rand) plan.CreateRequest {
+	modes := []targets.Mode{targets.Transient, targets.Persistent, targets.PersistentOverflow}
+	req := request()
+	req.Mode, req.Writable, req.Crash = modes[r.IntN(3)], r.IntN(2) == 0, r.IntN(4) == 0
+	req.Chunk = targets.Sectors(8) << r.IntN(8)
+	keys := r.Perm(16)
+	for i := range 1 + r.IntN(5) {
+		v := volume(fmt.Sprint("v", i), uint32(i))
+		v.Origin.Depth, v.Origin.ReadOnly = r.IntN(3), r.IntN(5) == 0
+		v.Origin.Dev = targets.DevNo{Major: 253 + uint32(r.IntN(2)), Minor: uint32(10*r.IntN(20) + i)}
+		for range r.IntN(3) {
+			method := []plan.Method{plan.ByFIFREEZE, plan.ByFIFREEZE, plan.ByLockFS}[r.IntN(3)]
+			with(keys[0], "ext4", method, fmt.Sprint("/m", keys[0]))(&v)
+			keys = keys[1:]
+		}
+		if i > 0 && r.IntN(3) == 0 { // a filesystem of several devices
+			v.Origin.Filesystems = append(v.Origin.Filesystems, req.Volumes[0].Origin.Filesystems...)
+		}
+		if r.IntN(2) == 0 {
+			layered(&v)
+		}
+		req.Volumes = append(req.Volumes, v)
+	}
+	return req
+}
+
+const rounds = 3000
+
+// TestCreatePlansKeepTheRules checks what must hold for every plan.
+func TestCreatePlansKeepTheRules(t *testing.T) {
+	for seed := range uint64(rounds) {
+		req := randomRequest(rand.New(rand.NewPCG(seed, 1)))
+		p, err := plan.Create(req)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		c := checker{t: t, seed: seed, p: p}
+		c.phases()
+		c.undos()
+		for i, v := range p.Volumes {
+			c.sameOrigin(v)
+			c.imageInsideFront(v)
+			c.verified(v)
+			c.frozen(req.Volumes[i].Origin, req.Crash)
+		}
+		c.windowOrder()
+		c.freezesUndone()
+		c.stacked(p.Volumes)
+		if t.Failed() {
+			t.Fatalf("the plan:\n%s", text(p))
+		}
+	}
+}
+
+type checker struct {
+	t    *testing.T
+	seed uint64
+	p    *plan.Plan
+}
+
+func (c checker) errorf(format string, args ...any) {
+	c.t.Helper()
+	c.t.Errorf("seed %d: "+format, append([]any{c.seed}, args...)...)
+}
+
+// at is the position of the only step of that kind, -1 if there is none.
+func (c checker) at(phase plan.Phase, action plan.Action, device string) int {
+	found := -1
+	for i, s := range c.p.Steps {
+		if s.Phase == phase && s.Action == action && s.Device == device && s.Filesystem == nil {
+			if found >= 0 {
+				c.errorf("%s %s twice in %s", action, device, phase)
+			}
+			found = i
+		}
+	}
+	return found
+}
+
+// phases come in order, and the window has nothing in it that could block,
+// allocate or fail for a reason of its own.
+func (c checker) phases() {
+	order := []plan.Phase{plan.Prepare, plan.Window, plan.Finish}
+	inWindow := []plan.Action{plan.Freeze, plan.Prove, plan.Suspend, plan.Resume, plan.RemoveDevice, plan.Thaw}
+	last := 0
+	for _, s := range c.p.Steps {
+		now := slices.Index(order, s.Phase)
+		if now < last {
+			c.errorf("%s in phase %q after phase %q", s, s.Phase, order[last])
+		}
+		last = now
+		if s.Phase == plan.Window && !slices.Contains(inWindow, s.Action) {
+			c.errorf("%s inside the window", s)
+		}
+	}
+}
+
+// undos: every device made is removed again, every front gets back what it had.
+func (c checker) undos() {
+	for _, s := range c.p.Steps {
+		switch {
+		case s.Action == plan.CreateDevice:
+			if s.Undo == nil || s.Undo.Action != plan.RemoveDevice || s.Undo.Device != s.Device {
+				c.errorf("%s is undone by %v", s, s.Undo)
+			}
+			if c.at(plan.Prepare, plan.LoadTable, s.Device) < 0 {
+				c.errorf("%s gets no table", s.Device)
+			}
+		case s.Action == plan.LoadTable && s.Role == plan.RoleFront:
+			own := c.volume(s.Device).Origin
+			if s.Undo == nil || s.Undo.Action != plan.Restore || !s.Undo.Table.Equal(own.Table) || s.Undo.ReadOnly != own.ReadOnly {
+				c.errorf("%s is undone by %v", s, s.Undo)
+			}
+		case s.Phase == plan.Window && s.Action == plan.Suspend:
+			if s.Undo == nil || s.Undo.Action != plan.Resume || s.Undo.Device != s.Device {
+				c.errorf("%s is undone by %v", s, s.Undo)
+			}
+		}
+	}
+}
+
+func (c checker) volume(front string) plan.Volume {
+	i := slices.IndexFunc(c.p.Volumes, func(v plan.Volume) bool { return v.Front == front })
+	if i < 0 {
+		c.t.Fatalf("seed %d: no volume has the front %s", c.seed, front)
+	}
+	return c.p.Volumes[i]
+}
+
+// sameOrigin is rule A: the kernel pairs a snapshot with a snapshot-origin by
+// the device both name. A front with a layer keeps its table.
+func (c checker) sameOrigin(v plan.Volume) {
+	image := c.p.Steps[c.at(plan.Prepare, plan.LoadTable, v.Image)]
+	snapshot, ok := image.Table[0].Target.(targets.Snapshot)
+	if !ok || len(image.Table) != 1 || image.Table.Size() != v.Origin.Size {
+		c.errorf("image table %s", image.Table)
+	}
+	if want := "/dev/mapper/" + v.Base; snapshot.Origin.Path != want {
+		c.errorf("%s is an image of %s, its front stands on %s", v.Image, snapshot.Origin, want)
+	}
+	if want := "/dev/mapper/" + v.Store; snapshot.Store.Path != want {
+		c.errorf("%s keeps its chunks on %s", v.Image, snapshot.Store)
+	}
+	load := c.at(plan.Prepare, plan.LoadTable, v.Front)
+	if base := v.Origin.Base; base != nil {
+		if load >= 0 || v.Base != base.Name || c.at(plan.Prepare, plan.CreateDevice, v.Base) >= 0 {
+			c.errorf("%s has a layer, and gets another", v.Front)
+		}
+		return
+	}
+	if load < 0 {
+		c.errorf("%s gets no layer", v.Front)
+		return
+	}
+	origin, ok := c.p.Steps[load].Table[0].Target.(targets.Origin)
+	if !ok || origin.Dev != snapshot.Origin || c.p.Steps[load].Table.Size() != v.Origin.Size {
+		c.errorf("front table %s, image of %s", c.p.Steps[load].Table, snapshot.Origin)
+	}
+	base := c.p.Steps[c.at(plan.Prepare, plan.LoadTable, v.Base)]
+	if !base.Table.Equal(v.Origin.Table) || base.ReadOnly != v.Origin.ReadOnly {
+		c.errorf("base table %s, the origin had %s", base.Table, v.Origin.Table)
+	}
+}
+
+// imageInsideFront is rule B, and what must have happened before: the store
+// wiped before the kernel reads it, the image suspended before its table comes.
+func (c checker) imageInsideFront(v plan.Volume) {
+	steps := []int{
+		c.at(plan.Prepare, plan.Resume, v.Store),
+		c.at(plan.Prepare, plan.WipeHeader, v.Store),
+		c.at(plan.Prepare, plan.CreateDevice, v.Image),
+		c.at(plan.Prepare, plan.Suspend, v.Image),
+		c.at(plan.Prepare, plan.LoadTable, v.Image),
+		c.at(plan.Window, plan.Suspend, v.Front),
+		c.at(plan.Window, plan.Resume, v.Image),
+		c.at(plan.Window, plan.Resume, v.Front),
+	}
+	if steps[0] < 0 || !slices.IsSorted(steps) {
+		c.errorf("steps of %s at %v", v.Image, steps)
+	}
+	if !v.NewBase {
+		return
+	}
+	steps = []int{
+		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Base),
+		c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, v.Image),
+	}
+	if steps[0] < 0 || !slices.IsSorted(steps) {
+		c.errorf("steps of %s at %v", v.Base, steps)
+	}
+}
+
+func (c checker) verified(v plan.Volume) {
+	settle := c.at(plan.Finish, plan.Settle, "")
+	for _, device := range []string{v.Front, v.Image} {
+		if at := c.at(plan.Finish, plan.Verify, device); settle < 0 || at < settle {
+			c.errorf("%s is verified at %d, nodes settle at %d", device, at, settle)
+		}
+	}
+}
+
+// windowOrder is one instant for all: all freezes, all proofs, all suspends, all
+// images, all fronts, all thaws.
+func (c checker) windowOrder() {
+	last := 0
+	for _, s := range c.p.In(plan.Window) {
+		group := slices.Index([]plan.Action{plan.Freeze, plan.Prove, plan.Suspend, plan.Resume, "", plan.Thaw}, s.Action)
+		if s.Action == plan.Resume && s.Role == plan.RoleFront {
+			group++
+		}
+		if group < last {
+			c.errorf("%s comes too late in the window", s)
+		}
+		last = group
+	}
+}
+
+// frozen: a filesystem is frozen through its mount point or by the suspend, never
+// by both; neither in a crash-consistent set.
+func (c checker) frozen(o plan.Origin, crash bool) {
+	front := c.p.Steps[c.at(plan.Window, plan.Suspend, o.Name)]
+	locks := false
+	for _, f := range o.Filesystems {
+		of := func(a plan.Action) (n int) {
+			for _, s := range c.p.Steps {
+				if s.Action == a && s.Filesystem != nil && s.Filesystem.Key == f.Key {
+					n++
+				}
+			}
+			return n
+		}
+		got := [4]int{of(plan.SyncFS), of(plan.Freeze), of(plan.Prove), of(plan.Thaw)}
+		want := [4]int{1, 1, 1, 1}
+		switch {
+		case crash:
+			want = [4]int{}
+		case f.Method == plan.ByLockFS:
+			want = [4]int{1, 0, 0, 0}
+			locks = locks || f.Front == o.Name
+		}
+		if got != want {
+			c.errorf("%v by %s: sync, freeze, prove and thaw %v times, not %v", f.Mountpoints, f.Method, got, want)
+		}
+	}
+	if front.LockFS != locks {
+		c.errorf("suspend of %s: LockFS %v", o.Name, front.LockFS)
+	}
+}
+
+// freezesUndone: thaws are the freezes in reverse, and in the order of the keys.
+func (c checker) freezesUndone() {
+	var frozen, thawed []int
+	for _, s := range c.p.In(plan.Window) {
+		switch s.Action {
+		case plan.Freeze:
+			frozen = append(frozen, s.Filesystem.Key)
+			if s.Undo == nil || s.Undo.Action != plan.Thaw || s.Undo.Filesystem != s.Filesystem {
+				c.errorf("%s is undone by %v", s, s.Undo)
+			}
+		case plan.Thaw:
+			thawed = append(thawed, s.Filesystem.Key)
+		}
+	}
+	slices.Reverse(thawed)
+	if !slices.IsSorted(frozen) || !slices.Equal(frozen, thawed) {
+		c.errorf("frozen %v, thawed backwards %v", frozen, thawed)
+	}
+}
+
+// stacked: what stands on others is suspended first and resumed last.
+func (c checker) stacked(vs []plan.Volume) {
+	for _, a := range vs {
+		for _, b := range vs {
+			if a.Origin.Depth > b.Origin.Depth && (c.at(plan.Window, plan.Suspend, a.Front) > c.at(plan.Window, plan.Suspend, b.Front) ||
+				c.at(plan.Window, plan.Resume, a.Front) < c.at(plan.Window, plan.Resume, b.Front)) {
+				c.errorf("%s (depth %d) and %s (depth %d) in the wrong order", a.Front, a.Origin.Depth, b.Front, b.Origin.Depth)
+			}
+		}
+	}
+}
+
+// TestCreatePlansAreStable: one request, one plan.
+func TestCreatePlansAreStable(t *testing.T) {
+	for seed := range uint64(100) {
+		req := randomRequest(rand.New(rand.NewPCG(seed, 2)))
+		a, err := plan.Create(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := plan.Create(req)
+		if err != nil || text(a) != text(b) {
+			t.Fatalf("seed %d: two plans of one request (%v)\n%s\n%s", seed, err, text(a), text(b))
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package plan_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// TestRefusals goes through everything Create refuses.
+func TestRefusals(t *testing.T) {
+	on := func(mod func(*plan.VolumeRequest)) func(*plan.CreateRequest) {
+		return func(r *plan.CreateRequest) { mod(&r.Volumes[0]) }
+	}
+	for name, row := range map[string]struct {
+		mod    func(*plan.CreateRequest)
+		kind   plan.Kind
+		says   string // words of the message
+		device string // "" if the request as a whole is refused
+	}{
+		"set name":     {func(r *plan.CreateRequest) { r.Set = "a/b" }, plan.Usage, `"a/b"`, ""},
+		"own base":     {on(func(v *plan.VolumeRequest) { v.Origin.Role = plan.RoleBase }), plan.Usage, "dmsnap's own base device", "/dev/mapper/vg-a"},
+		"own image":    {on(func(v *plan.VolumeRequest) { v.Origin.Role = plan.RoleImage }), plan.Usage, "dmsnap's own image device", "/dev/mapper/vg-a"},
+		"store of":     {on(func(v *plan.VolumeRequest) { v.Origin.StoreOf = "dmsnap-x-y" }), plan.Usage, "exception store of dmsnap-x-y", "/dev/mapper/vg-a"},
+		"suspended":    {on(func(v *plan.VolumeRequest) { v.Origin.Suspended = true }), plan.Busy, "suspended by somebody else", "/dev/mapper/vg-a"},
+		"reloading":    {on(func(v *plan.VolumeRequest) { v.Origin.InactiveLoaded = true }), plan.Busy, "not live yet", "/dev/mapper/vg-a"},
+		"no size":      {on(func(v *plan.VolumeRequest) { v.Origin.Size = 0 }), plan.Usage, "no size", "/dev/mapper/vg-a"},
+		"bypassed":     {on(func(v *plan.VolumeRequest) { layered(v); v.Origin.Base.Fronted = false }), plan.Busy, "bypassed", "/dev/mapper/vg-a"},
+		"plain device": {on(func(v *plan.VolumeRequest) { v.Origin.Name, v.Origin.Table = "", nil }), plan.Unsupported, "no device-mapper device", "/dev/mapper/vg-a"},
+		"chunk zero":   {func(r *plan.CreateRequest) { r.Chunk = 0 }, plan.Usage, "no power of two", ""},
+		"chunk odd":    {func(r *plan.CreateRequest) { r.Chunk = 24 }, plan.Usage, "12288 bytes is no power of two", ""},
+		"chunk small":  {func(r *plan.CreateRequest) { r.Chunk = 4 }, plan.Usage, "2048 bytes is too small", ""},
+		"chunk large":  {func(r *plan.CreateRequest) { r.Chunk = 2 * targets.MaxChunk }, plan.Usage, "larger than the kernel allows", ""},
+		"chunk below a sector": {
+			func(r *plan.CreateRequest) { r.Chunk, r.Volumes[0].Origin.LogicalBlock = 8, 64<<10 },
+			plan.Usage, "smaller than a sector of /dev/mapper/vg-a (65536)", "/dev/mapper/vg-a",
+		},
+		"store sectors":  {on(func(v *plan.VolumeRequest) { v.Store.LogicalBlock = 4096 }), plan.Unsupported, "4096 bytes) are larger", "/dev/vdc"},
+		"asked too much": {on(func(v *plan.VolumeRequest) { v.StoreSize = v.Store.Size + 1 }), plan.NoSpace, "were asked for", "/dev/vdc"},
+		"asked too little": {
+			on(func(v *plan.VolumeRequest) { v.StoreSize = 3*128 - 1 }), plan.NoSpace, "smaller than 3 chunks of 65536", "/dev/vdc",
+		},
+		"store too small": {on(func(v *plan.VolumeRequest) { v.Store.Size = 3*128 - 1 }), plan.NoSpace, "smaller than 3 chunks", "/dev/vdc"},
+		"origin twice": {
+			func(r *plan.CreateRequest) { r.Volumes[1].Origin = r.Volumes[0].Origin }, plan.Usage, "are the same volume", "/dev/mapper/vg-a",
+		},
+		"store twice": {
+			func(r *plan.CreateRequest) { r.Volumes[1].Store = r.Volumes[0].Store }, plan.Usage, "the store of both /dev/vg/a and /dev/vg/b", "/dev/vdc",
+		},
+		"store is an origin": {
+			func(r *plan.CreateRequest) { r.Volumes[0].Store.Dev = r.Volumes[1].Origin.Dev }, plan.Usage, "is the origin /dev/vg/b", "/dev/vdc",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request(volume("a", 0), volume("b", 1))
+			if _, err := plan.Create(r); err != nil {
+				t.Fatal(err)
+			}
+			row.mod(&r)
+			p, err := plan.Create(r)
+			if p != nil {
+				t.Error("a plan beside the refusal")
+			}
+			refused(t, err, row.kind, row.says, row.device)
+		})
+	}
+}
+
+func refused(t *testing.T, err error, kind plan.Kind, says, device string) {
+	t.Helper()
+	r, ok := errors.AsType[*plan.Refusal](err)
+	if !ok {
+		t.Fatalf("no refusal: %v", err)
+	}
+	if r.Kind != kind || r.Device != device || r.Hint == "" || !strings.Contains(r.Error(), says) || strings.Contains(r.Error(), "\n") {
+		t.Errorf("%s refusal of %q: %q, hint %q", r.Kind, r.Device, r.Why, r.Hint)
+	}
+}
+
+// TestStatefulTargets: a table that may be live only once is never copied onto
+// a base, wherever in the table it is.
+func TestStatefulTargets(t *testing.T) {
+	for _, kind := range []string{
+		"cache", "clone", "era", "integrity", "mirror", "multipath", "raid", "snapshot", "snapshot-merge", "snapshot-origin",
+		"thin-pool", "vdo", "writecache", "zoned",
+	} {
+		r := request(volume("a", 0))
+		o := &r.Volumes[0].Origin
+		o.Table = append(linear(252, 0, 0, 8), targets.Row{Start: 8, Length: gib - 8, Target: targets.Raw{Kind: kind}})
+		_, err := plan.Create(r)
+		refused(t, err, plan.Unsupported, "a "+kind+" target", o.Path)
+	}
+	for _, kind := range []string{"linear", "striped", "crypt", "thin", "zero", "error", "verity"} {
+		r := request(volume("a", 0))
+		r.Volumes[0].Origin.Table = targets.Table{{Length: gib, Target: targets.Raw{Kind: kind}}}
+		if _, err := plan.Create(r); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+// TestSectorsOfFourKiB: an origin and a store with large sectors go together.
+func TestSectorsOfFourKiB(t *testing.T) {
+	r := request(volume("a", 0))
+	r.Volumes[0].Origin.LogicalBlock, r.Volumes[0].Store.LogicalBlock = 4096, 4096
+	if _, err := plan.Create(r); err != nil {
+		t.Error(err)
+	}
+	r.Volumes[0].Origin.LogicalBlock, r.Volumes[0].Store.LogicalBlock = 0, 0 // not known
+	if _, err := plan.Create(r); err != nil {
+		t.Error(err)
+	}
+}
