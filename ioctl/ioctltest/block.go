@@ -6,8 +6,9 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // device is a block device of any kind.

@@ -3,8 +3,9 @@ package ioctltest
 import (
 	"time"
 
-	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 )
 
 // syscalls is the kernel as a transport: it logs, injects, locks and hands on.

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // Env is what Conformance may use up.
@@ -23,7 +24,7 @@ type Env struct {
 // honest. Everything it makes is named "dmsnap-conf-..." and removed again.
 func Conformance(t *testing.T, k *ioctl.Kernel, env Env) {
 	t.Helper()
-	for _, c := range slices.Concat(deviceCases(), tableCases(), listCases(), freezeCases(), snapshotCases(), handoverCases()) {
+	for _, c := range slices.Concat(deviceCases(), tableCases(), listCases(), freezeCases(), snapshotCases(), handoverCases(), imageCases()) {
 		t.Run(c.name, func(t *testing.T) { c.run(newBench(t, k, env)) })
 	}
 }

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 func deviceCases() []conformanceCase {

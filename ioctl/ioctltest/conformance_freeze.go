@@ -1,8 +1,9 @@
 package ioctltest
 
 import (
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 func freezeCases() []conformanceCase {

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 func handoverCases() []conformanceCase {

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 func tableCases() []conformanceCase {

@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // mapped is one device-mapper device.
@@ -316,52 +317,6 @@ func (k *Kernel) dmRemoveAll(m *message) error {
 	return nil
 }
 
-func (k *Kernel) dmRename(m *message) error {
-	to, ok := "", false
-	if int(m.start) >= offData && int(m.start) < len(m.b) {
-		to, ok = terminated(m.b[m.start:])
-	}
-	limit := nameLen - 1
-	if m.has(flagUUID) {
-		limit = uuidLen - 1
-	}
-	if !ok || to == "" || len(to) > limit {
-		return unix.EINVAL
-	}
-	return k.rename(m, to)
-}
-
-func (k *Kernel) rename(m *message, to string) error {
-	other := k.byUUID(to)
-	if !m.has(flagUUID) {
-		if err := k.checkName(to); err != nil {
-			return err
-		}
-		other = k.byName(to)
-	}
-	md := k.byName(m.name)
-	switch {
-	case other != nil:
-		return unix.EBUSY
-	case md == nil:
-		return unix.ENXIO
-	case m.has(flagUUID) && md.uuid != "":
-		return unix.EINVAL
-	}
-	old := md.name
-	if m.has(flagUUID) {
-		md.uuid = to
-	} else {
-		md.name = to
-	}
-	k.tableEvent(md)
-	m.mark(flagUevent, md.dev.present)
-	if md.dev.present {
-		k.renamed(md, old, m.eventNr)
-	}
-	return nil
-}
-
 func (k *Kernel) dmStatus(m *message) error {
 	md, err := k.find(m)
 	if err != nil {
@@ -369,39 +324,6 @@ func (k *Kernel) dmStatus(m *message) error {
 	}
 	k.status(md, m)
 	return nil
-}
-
-// tableEvent is dm_table_event: it counts on devices with a live table only.
-func (k *Kernel) tableEvent(md *mapped) {
-	if md.live != nil {
-		md.event++
-	}
-	k.announce()
-}
-
-// announce wakes pollers and waiters.
-func (k *Kernel) announce() {
-	k.globalEvent++
-	k.wake.Broadcast()
-}
-
-func (k *Kernel) dmWait(m *message) error {
-	md, err := k.find(m)
-	if err != nil {
-		return err
-	}
-	if err := k.touchesEra(md, m); err != nil {
-		return err
-	}
-	seen, interrupts := m.eventNr, k.interrupts
-	for md.event == seen {
-		if k.interrupts != interrupts {
-			return unix.EINTR
-		}
-		k.wake.Wait()
-	}
-	k.status(md, m)
-	return k.retrieve(md, m)
 }
 
 func (k *Kernel) sortedMapped() []*mapped {

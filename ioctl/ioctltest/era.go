@@ -3,8 +3,9 @@ package ioctltest
 import (
 	"fmt"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // eraState is what dm-era keeps on its metadata device. The on-disk format is

@@ -3,8 +3,9 @@ package ioctltest
 import (
 	"encoding/binary"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // include/uapi/linux/loop.h.
@@ -153,4 +154,33 @@ func (k *Kernel) writeLoop(d *device, off uint64, b []byte) error {
 func (k *Kernel) clearLoop(d *device) {
 	d.loop, d.ro, d.sectors = nil, false, 0
 	d.logical, d.physical = sectorSize, sectorSize
+}
+
+// AddLoop puts a loop device over a file of the host, as losetup would.
+func (k *Kernel) AddLoop(path string) ioctl.DevNo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	minor, err := k.loopControl(loopCtlGetFree)
+	must("loop", err)
+	fd, err := k.open(path, unix.O_RDWR, 0)
+	must("open "+path, err)
+	d := k.loops[uint32(minor)]
+	config := make([]byte, loopConfigSize)
+	put32(config, 0, uint32(fd))
+	must("loop on "+path, k.loopIoctl(d, loopConfigure, config))
+	must("close "+path, k.close(fd))
+	return d.no
+}
+
+// RemoveLoop takes a loop device away again, and its node.
+func (k *Kernel) RemoveLoop(no ioctl.DevNo) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d := k.must(no)
+	if d.opens > 0 {
+		panic("ioctltest: " + d.name + " is in use")
+	}
+	k.clearLoop(d)
+	k.removeDevice(d)
+	delete(k.loops, no.Minor)
 }

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // superblock is one mounted filesystem, however many mounts it has.
@@ -293,6 +294,11 @@ func (k *Kernel) umount(target string, flags int) error {
 func (m *mount) busy(k *Kernel) bool {
 	for _, f := range k.fds {
 		if f.mnt == m && f.n != nil {
+			return true
+		}
+	}
+	for _, d := range k.loops {
+		if d.loop != nil && d.loop.mnt == m {
 			return true
 		}
 	}

@@ -3,8 +3,9 @@ package ioctltest
 import (
 	"time"
 
-	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 )
 
 // SysV semaphore constants that x/sys does not have, include/uapi/linux/ipc.h.

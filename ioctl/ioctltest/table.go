@@ -6,8 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // use is one lower device as one device-mapper device holds it.

@@ -4,8 +4,9 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl/internal/transport"
 )
 
 // stat describes a node.

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // raw speaks bytes with the control device.
