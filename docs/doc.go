@@ -1,0 +1,2 @@
+// Package docs is documentation. Its tests keep it true.
+package docs
