@@ -50,23 +50,23 @@ func parseGuest(name string, args []string) (*guestFlags, []string, error) {
 	return g, set.Args(), nil
 }
 
-// inGuest boots, runs one command, and reports what it left behind and what the kernel complained about.
+// inGuest boots, runs one command, and reports what the kernel complained about and, if asked, what was left behind.
 func inGuest(ctx context.Context, g *guestFlags, command vm.Command) error {
 	kernel, err := g.kernel()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("more than %v", g.timeout))
 	defer cancel()
 	machine, err := vm.Start(ctx, g.options(kernel))
 	if err != nil {
 		return err
 	}
 	command.Env = append(command.Env, passedEnv(os.Environ())...)
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	command.Stdout, command.Stderr, command.Leaks = os.Stdout, os.Stderr, g.leaks
 	result, err := machine.Run(ctx, command)
-	if err == nil && len(result.Troubles) > 0 {
-		err = fmt.Errorf("the kernel complained:\n%s", strings.Join(result.Troubles, "\n"))
+	if lines := slices.Concat(result.Troubles, result.Leaks); err == nil && len(lines) > 0 {
+		err = errors.New("the guest is not as it was:\n" + strings.Join(lines, "\n"))
 	}
 	if err = errors.Join(err, machine.Close()); err != nil {
 		return err

@@ -17,6 +17,7 @@ type guestFlags struct {
 	memory  int
 	timeout time.Duration
 	udev    bool
+	leaks   bool
 }
 
 func (g *guestFlags) register(set *flag.FlagSet) {
@@ -32,6 +33,7 @@ func (g *guestFlags) register(set *flag.FlagSet) {
 	})
 	set.IntVar(&g.memory, "memory", 2048, "MiB of memory")
 	set.DurationVar(&g.timeout, "timeout", g.timeout, "limit for the whole run")
+	set.BoolVar(&g.leaks, "leaks", g.leaks, "fail when something is left behind; test always does")
 	set.BoolVar(&g.udev, "udev", g.udev, "run systemd-udevd in the guest")
 }
 

@@ -54,25 +54,43 @@ func checkFormat(ctx context.Context) error {
 func hostTests(ctx context.Context, name string, flags *testFlags, more ...string) *results.Stage {
 	stage, end := timed(name, results.Policy{})
 	defer end()
-	args := append([]string{"test", "-json", "-timeout=10m"}, more...)
+	args := append([]string{"-timeout=10m"}, more...)
 	if flags.run != "" {
 		args = append(args, "-run="+flags.run)
 	}
 	if flags.short {
 		args = append(args, "-short")
 	}
+	goTest(ctx, stage, nil, append(args, flags.patterns...)...)
+	return stage
+}
+
+// machineTests runs the tests that start machines themselves, for example to cut their power. One at a time: a guest
+// takes all processors.
+func machineTests(ctx context.Context, flags *testFlags) *results.Stage {
+	stage, end := timed("machines", results.Policy{EachTest: true, Skips: []string{}})
+	defer end()
+	args := []string{"-timeout=15m", "-p=1", "-parallel=1", "-run=^TestMachine"}
+	if flags.short {
+		args = append(args, "-short")
+	}
+	goTest(ctx, stage, []string{"DMSNAP_MACHINES=1"}, append(args, "./e2e/...")...)
+	return stage
+}
+
+// goTest runs `go test` and lets the stage follow it.
+func goTest(ctx context.Context, stage *results.Stage, env []string, args ...string) {
 	var stderr bytes.Buffer
 	err := readEvents(stage, func(w io.Writer) error {
-		cmd := exec.CommandContext(ctx, "go", append(args, flags.patterns...)...)
+		cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
 		cmd.Stdout, cmd.Stderr = w, &stderr
-		cmd.Env = os.Environ()
+		cmd.Env = append(os.Environ(), env...)
 		return cmd.Run()
 	})
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || stage.Failures() == 0) {
 		stage.Problem("go test: %v: %s", err, strings.TrimSpace(stderr.String()))
 	}
-	return stage
 }
 
 // crossBuilds compiles everything for the processors we cannot test on.

@@ -59,6 +59,9 @@ func runTest(ctx context.Context, args []string) error {
 	if err := guestTests(ctx, flags, &summary); err != nil {
 		return err
 	}
+	if !flags.guestOnly && flags.run == "" {
+		summary.Guests = append(summary.Guests, machineTests(ctx, flags))
+	}
 	if err := summary.Print(os.Stdout); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 const qemu = "qemu-system-x86_64"
 
 // kernelArgs: an oops ends the machine at once, and warnings reach the console. The rest makes emulation boot faster.
-const kernelArgs = "console=ttyS0 panic=-1 oops=panic loglevel=5 net.ifnames=0 mitigations=off tsc=reliable no_timer_check "+
+const kernelArgs = "console=ttyS0 panic=-1 oops=panic loglevel=5 net.ifnames=0 mitigations=off tsc=reliable no_timer_check " +
 	"cryptomgr.notests random.trust_cpu=on"
 
 // qemuArgs describe the machine. The agent's port is the socket QEMU inherits as descriptor 3.
