@@ -16,7 +16,8 @@ type event struct {
 	Elapsed                                   float64
 }
 
-// message matches a line that a test printed about itself: the last one before a skip is its reason.
+// message matches a line that a test printed about itself. The last one before a skip is its reason, unless a
+// reason that counts came before: testscript prints its log after it.
 var message = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
 
 // Read takes events until the stream ends.
@@ -57,9 +58,12 @@ func (s *Stage) takeTest(e event) {
 	}
 	switch e.Action {
 	case "output":
-		p.output = append(p.output, e.Output)
-		if match := message.FindStringSubmatch(e.Output); match != nil {
-			s.reasons[Test{e.Package, e.Test}] = match[1]
+		if !strings.HasPrefix(e.Output, "=== ") { // whose line it is follows from the order
+			p.output = append(p.output, e.Output)
+		}
+		name := Test{e.Package, e.Test}
+		if match := message.FindStringSubmatch(e.Output); match != nil && (s.policy.Skips == nil || !s.forgives(s.reasons[name])) {
+			s.reasons[name] = match[1]
 		}
 	case Skipped:
 		s.takeSkip(e, test, isSub)

@@ -3,6 +3,7 @@ package results
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,7 @@ func feed(t *testing.T, stage *Stage, lines ...string) {
 
 func TestVerdicts(t *testing.T) {
 	skip := []string{"run T", "output T     a_test.go:3: needs other kernel: 6.12\n", "skip T", "pass"}
+	script := slices.Insert(slices.Clone(skip), 2, "output T     testscript.go:609: WORK=$WORK\n")
 	bad := []string{"run T", "output T     a_test.go:3: no dmsetup\n", "skip T", "pass"}
 	sub := []string{"run T", "run T/s", "output T/s         a_test.go:3: later\n", "skip T/s", "pass T", "pass"}
 	for _, c := range []struct {
@@ -38,6 +40,7 @@ func TestVerdicts(t *testing.T) {
 		{"subtests are not counted", []string{"run T", "run T/s", "pass T/s", "pass T", "pass"}, 1, 0, 0, 0, ""},
 		{"fail shows output", []string{"run T", "output T why\n", "fail T", "fail"}, 0, 1, 0, 0, "why\n"},
 		{"allowed skip", skip, 0, 0, 1, 0, "skip  p T \"needs other kernel: 6.12\""},
+		{"allowed skip with a log", script, 0, 0, 1, 0, "skip  p T \"needs other kernel: 6.12\""},
 		{"forbidden skip", bad, 0, 1, 0, 0, "must not be skipped here: \"no dmsetup\""},
 		{"forbidden skip of a subtest", sub, 0, 1, 0, 0, "T/s must not be skipped"},
 		{"panic", []string{"run T", "output T panic: x\n", "fail"}, 0, 1, 0, 0, "did not end"},
