@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -20,37 +21,48 @@ import (
 // is not looked at. A Create that fails has changed nothing, unless its code is
 // CodeUnrecovered.
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err error) {
-	s, err := m.open()
-	if err != nil {
-		return nil, err
-	}
-	defer s.close(&err)
 	if r.Name == "" {
 		r.Name = time.Now().UTC().Format("snap-20060102-150405")
 	}
+	s, err := m.open("create", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
 	set, err = s.create(ctx, r)
-	return set, s.fail("create", r.Name, err)
+	return set, s.fail(err)
 }
 
 // PlanCreate returns the steps Create would take, and changes nothing.
 func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err error) {
-	s, err := m.open()
-	if err != nil {
-		return nil, err
-	}
-	defer s.close(&err)
 	if r.Name == "" {
 		r.Name = "snap"
 	}
+	s, err := m.open("create", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	p, err = s.planCreate(r)
+	return p, s.fail(err)
+}
+
+func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	f, err := s.gather(r)
 	if err != nil {
-		return nil, s.fail("plan", r.Name, err)
+		return nil, err
 	}
-	pl, err := plan.Create(f.request)
+	if err := s.nameFree(r.Name, f); err != nil {
+		return nil, err
+	}
+	if err := f.freezable(); err != nil {
+		return nil, err
+	}
+	p, err := plan.Create(f.request)
 	if err != nil {
-		return nil, s.fail("plan", r.Name, err)
+		return nil, err
 	}
-	return shown(pl), nil
+	return shown(p), nil
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
@@ -64,8 +76,8 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := s.createLocked(ctx, r)
-	return set, errors.Join(err, locks.Release())
+	defer s.release(locks)
+	return s.createLocked(ctx, r)
 }
 
 // lockForCreate takes the locks of all origins and of the name. Facts are
@@ -91,7 +103,7 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
+	defer func() { s.drop(f, err) }()
 	if err := s.nameFree(r.Name, f); err != nil {
 		return nil, err
 	}
@@ -117,10 +129,19 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err := s.state.SaveSet(record(p, f, r, receipt, intent)); err != nil {
 		return nil, s.takeBack(ctx, p, intent, err)
 	}
-	if err := s.state.End(intent); err != nil {
-		return nil, err
+	return s.created(r.Name, intent)
+}
+
+// created reads the new set back. It exists by now, whatever fails.
+func (s *session) created(name string, i journal.Intent) (*Set, error) {
+	if err := s.state.End(i); err != nil {
+		s.log.Warn("the journal entry of a finished create stays until the next command", "error", err)
 	}
-	return s.show(r.Name)
+	set, err := s.show(name)
+	if err != nil {
+		return nil, &run.PartialError{Err: fmt.Errorf("the set exists, but cannot be read: %w", err)}
+	}
+	return set, nil
 }
 
 // nameFree refuses a name that a record or a device already has.
@@ -152,13 +173,17 @@ func (s *session) begin(p *plan.Plan) (journal.Intent, error) {
 	i := journal.Intent{
 		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
 	}
+	i.Freezes = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Freeze })
 	for _, v := range p.Volumes {
 		i.Bases = append(i.Bases, v.Base)
 		if v.Front != "" {
 			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
 	}
-	return i, s.state.Begin(i)
+	if err := s.state.Begin(i); err != nil {
+		return i, errors.Join(err, s.state.End(i))
+	}
+	return i, nil
 }
 
 // ended forgets the intent of an operation that took itself back. If it could
@@ -174,7 +199,8 @@ func (s *session) ended(i journal.Intent, err error) error {
 
 // takeBack removes a set whose record could not be written.
 func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID); err != nil {
+	err := errors.Join(s.teardown(context.WithoutCancel(ctx), p.Set, p.ID), s.state.DropSet(p.Set))
+	if err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
 	return errors.Join(cause, s.state.End(i))

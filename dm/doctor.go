@@ -53,7 +53,7 @@ type FSReport struct {
 }
 
 // needed are the targets a cut uses, with the versions they were verified at
-// (kernel.md section 1; present since long before the oldest supported kernel).
+// (docs/kernel-notes.md; present since long before the oldest supported kernel).
 var needed = []struct{ name, why string }{
 	{"snapshot-origin", "every set"},
 	{"snapshot", "every set"},
@@ -77,7 +77,7 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 	if !r.Udev {
 		r.Problems = append(r.Problems, Problem{"udev is not running", "nothing to do: dmsnap makes the device nodes itself"})
 	}
-	s, err := m.open()
+	s, err := m.open("doctor", "")
 	if err != nil {
 		r.add(err)
 		for _, o := range origins {
@@ -85,9 +85,9 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 		}
 		return r, nil
 	}
-	defer s.close(&err)
+	defer s.close()
 	if r.DM, err = s.life.version(); err != nil {
-		return nil, s.fail("doctor", "", err)
+		return nil, s.fail(err)
 	}
 	r.targets(s)
 	for _, o := range origins {
@@ -129,7 +129,7 @@ func (s *session) examine(spec string) OriginReport {
 	f, o, err := s.examineOrigin(spec)
 	r.Device, r.Devno = o.Path, o.Dev.String()
 	if err != nil {
-		e := s.fail("examine", "", err)
+		e := s.fail(err)
 		r.Problems = append(r.Problems, Problem{Message: err.Error(), Hint: hintOf(e)})
 	}
 	if f == nil {
@@ -144,7 +144,7 @@ func (s *session) examine(spec string) OriginReport {
 		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: string(fs.Method), Reason: fs.Reason})
 	}
 	if err := f.freezable(); err != nil {
-		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail("examine", "", err))})
+		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})
 	}
 	r.Possible = len(r.Problems) == 0
 	return r

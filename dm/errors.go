@@ -12,18 +12,17 @@ type Code string
 
 // The codes, in the order of their exit status.
 const (
-	CodeFailed       Code = "failed"          // nothing changed
-	CodeUsage        Code = "usage"           // the request makes no sense
-	CodeLocked       Code = "locked"          // another dmsnap works on the origin
-	CodeNotFound     Code = "not_found"       // no such set, origin or device
-	CodeBusy         Code = "busy"            // somebody holds a device
-	CodeNoSpace      Code = "no_space"        // store too small, or overflowed
-	CodeUnsupported  Code = "unsupported"     // not possible on this host
-	CodeFreeze       Code = "freeze_failed"   // freeze or hook failed, nothing taken
-	CodeDegraded     Code = "degraded"        // taken at a lower consistency than asked
-	CodePartial      Code = "partial"         // done in part
-	CodeUnrecovered  Code = "recovery_needed" // an undo failed: dmsnap recover
-	codeUnclassified Code = ""
+	CodeFailed      Code = "failed"          // nothing changed
+	CodeUsage       Code = "usage"           // the request makes no sense
+	CodeLocked      Code = "locked"          // another dmsnap works on the origin
+	CodeNotFound    Code = "not_found"       // no such set, origin or device
+	CodeBusy        Code = "busy"            // somebody holds a device
+	CodeNoSpace     Code = "no_space"        // store too small, or overflowed
+	CodeUnsupported Code = "unsupported"     // not possible on this host
+	CodeFreeze      Code = "freeze_failed"   // freeze or hook failed, nothing taken
+	CodeDegraded    Code = "degraded"        // taken at a lower consistency than asked
+	CodePartial     Code = "partial"         // done in part
+	CodeUnrecovered Code = "recovery_needed" // an undo failed: dmsnap recover
 )
 
 // Sentinels for errors.Is, one for each code.
@@ -96,13 +95,23 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is matches the sentinel of the error's code.
 func (e *Error) Is(target error) bool { return target == e.Code.sentinel() }
 
-// CodeOf returns the code of the first Error in err's tree, CodeFailed if there
-// is none.
+// CodeOf returns the code of the first Error in err's tree, or else of the first
+// sentinel in it; CodeFailed if there is neither.
 func CodeOf(err error) Code {
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != codeUnclassified {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code
 	}
+	for _, c := range codes {
+		if errors.Is(err, c.sentinel()) {
+			return c
+		}
+	}
 	return CodeFailed
+}
+
+var codes = [...]Code{
+	CodeUsage, CodeLocked, CodeNotFound, CodeBusy, CodeNoSpace, CodeUnsupported,
+	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered,
 }
 
 // Holder is somebody who keeps a device busy.

@@ -204,11 +204,13 @@ func (s *session) hold(f *facts) error {
 	return nil
 }
 
-func (f *facts) close() error {
-	if f.held == nil {
-		return nil
+// drop gives the filesystems back. After a failed undo one may be frozen above a
+// device that could not be resumed: closing it would thaw it, and never return.
+// Its descriptor goes with the process; recover thaws it.
+func (s *session) drop(f *facts, err error) {
+	if _, stuck := errors.AsType[*run.UndoError](err); !stuck && f.held != nil {
+		s.tidy("filesystems", f.held.Close())
 	}
-	return f.held.Close()
 }
 
 // mountpoints are where an origin's filesystems are mounted, the one on the

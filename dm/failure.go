@@ -20,15 +20,15 @@ import (
 // fail makes the Error of an operation out of whatever its parts returned. It
 // is the one place where causes become codes and hints; codes come from types
 // and errnos, never from text.
-func (s *session) fail(op, set string, err error) error {
+func (s *session) fail(err error) error {
 	if err == nil {
 		return nil
 	}
 	if done, ok := errors.AsType[*Error](err); ok {
-		done.Op, done.Set = op, set
+		done.Op, done.Set = s.op, s.set
 		return done
 	}
-	e := &Error{Op: op, Set: set, Err: err, Code: CodeFailed}
+	e := &Error{Op: s.op, Set: s.set, Err: err, Code: CodeFailed}
 	if step, ok := errors.AsType[*run.StepError](err); ok {
 		e.Device, e.Step = step.Step.Device, step.Step.String()
 		if step.Step.Filesystem != nil {
@@ -97,8 +97,8 @@ func (s *session) classifyErrno(e *Error) {
 }
 
 // noDeviceMapper explains why the control node cannot be opened.
-func noDeviceMapper(k *ioctl.Kernel, err error) error {
-	e := &Error{Op: "open device-mapper", Code: CodeUnsupported, Err: err, Hint: "load the module: modprobe dm-mod"}
+func noDeviceMapper(k *ioctl.Kernel, op, set string, err error) error {
+	e := &Error{Op: op, Set: set, Code: CodeUnsupported, Err: err, Hint: "load the module: modprobe dm-mod"}
 	if errors.Is(err, fs.ErrPermission) || k.Geteuid() != 0 {
 		e.Code, e.Hint = CodeFailed, "run it as root"
 	}

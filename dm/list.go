@@ -18,24 +18,24 @@ import (
 // List returns all sets by name, those too that only the kernel's tables or only
 // a record know. It takes no lock and waits for nobody.
 func (m *Manager) List(_ context.Context) (sets []Set, err error) {
-	s, err := m.open()
+	s, err := m.open("list", "")
 	if err != nil {
 		return nil, err
 	}
-	defer s.close(&err)
+	defer s.close()
 	sets, err = s.list()
-	return sets, s.fail("list", "", err)
+	return sets, s.fail(err)
 }
 
 // Show returns one set.
 func (m *Manager) Show(_ context.Context, name string) (set *Set, err error) {
-	s, err := m.open()
+	s, err := m.open("show", name)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close(&err)
+	defer s.close()
 	set, err = s.show(name)
-	return set, s.fail("show", name, err)
+	return set, s.fail(err)
 }
 
 func (s *session) show(name string) (*Set, error) {

@@ -9,7 +9,6 @@ package dm
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -82,25 +81,26 @@ func New(o Options) *Manager {
 	return m
 }
 
-// session is one operation's view of the kernel.
+// session is one operation on one set, with its view of the kernel.
 type session struct {
 	*Manager
-	kernel *ioctl.Kernel
-	ctl    *ioctl.Control
-	read   *stack.Reader
-	log    *slog.Logger
-	life   lifecycle
+	op, set string
+	kernel  *ioctl.Kernel
+	ctl     *ioctl.Control
+	read    *stack.Reader
+	log     *slog.Logger
+	life    lifecycle
 }
 
 // open opens the control node, once for a whole operation.
-func (m *Manager) open() (*session, error) {
+func (m *Manager) open(op, set string) (*session, error) {
 	k := m.opts.Kernel
 	ctl, err := k.OpenControl()
 	if err != nil {
-		return nil, noDeviceMapper(k, err)
+		return nil, noDeviceMapper(k, op, set, err)
 	}
 	s := &session{
-		Manager: m, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
+		Manager: m, op: op, set: set, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
 		read: &stack.Reader{Kernel: k, Control: ctl},
 	}
 	if s.life == nil {
@@ -109,7 +109,15 @@ func (m *Manager) open() (*session, error) {
 	return s, nil
 }
 
-func (s *session) close(err *error) { *err = errors.Join(*err, s.ctl.Close()) }
+func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
+
+// tidy takes the error of letting something go after the work is done: it
+// changes no result, but is not swallowed.
+func (s *session) tidy(what string, err error) {
+	if err != nil {
+		s.log.Warn("letting go failed", "what", what, "error", err)
+	}
+}
 
 // newID is 128 random bits in hex: set and base ids in uuids.
 func newID() string {

@@ -14,6 +14,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/probe"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -22,25 +23,25 @@ import (
 // needs beside its live twin. Missing directories are made, and removed again by
 // Unmount. All images are mounted, or none.
 func (m *Manager) Mount(_ context.Context, name, dir string) (done []Mounted, err error) {
-	s, err := m.open()
+	s, err := m.open("mount", name)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close(&err)
+	defer s.close()
 	done, err = s.mount(name, dir)
-	return done, s.fail("mount", name, err)
+	return done, s.fail(err)
 }
 
 // Unmount unmounts the images of a set wherever they are mounted in our mount
 // namespace. A busy one is refused with CodeBusy and the processes that use it;
 // those unmounted before it stay unmounted.
 func (m *Manager) Unmount(_ context.Context, name string) (err error) {
-	s, err := m.open()
+	s, err := m.open("umount", name)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
-	return s.fail("umount", name, s.unmount(name))
+	defer s.close()
+	return s.fail(s.unmount(name))
 }
 
 func (s *session) mount(name, dir string) ([]Mounted, error) {
@@ -55,11 +56,11 @@ func (s *session) mount(name, dir string) ([]Mounted, error) {
 		j := mountJob{s: s, set: set}
 		for _, m := range todo {
 			if err := j.add(m); err != nil {
-				return nil, errors.Join(err, j.undo())
+				return nil, j.undo(err)
 			}
 		}
 		if err := s.recordDirs(name, j.dirs); err != nil {
-			return nil, errors.Join(err, j.undo())
+			return nil, j.undo(err)
 		}
 		return todo, nil
 	})
@@ -77,7 +78,7 @@ func locked[T any](s *session, name string, f func(*Set) (T, error)) (result T, 
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, locks.Release()) }()
+	defer s.release(locks)
 	set, err := s.show(name)
 	if err != nil {
 		return result, err
@@ -120,7 +121,7 @@ func below(v Volume) string {
 func (s *session) mountOptions(v Volume) (Mounted, error) {
 	m := Mounted{Volume: v.Name, Device: v.Device}
 	if v.State != StateActive && v.State != StateOverflow {
-		return m, &Error{Op: "mount", Device: v.Device, Code: CodeFailed, Err: fmt.Errorf("%s is %s: %s", v.Device, v.State, v.Reason), Hint: "remove the set and cut a new one"}
+		return m, &Error{Device: v.Device, Code: CodeFailed, Err: fmt.Errorf("%s is %s: %s", v.Device, v.State, v.Reason), Hint: "remove the set and cut a new one"}
 	}
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {
@@ -133,6 +134,9 @@ func (s *session) mountOptions(v Volume) (Mounted, error) {
 	found, err := probe.Identify(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return m, err
+	}
+	if v.FSType != "" { // the kernel's own name for it, where it was mounted
+		found.Type, found.Filesystem = v.FSType, true
 	}
 	m.FSType = found.Type
 	m.Options, err = besideTwin(v, found)
@@ -189,12 +193,16 @@ func (j *mountJob) add(m Mounted) error {
 	return nil
 }
 
-func (j *mountJob) undo() error {
+// undo takes everything back and returns the cause, with what could not be.
+func (j *mountJob) undo(cause error) error {
 	var errs []error
 	for _, m := range slices.Backward(j.done) {
 		errs = append(errs, j.s.kernel.Unmount(m.Path, 0))
 	}
-	return errors.Join(append(errs, j.s.dropDirs(j.dirs))...)
+	if err := errors.Join(append(errs, j.s.dropDirs(j.dirs))...); err != nil {
+		return &run.UndoError{Cause: cause, Undo: err}
+	}
+	return cause
 }
 
 // makeDirs makes a directory and those above it, and returns the ones it made,
@@ -245,8 +253,13 @@ func (s *session) recordDirs(name string, dirs []string) error {
 	if err != nil {
 		return err
 	}
-	set.MadeDirs = append(set.MadeDirs, dirs...)
-	return s.state.SaveSet(set)
+	before := set.MadeDirs
+	set.MadeDirs = append(slices.Clip(before), dirs...)
+	if err := s.state.SaveSet(set); err != nil {
+		set.MadeDirs = before
+		return errors.Join(err, s.state.SaveSet(set))
+	}
+	return nil
 }
 
 func (s *session) unmount(name string) error {
@@ -290,7 +303,7 @@ func (s *session) unmountFailed(m mountedImage, err error) error {
 			b.Holders = append(b.Holders, Holder{Kind: "process", Device: m.volume.Device, PID: p.PID, Command: p.Command})
 		}
 	}
-	return &Error{Op: "umount", Device: m.path, Code: CodeBusy, Err: fmt.Errorf("%w (%w)", err, b), Hint: "end the processes that use it, then try again"}
+	return &Error{Device: m.path, Code: CodeBusy, Err: fmt.Errorf("%w (%w)", err, b), Hint: "end the processes that use it, then try again"}
 }
 
 func (s *session) forgetDirs(name string) error {

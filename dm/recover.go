@@ -8,6 +8,9 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Recovered is what Recover did.
@@ -20,13 +23,13 @@ type Recovered struct {
 // operation and no record are taken down. Operations that are under way are left
 // alone.
 func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
-	s, err := m.open()
+	s, err := m.open("recover", "")
 	if err != nil {
 		return nil, err
 	}
-	defer s.close(&err)
+	defer s.close()
 	r = &Recovered{Sets: []string{}}
-	return r, s.fail("recover", "", s.recover(ctx, r))
+	return r, s.fail(s.recover(ctx, r))
 }
 
 func (s *session) recover(ctx context.Context, r *Recovered) error {
@@ -52,8 +55,9 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (bool, er
 	if err != nil {
 		return false, err
 	}
+	defer s.release(locks)
 	err = s.finishIntent(ctx, i)
-	return err == nil, errors.Join(err, locks.Release())
+	return err == nil, err
 }
 
 // finishIntent: a create whose record was written is complete but for its
@@ -65,12 +69,45 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) error {
 	if err := s.teardown(ctx, i.Set, i.ID); err != nil {
 		return err
 	}
+	if i.Freezes {
+		if err := s.thaw(ctx, i); err != nil {
+			return err
+		}
+	}
 	if i.Op == "remove" {
 		if err := s.state.DropSet(i.Set); err != nil {
 			return err
 		}
 	}
 	return s.state.End(i)
+}
+
+// thaw ends the freezes of an operation that died inside its window. Its fronts
+// run again by now, or the thaw would never return.
+func (s *session) thaw(ctx context.Context, i journal.Intent) error {
+	mounted, err := s.mounts()
+	if err != nil {
+		return err
+	}
+	var devices []freeze.Device
+	for _, o := range i.Origins {
+		front, err := targets.ParseDevNo(o)
+		if err != nil {
+			return err
+		}
+		above, err := s.read.Above(front)
+		if err != nil {
+			return err
+		}
+		for _, d := range above {
+			devices = append(devices, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == front})
+		}
+	}
+	thawed, err := freeze.Rescue(ctx, s.kernel, mounted.Plan(devices...))
+	if len(thawed) > 0 {
+		s.log.Warn("thawed what an interrupted operation had frozen", "mountpoints", thawed)
+	}
+	return err
 }
 
 // recoverIntents ends all interrupted operations.
@@ -136,7 +173,8 @@ func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []sta
 	if err != nil {
 		return err
 	}
+	defer s.release(locks)
 	p := plan.Remove(plan.RemoveRequest{Volumes: []plan.RemoveVolume{v}})
 	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
-	return errors.Join(err, locks.Release())
+	return err
 }

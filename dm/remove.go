@@ -2,7 +2,6 @@ package dm
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -18,28 +17,33 @@ import (
 // where the first image is gone nothing can be put back: a failure then has
 // CodePartial, and the same call again goes on.
 func (m *Manager) Remove(ctx context.Context, name string) (err error) {
-	s, err := m.open()
+	s, err := m.open("remove", name)
 	if err != nil {
 		return err
 	}
-	defer s.close(&err)
-	return s.fail("remove", name, s.remove(ctx, name))
+	defer s.close()
+	return s.fail(s.remove(ctx, name))
 }
 
 // PlanRemove returns the steps Remove would take, and changes nothing.
 func (m *Manager) PlanRemove(_ context.Context, name string) (p *Plan, err error) {
-	s, err := m.open()
+	s, err := m.open("remove", name)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close(&err)
+	defer s.close()
+	p, err = s.planRemove(name)
+	return p, s.fail(err)
+}
+
+func (s *session) planRemove(name string) (*Plan, error) {
 	id, err := s.find(name)
 	if err != nil {
-		return nil, s.fail("plan", name, err)
+		return nil, err
 	}
 	r, err := s.remains(name, id)
 	if err != nil {
-		return nil, s.fail("plan", name, err)
+		return nil, err
 	}
 	return shown(plan.Remove(r)), nil
 }
@@ -59,8 +63,8 @@ func (s *session) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = s.removeLocked(ctx, name, id)
-	return errors.Join(err, locks.Release())
+	defer s.release(locks)
+	return s.removeLocked(ctx, name, id)
 }
 
 func (s *session) removeLocked(ctx context.Context, name, id string) error {
@@ -86,6 +90,8 @@ func (s *session) find(name string) (string, error) {
 	}
 	return "", plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
 }
+
+func (s *session) release(l *journal.Locks) { s.tidy("locks", l.Release()) }
 
 // lockSet locks a set's name and all its origins.
 func (s *session) lockSet(name, id string) (*journal.Locks, error) {
@@ -113,7 +119,7 @@ func (s *session) idle(ctx context.Context, id string) error {
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != "process" {
 			return &Error{
-				Op: "remove", Device: held.Device, Code: CodeBusy, Err: held,
+				Device: held.Device, Code: CodeBusy, Err: held,
 				Hint: "dmsnap umount unmounts images; end other users, then try again",
 			}
 		}
@@ -177,6 +183,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	if err != nil {
 		return r, err
 	}
+	r.Names = s.recordedNames(name, id, ours)
 	volumes := map[int]*plan.RemoveVolume{}
 	for _, d := range ours {
 		if d.ID != id || d.Role == plan.RoleBase {
@@ -194,13 +201,30 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 				return r, err
 			}
 		case plan.RoleStore:
-			v.Store = d.Name
+			v.Store, v.StoreLive = d.Name, d.Info.Live
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(volumes)) {
 		r.Volumes = append(r.Volumes, *volumes[n])
 	}
 	return r, s.orphanBases(&r, name, ours)
+}
+
+// recordedNames are the devices of a set by its record, if there is one. A base
+// that exists may serve other sets.
+func (s *session) recordedNames(name, id string, ours []stack.Device) (out []string) {
+	set, err := s.state.LoadSet(name)
+	if err != nil || set.ID != id {
+		return nil
+	}
+	for _, v := range set.Volumes {
+		out = append(out, plan.ImageName(name, v.Name), plan.StoreName(name, v.Name))
+		base := plan.BaseName(v.Name)
+		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == base }) {
+			out = append(out, base)
+		}
+	}
+	return out
 }
 
 // remainsBelow finds the base of an image and the front that leads to it.

@@ -84,6 +84,8 @@ type Intent struct {
 	// Origins are the keys of the origins' locks: who holds them all knows that
 	// the operation is not under way any more.
 	Origins []string `json:"origins"`
+	// Freezes tells that it may freeze filesystems of the origins.
+	Freezes bool `json:"freezes"`
 	// Bases are the names of the bases it makes or removes.
 	Bases []string `json:"bases"`
 }

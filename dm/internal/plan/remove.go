@@ -5,6 +5,9 @@ package plan
 type RemoveRequest struct {
 	Set, ID string
 	Volumes []RemoveVolume
+	// Names are devices the set is known to have had: what is left of them
+	// outside the kernel goes too.
+	Names []string
 }
 
 // RemoveVolume is what is left of one volume. An empty name means that the
@@ -13,6 +16,8 @@ type RemoveVolume struct {
 	Origin Origin // with Base; Name is empty when no front leads to the base
 	Image  string
 	Store  string
+	// StoreLive tells that the store has a table: it can be written to.
+	StoreLive bool
 	// Last tells that no image of another set uses the base.
 	Last bool
 }
@@ -53,7 +58,7 @@ func Remove(r RemoveRequest) *Plan {
 	for _, v := range r.Volumes {
 		p.Steps = append(p.Steps, dropVolume(v)...)
 	}
-	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
+	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
 	return p
 }
 
@@ -83,12 +88,12 @@ func dropVolume(v RemoveVolume) []Step {
 	if v.Last || !v.Origin.fronted() {
 		drop(RoleImage, v.Image)
 	}
-	if v.Store != "" {
+	if v.StoreLive {
 		// The header goes while the store still has a name, so that old data
 		// cannot be activated again.
 		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes})
-		drop(RoleStore, v.Store)
 	}
+	drop(RoleStore, v.Store)
 	if v.Last && v.Origin.Base != nil {
 		drop(RoleBase, v.Origin.Base.Name)
 	}

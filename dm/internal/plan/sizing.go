@@ -11,7 +11,7 @@ const exceptionBytes = 16
 const headerBytes = 4096
 
 // minChunks is the smallest store that survives its first write: header, area
-// and one data chunk (kernel.md 4).
+// and one data chunk (docs/kernel-notes.md).
 const minChunks = 3
 
 // NeverFull is the size of a store that cannot overflow, whatever is written to

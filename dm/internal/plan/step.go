@@ -59,6 +59,8 @@ type Step struct {
 	LockFS     bool
 	Bytes      uint64
 	Filesystem *Filesystem
+	// Gone names devices that must have no node after Settle.
+	Gone []string
 	// Undo takes the step back; nil if the undo of an earlier step does.
 	Undo *Step
 }

@@ -136,13 +136,19 @@ func (r *Runner) remove(ctx context.Context, s plan.Step) error {
 	}
 }
 
+// removeOnce goes by uuid where the step has one: should somebody else have
+// taken the name, his device stays.
 func (r *Runner) removeOnce(s plan.Step) error {
+	id := ioctl.ID{Name: s.Device}
+	if s.UUID != "" {
+		id = ioctl.ID{UUID: s.UUID}
+	}
 	ev, err := r.cookie.Event(udevFlags(s.Role))
 	if err != nil {
 		return err
 	}
-	info, err := r.Control.Remove(ioctl.ID{Name: s.Device}, 0, ev)
-	if err == nil || errors.Is(err, ioctl.ErrNotFound) {
+	info, err := r.Control.Remove(id, 0, ev)
+	if err == nil {
 		r.forget(s.Device)
 	}
 	return errors.Join(err, ev.Settle(info, err))

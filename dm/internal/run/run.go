@@ -130,11 +130,13 @@ func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, &StepError{s, err}
 		}
-		if err := r.step(ctx, s); err != nil {
-			return nil, err
-		}
+		// Before the step: one that fails may have done half of its work. Every
+		// undo looks first whether there is anything to take back.
 		if s.Undo != nil {
 			r.undo = append(r.undo, *s.Undo)
+		}
+		if err := r.step(ctx, s); err != nil {
+			return nil, err
 		}
 	}
 	return r.arm(p.In(plan.Window))
@@ -228,6 +230,9 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 	case plan.Verify:
 		return r.verify(s)
 	case plan.Settle:
+		for _, name := range s.Gone {
+			r.gone[name] = true
+		}
 		return r.settle()
 	}
 	return fmt.Errorf("%s: %w", s.Action, unix.ENOSYS)

@@ -170,19 +170,23 @@ func (c *call) attempt() error {
 }
 
 // back takes back what was done, last first, and what the failed call may have
-// left: a failed resume leaves a device suspended. Every undo is tried.
+// left: a failed resume leaves a device suspended. Every undo is tried, but no
+// thaw above a front that could not be resumed: it would never return.
 func (w *window) back(failed int) error {
 	var errs []error
+	stuck := ""
 	for i := failed; i >= 0; i-- {
 		c := &w.calls[i]
 		var err error
 		switch {
 		case w.passed(c, failed):
+		case c.step.Action == plan.Freeze && stuck != "":
+			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
 			err = c.freezer.Thaw()
 		case c.step.Action == plan.Suspend:
-			for _, u := range c.undo {
-				err = errors.Join(err, u.Do())
+			if err = c.release(); err != nil {
+				stuck = c.step.Device
 			}
 		}
 		if err != nil {
@@ -190,6 +194,21 @@ func (w *window) back(failed int) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+var errLeftFrozen = errors.New("left frozen")
+
+// release makes a front run again. That a table could not be cleared matters
+// only if the resume fails too.
+func (c *call) release() error {
+	var cleared error
+	for _, u := range c.undo[:len(c.undo)-1] {
+		cleared = errors.Join(cleared, u.Do())
+	}
+	if err := c.undo[len(c.undo)-1].Do(); err != nil {
+		return errors.Join(err, cleared)
+	}
+	return nil
 }
 
 // passed tells whether a later call already did what the undo would: the front

@@ -1,0 +1,236 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// operation is something that may fail, on a host prepared for it.
+type operation struct {
+	prepare func(t *testing.T, h *host)
+	do      func(h *host) error
+}
+
+var operations = map[string]operation{
+	"create": {
+		func(*testing.T, *host) {},
+		func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+	},
+	"create beside": {
+		func(t *testing.T, h *host) {
+			h.create(t, CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
+		},
+		func(h *host) error {
+			_, err := h.m.Create(context.Background(), CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}})
+			return err
+		},
+	},
+	"mount": {
+		func(t *testing.T, h *host) { h.create(t, both()) },
+		func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },
+	},
+}
+
+// TestFailedOperationChangesNothing fails every system call of every operation
+// in turn, with errors a kernel gives. Whatever reports an error has left the
+// host as it was.
+func TestFailedOperationChangesNothing(t *testing.T) {
+	hostOnly(t)
+	for name, op := range operations {
+		t.Run(name, func(t *testing.T) {
+			kernels(t, func(t *testing.T, o ioctltest.Options) { failEach(t, o, op, unix.EIO) })
+			for _, errno := range []unix.Errno{unix.ENOMEM, unix.EBUSY, unix.ENOSPC} {
+				failEach(t, ioctltest.Options{Udev: true}, op, errno)
+			}
+		})
+	}
+}
+
+func failEach(t *testing.T, o ioctltest.Options, op operation, errno unix.Errno) {
+	t.Helper()
+	for n := 1; ; n += step() {
+		h := newHost(t, o)
+		op.prepare(t, h)
+		before := withoutLocks(h.Snapshot())
+		failed := h.failNth(n, errno)
+		err := op.do(h)
+		h.Fail(nil)
+		if failed.past {
+			if err != nil {
+				t.Fatalf("without a fault: %v", err)
+			}
+			return
+		}
+		what := fmt.Sprintf("%v at call %d, %s", errno, n, failed)
+		h.healthy(t)
+		if err == nil {
+			continue // the call did not matter, or was repeated
+		}
+		if _, ok := errors.AsType[*Error](err); !ok {
+			t.Errorf("%s: %v is no *Error", what, err)
+		}
+		switch {
+		case errors.Is(err, ErrUnrecovered):
+			recoverTo(t, h, what, before)
+			continue
+		case errors.Is(err, ErrPartial): // done, but not reported as it should be
+			check(t, h.m.Remove(context.Background(), "nightly"))
+		}
+		same(t, what+": "+err.Error(), before, withoutLocks(h.Snapshot()))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// withoutLocks leaves lock files out: an empty one that nobody holds means
+// nothing, and one that cannot be locked cannot be removed safely.
+func withoutLocks(state string) string {
+	lines := slices.DeleteFunc(strings.Split(state, "\n"), func(l string) bool { return strings.Contains(l, " /state/lock/") })
+	return strings.Join(lines, "\n")
+}
+
+// recoverTo expects that recover finishes what an undo could not.
+func recoverTo(t *testing.T, h *host, what, before string) {
+	t.Helper()
+	if _, err := h.m.Recover(context.Background()); err != nil {
+		t.Errorf("%s: recover: %v", what, err)
+	}
+	same(t, what+", then recover", withoutLocks(before), withoutLocks(h.Snapshot()))
+}
+
+// step is 1, or in short runs enough to look at a part only.
+func step() int {
+	if testing.Short() {
+		return 11
+	}
+	return 1
+}
+
+// fault is a call that was made to fail.
+type fault struct {
+	ioctltest.Call
+	past bool // there was no such call
+}
+
+// failNth makes one call fail.
+func (h *host) failNth(n int, errno unix.Errno) *fault {
+	f, first := &fault{past: true}, h.Calls()
+	h.Fail(func(c ioctltest.Call) error {
+		if c.N-first != n {
+			return nil
+		}
+		f.Call, f.past = c, false
+		if c.Op == "semremove" {
+			return nil // a semaphore that cannot be removed is lost to everybody
+		}
+		return errno
+	})
+	return f
+}
+
+// TestEverythingFailsFromHereOn has the kernel refuse all changes from some call
+// on, so that taking back fails too. The error says so, and recover ends in the
+// state before once the kernel works again.
+func TestEverythingFailsFromHereOn(t *testing.T) {
+	hostOnly(t)
+	for n := 1; ; n++ {
+		h := newHost(t, ioctltest.Options{Udev: true})
+		before := h.Snapshot()
+		first, hit := h.Calls(), false
+		h.Fail(func(c ioctltest.Call) error {
+			if c.N-first < n || c.Op == "close" || !changes(c) {
+				return nil
+			}
+			hit = true
+			return unix.EIO
+		})
+		err := operations["create"].do(h)
+		h.Fail(nil)
+		if !hit {
+			check(t, err)
+			return
+		}
+		if err == nil {
+			t.Fatalf("from call %d on: no error", n)
+		}
+		h.healthy(t)
+		h.Exit() // the process ends; what it held open is closed
+		recoverTo(t, h, fmt.Sprintf("from call %d on: %v", n, err), before)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// changes tells whether a call changes more than a lock.
+func changes(c ioctltest.Call) bool {
+	switch c.Request {
+	case "DM_DEV_CREATE", "DM_TABLE_LOAD", "DM_DEV_SUSPEND", "DM_DEV_RESUME", "DM_DEV_REMOVE", "DM_TABLE_CLEAR":
+		return true
+	}
+	return false
+}
+
+// TestRemoveGoesOn fails every system call of a removal in turn: afterwards the
+// set is whole, or the same call again finishes.
+func TestRemoveGoesOn(t *testing.T) {
+	hostOnly(t)
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		for n := 1; ; n += step() {
+			h := newHost(t, o)
+			clean := h.Snapshot()
+			h.create(t, both())
+			before := h.Snapshot()
+			failed := h.failNth(n, unix.EIO)
+			err := h.m.Remove(context.Background(), "nightly")
+			h.Fail(nil)
+			if failed.past {
+				check(t, err)
+				return
+			}
+			h.healthy(t)
+			what := fmt.Sprintf("EIO at call %d, %s: %v", n, failed, err)
+			switch {
+			case err == nil:
+				same(t, what, clean, withoutLocks(h.Snapshot()))
+			case errors.Is(err, ErrPartial), errors.Is(err, ErrUnrecovered):
+				finishRemoval(t, h, what)
+				same(t, what+", then again", withoutLocks(clean), withoutLocks(h.Snapshot()))
+			default:
+				sameOrGone(t, what, before, clean, h)
+			}
+			if t.Failed() {
+				return
+			}
+		}
+	})
+}
+
+// finishRemoval repeats the command, as the hint says.
+func finishRemoval(t *testing.T, h *host, what string) {
+	t.Helper()
+	err := h.m.Remove(context.Background(), "nightly")
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		t.Errorf("%s: again: %v", what, err)
+	}
+}
+
+// sameOrGone: an error after the last device is gone (of the journal, say) may
+// leave the record; the same call again removes it.
+func sameOrGone(t *testing.T, what, before, clean string, h *host) {
+	t.Helper()
+	if withoutLocks(h.Snapshot()) == withoutLocks(before) {
+		return
+	}
+	finishRemoval(t, h, what)
+	same(t, what+", then again", withoutLocks(clean), withoutLocks(h.Snapshot()))
+}

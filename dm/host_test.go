@@ -1,0 +1,120 @@
+package dm
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+const mib = 1 << 20
+
+// host is a fake machine with two mounted device-mapper devices, home and var,
+// and two disks for their stores.
+type host struct {
+	*ioctltest.Kernel
+	m          *Manager
+	home, vard ioctl.DevNo
+}
+
+func newHost(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
+	k := ioctltest.New(o)
+	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
+	}
+	h := &host{Kernel: k}
+	h.home = k.AddDM("home", "LVM-home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
+	h.vard = k.AddDM("var", "LVM-var", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+	k.Mount(h.home, "/home", "ext4")
+	k.Mount(h.vard, "/var", "xfs")
+	k.WriteFile("/mnt/.keep", "")
+	h.m = New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, UdevTimeout: time.Second})
+	if err := h.m.state.Init(); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// hostOnly keeps tests that only use the fake kernel, and much of the processor,
+// out of guests.
+func hostOnly(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_E2E") != "" {
+		t.Skip("host only: it says nothing about the kernel it runs on")
+	}
+}
+
+func both() CreateRequest {
+	return CreateRequest{
+		Name: "nightly", Origins: []string{"/home", "/var"},
+		Stores: map[string]string{"/home": "/dev/vdc", "/var": "/dev/vdd"},
+	}
+}
+
+func (h *host) create(t *testing.T, r CreateRequest) *Set {
+	t.Helper()
+	set, err := h.m.Create(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// healthy fails the test if a call would have hung on a real kernel.
+func (h *host) healthy(t *testing.T) {
+	t.Helper()
+	if hangs := h.Hangs(); len(hangs) > 0 {
+		t.Errorf("would hang: %s", strings.Join(hangs, "\n"))
+	}
+}
+
+// same compares states.
+func same(t *testing.T, what, before, after string) {
+	t.Helper()
+	if before == after {
+		return
+	}
+	b, a := strings.Split(before, "\n"), strings.Split(after, "\n")
+	t.Errorf("%s: the state differs\n%s", what, diff(b, a))
+}
+
+// diff lists the lines that only one side has.
+func diff(before, after []string) string {
+	count := map[string]int{}
+	for _, l := range before {
+		count[l]++
+	}
+	for _, l := range after {
+		count[l]--
+	}
+	var b strings.Builder
+	for _, l := range append(before, after...) {
+		switch n := count[l]; {
+		case n > 0:
+			b.WriteString("gone: " + l + "\n")
+		case n < 0:
+			b.WriteString("new:  " + l + "\n")
+		}
+		count[l] = 0
+	}
+	return b.String()
+}
+
+// kernels are the fakes every promise is tested on.
+func kernels(t *testing.T, f func(t *testing.T, o ioctltest.Options)) {
+	t.Helper()
+	for _, release := range []string{"6.1.0", "6.12.0", "7.2.0"} {
+		for _, udev := range []bool{true, false} {
+			name := release
+			if !udev {
+				name += " without udev"
+			}
+			t.Run(name, func(t *testing.T) { f(t, ioctltest.Options{Release: release, Udev: udev}) })
+		}
+	}
+}
