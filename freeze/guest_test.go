@@ -2,6 +2,7 @@ package freeze_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -160,4 +161,16 @@ func wantKind(t *testing.T, err error, kind error, errno error) {
 	if !errors.As(err, &e) || !errors.Is(err, kind) || errno != nil && !errors.Is(err, errno) {
 		t.Fatalf("got %v, want %v and %v", err, kind, errno)
 	}
+}
+
+// partitioned makes a disk image with one partition, in sectors.
+func partitioned(t *testing.T, path string, start, length uint32) {
+	t.Helper()
+	mbr := make([]byte, 512)
+	mbr[446+4] = 0x83 // Linux
+	binary.LittleEndian.PutUint32(mbr[446+8:], start)
+	binary.LittleEndian.PutUint32(mbr[446+12:], length)
+	mbr[510], mbr[511] = 0x55, 0xaa
+	must(t, os.WriteFile(path, mbr, 0o600))
+	must(t, os.Truncate(path, int64(start+length)*512))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,23 +142,27 @@ func TestGuestOnlyAFileIsMounted(t *testing.T) {
 	must(t, set.Thaw())
 }
 
+// TestGuestOrder: nested mounts, and a filesystem near the root whose device
+// is, three layers down, a file on the innermost of them.
 func TestGuestOrder(t *testing.T) {
 	k := inGuest(t)
 	outerDev, innerDev := mkfs(t, "ext4", "/dev/ram0"), mkfs(t, "ext4", "/dev/ram1")
 	outer := mount(t, t.TempDir(), "/dev/ram0")
 	inner := mount(t, outer, "/dev/ram1")
 	image := filepath.Join(inner, "image")
-	run(t, "truncate", "-s", "64M", image)
-	run(t, "mkfs.ext4", "-F", "-q", image)
-	loop := run(t, "losetup", "-f", "--show", image)
+	partitioned(t, image, 2048, 60<<11)
+	loop := run(t, "losetup", "-f", "-P", "--show", image)
 	t.Cleanup(func() { run(t, "losetup", "-d", loop) })
+	_, _, dev := linear(t, k, loop+"p1", 60<<11)
+	device := node(t, dev)
+	mkfs(t, "ext4", device)
 	shallow, err := os.MkdirTemp("/", "m")
 	must(t, err)
 	t.Cleanup(func() { must(t, os.Remove(shallow)) })
-	run(t, "mount", loop, shallow)
+	run(t, "mount", device, shallow)
 	t.Cleanup(func() { run(t, "umount", shallow) })
 
-	set := open(t, k, outerDev, innerDev, number(t, loop))
+	set := open(t, k, outerDev, innerDev, dev)
 	must(t, set.Freeze(t.Context()))
 	if diff := cmp.Diff([]string{shallow, inner, outer}, set.Frozen()); diff != "" {
 		t.Error(diff)
@@ -168,58 +171,32 @@ func TestGuestOrder(t *testing.T) {
 	must(t, set.Thaw())
 }
 
-// TestGuestForeignNamespace: the filesystem is mounted in another mount
-// namespace only, and a thread that unshared its own is looked at too.
-func TestGuestForeignNamespace(t *testing.T) {
+// TestGuestNoAllocation: in the window memory may have to come from the very
+// filesystem that is frozen.
+func TestGuestNoAllocation(t *testing.T) {
 	k := inGuest(t)
-	dev := mkfs(t, "xfs", "/dev/ram0")
-	dir := t.TempDir()
-	script := `mount /dev/ram0 "$0" && mkdir "$0/deep" && mount --bind "$0/deep" "$0/deep" && echo ready && read -r line`
-	child := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, dir)
-	in, err := child.StdinPipe()
-	must(t, err)
-	out, err := child.StdoutPipe()
-	must(t, err)
-	must(t, child.Start())
-	t.Cleanup(func() { must(t, in.Close()); _ = child.Wait() })
-	if n, err := out.Read(make([]byte, 16)); n == 0 {
-		t.Fatal("the namespace was not set up:", err)
-	}
-
-	table := mounts(t, k)
-	got := table.Of(dev)
-	if len(got) != 2 || got[0].PID != child.Process.Pid || got[0].Path != dir || got[0].Reach == dir {
-		t.Fatalf("mounts: %+v", got)
-	}
-	if table.All()[0].Namespace == got[0].Namespace {
-		t.Error("the namespaces are the same")
-	}
+	dev := mkfs(t, "ext4", "/dev/ram0")
+	dir := mount(t, t.TempDir(), "/dev/ram0")
 	set := open(t, k, dev)
-	must(t, set.Freeze(t.Context()))
-	w := startWriter(got[0].Reach)
-	w.mustBlock(t)
-	must(t, set.Prove())
-	must(t, set.Thaw())
-	w.mustFinish(t)
-	must(t, set.Close())
-}
-
-func TestGuestNamespaceWithoutProcess(t *testing.T) {
-	k := inGuest(t)
-	dir := t.TempDir()
-	run(t, "mount", "-t", "tmpfs", "none", dir)
-	t.Cleanup(func() { run(t, "umount", dir) })
-	run(t, "mount", "--make-private", dir)
-	handle := filepath.Join(dir, "ns")
-	must(t, os.WriteFile(handle, nil, 0o600))
-	run(t, "unshare", "--mount="+handle, "true")
-	t.Cleanup(func() { run(t, "umount", handle) })
-	table, err := freeze.Mounts(k)
-	must(t, err)
-	problems := table.Problems()
-	if len(problems) != 1 || problems[0].Kind != freeze.Unseen || problems[0].Text != handle {
-		t.Errorf("problems: %v", problems)
+	h := set.Handles()[0]
+	var failed error
+	n := testing.AllocsPerRun(5, func() {
+		for _, call := range []func() error{h.Freeze, h.Prove, h.Thaw} {
+			if err := call(); err != nil {
+				failed = err
+			}
+		}
+	})
+	if n != 0 || failed != nil {
+		t.Errorf("%v allocations, %v", n, failed)
 	}
+	other := hold(t, k, dir)
+	n = testing.AllocsPerRun(5, func() { failed = h.Freeze() })
+	wantKind(t, failed, freeze.ErrFrozenByOther, unix.EBUSY)
+	if n != 0 {
+		t.Errorf("%v allocations when somebody else holds it", n)
+	}
+	must(t, other.Thaw())
 }
 
 func TestGuestMountReplaced(t *testing.T) {

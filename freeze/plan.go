@@ -93,7 +93,7 @@ func (t *Table) filesystems() []Filesystem {
 	var list []Filesystem
 	index := map[ioctl.DevNo]int{}
 	for _, m := range t.mounts {
-		devices := t.devices(m)
+		devices := t.Devices(m)
 		if len(devices) == 0 {
 			continue
 		}

@@ -52,7 +52,7 @@ func (t *Table) problem(p Problem) { t.problems = append(t.problems, p) }
 func (t *Table) Of(dev ioctl.DevNo) []Mount {
 	var mounts []Mount
 	for _, m := range t.mounts {
-		if slices.Contains(t.devices(m), dev) {
+		if slices.Contains(t.Devices(m), dev) {
 			mounts = append(mounts, m)
 		}
 	}
@@ -60,11 +60,12 @@ func (t *Table) Of(dev ioctl.DevNo) []Mount {
 	return mounts
 }
 
-// devices of the filesystem of a mount; none if it has none or they are not
-// known.
-func (t *Table) devices(m Mount) []ioctl.DevNo {
+// Devices are the block devices a mount's filesystem lives on: one for most
+// types, all members for btrfs. It is empty where the filesystem has no block
+// device, or does not tell (see Problems).
+func (t *Table) Devices(m Mount) []ioctl.DevNo {
 	if m.DevNo.Major != 0 {
 		return []ioctl.DevNo{m.DevNo}
 	}
-	return t.members[m.DevNo]
+	return slices.Clone(t.members[m.DevNo])
 }
