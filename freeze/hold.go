@@ -1,0 +1,96 @@
+package freeze
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// Freeze freezes through the mount point. It blocks until writers inside the
+// filesystem are done and everything is written. The error is an [*Error] of
+// kind [ErrFrozenByOther] or [ErrUnfreezable], or the [*ioctl.Error] with what
+// else the kernel said (EIO of an aborted journal).
+func (h *Handle) Freeze() error { return h.FreezeResult(h.freeze.Do()) }
+
+// FreezeResult takes the error of the freezing call and says what it means.
+func (h *Handle) FreezeResult(err error) error {
+	switch {
+	case err == nil:
+		h.held = true
+		return nil
+	case errors.Is(err, unix.EBUSY):
+		h.other.Cause = err
+		return &h.other
+	case errors.Is(err, unix.EOPNOTSUPP):
+		h.unfreezable.Cause = err
+		return &h.unfreezable
+	}
+	return err
+}
+
+// Prove asks the kernel whether the filesystem is frozen now, by freezing it
+// again: EBUSY is the proof. Call it only while the device beneath is not
+// suspended, best between the freeze and the suspend and again between the
+// resume and the thaw: on a filesystem that somebody thawed the second freeze
+// would wait for the resume. [ErrUnproven]: it was not frozen, and is thawed
+// again. [ErrNotFrozen]: there is nothing of ours to prove.
+func (h *Handle) Prove() error {
+	if !h.held {
+		return &h.idle
+	}
+	return h.ProveResult(h.prove.Do())
+}
+
+// ProveResult takes the error of the proving call. If that call froze the
+// filesystem it is thawed here and not held any more.
+func (h *Handle) ProveResult(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := h.thaw.Do(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err // frozen by the proof and still held
+	}
+	h.held = false
+	return &h.unproven
+}
+
+// Thaw ends our freeze; without one it does nothing and returns nil. It blocks
+// while the device beneath is suspended. [ErrThawedByOther]: the freeze was
+// gone already. After any other error the freeze is still held and Thaw may be
+// called again.
+//
+// Somebody who thaws our freeze and then freezes for himself cannot be told
+// from us: that freeze is ended too.
+func (h *Handle) Thaw() error {
+	if !h.held {
+		return nil
+	}
+	return h.ThawResult(h.thaw.Do())
+}
+
+// ThawResult takes the error of the thawing call and says what it means.
+func (h *Handle) ThawResult(err error) error {
+	switch {
+	case err == nil:
+		h.held = false
+		return nil
+	case errors.Is(err, unix.EINVAL):
+		h.held = false
+		h.gone.Cause = err
+		return &h.gone
+	}
+	return err
+}
+
+// Try freezes and thaws at once to learn whether the filesystem can be frozen,
+// for types nobody here knows. Writers wait for as long as that takes: call it
+// outside the window. [ErrFrozenByOther] is no answer to the question.
+func (h *Handle) Try() error {
+	if err := h.Freeze(); err != nil {
+		return err
+	}
+	return h.Thaw()
+}
