@@ -98,7 +98,7 @@ func (e *Error) Is(target error) bool { return target == e.Code.sentinel() }
 // CodeOf returns the code of the first Error in err's tree, or else of the first
 // sentinel in it; CodeFailed if there is neither.
 func CodeOf(err error) Code {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != "" {
 		return e.Code
 	}
 	for _, c := range codes {

@@ -127,7 +127,7 @@ func (v *view) set(id string, r journal.Set) Set {
 	for _, vol := range set.Volumes {
 		set.State = worse(set.State, vol.State)
 		if r.ID == "" {
-			set.Name = v.guessName(vol)
+			set.Name = v.guessName(id, vol)
 			set.Persistent = vol.persistent
 		}
 	}
@@ -145,11 +145,19 @@ func (v *view) count(id string) int {
 	return n
 }
 
-// guessName takes a set's name out of an image's: the volume's part is known
-// from its base.
-func (v *view) guessName(vol Volume) string {
-	name := strings.TrimPrefix(path.Base(vol.Device), plan.NamePrefix)
-	return strings.TrimSuffix(name, "-"+vol.Name)
+// guessName takes a set's name out of its devices': the volume's part is known
+// from the base. A store alone does not tell where the set's name ends.
+func (v *view) guessName(id string, vol Volume) string {
+	if vol.Device != "" {
+		name := strings.TrimPrefix(path.Base(vol.Device), plan.NamePrefix)
+		return strings.TrimSuffix(name, "-"+vol.Name)
+	}
+	for _, d := range v.ours {
+		if d.ID == id && d.Role == plan.RoleStore {
+			return strings.TrimPrefix(d.Name, plan.StorePrefix)
+		}
+	}
+	return id
 }
 
 func (v *view) member(id string, volume int, role plan.Role) *stack.Device {

@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -43,7 +44,18 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 }
 
 // recoverIntent takes an interrupted operation down, if nobody is at it.
-func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (bool, error) {
+func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
+	boot, err := s.bootID()
+	if err != nil {
+		return false, err
+	}
+	// Writers first, and before any file is written: the state directory itself
+	// may lie on what is frozen.
+	if i.BootID == boot && !s.kernel.Alive(i.PID) {
+		if err := s.letGo(ctx, i); err != nil {
+			return false, err
+		}
+	}
 	keys := []string{journal.SetKey(i.Set)}
 	for _, o := range i.Origins {
 		keys = append(keys, journal.OriginKey(o))
@@ -56,34 +68,72 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (bool, er
 		return false, err
 	}
 	defer s.release(locks)
-	err = s.finishIntent(ctx, i)
-	return err == nil, err
+	if i.BootID == boot {
+		if err := s.letGo(ctx, i); err != nil {
+			return false, err
+		}
+	}
+	return s.finishIntent(ctx, i)
 }
 
 // finishIntent: a create whose record was written is complete but for its
 // intent; everything else comes down. The locks are held.
-func (s *session) finishIntent(ctx context.Context, i journal.Intent) error {
+func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
-		return s.state.End(i)
+		return false, s.state.End(i)
 	}
 	if err := s.teardown(ctx, i.Set, i.ID); err != nil {
-		return err
-	}
-	if i.Freezes {
-		if err := s.thaw(ctx, i); err != nil {
-			return err
-		}
+		return false, err
 	}
 	if i.Op == "remove" {
 		if err := s.state.DropSet(i.Set); err != nil {
+			return false, err
+		}
+	}
+	return true, s.state.End(i)
+}
+
+// letGo ends the window of an operation that died in it: fronts that carry our
+// layer, live or waiting, run again with the table they have; then what was
+// frozen is thawed, which would never return above a suspended front.
+func (s *session) letGo(ctx context.Context, i journal.Intent) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		if d.Role != plan.RoleBase || !slices.Contains(i.Bases, d.Name) {
+			continue
+		}
+		if err := s.runFront(d); err != nil {
 			return err
 		}
 	}
-	return s.state.End(i)
+	if !i.Freezes {
+		return nil
+	}
+	return s.thaw(ctx, i)
 }
 
-// thaw ends the freezes of an operation that died inside its window. Its fronts
-// run again by now, or the thaw would never return.
+func (s *session) runFront(base stack.Device) error {
+	live, pending, err := s.read.Front(base.Dev)
+	if err != nil {
+		return err
+	}
+	if pending != nil {
+		if err := s.ctl.Clear(ioctl.ID{Dev: pending.Dev}); err != nil {
+			return err
+		}
+	}
+	front := cmp.Or(live, pending)
+	if front == nil || !front.Suspended {
+		return nil
+	}
+	_, err = s.ctl.Resume(ioctl.ID{Dev: front.Dev}, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))
+	return err
+}
+
+// thaw ends the freezes of an operation that died inside its window.
 func (s *session) thaw(ctx context.Context, i journal.Intent) error {
 	mounted, err := s.mounts()
 	if err != nil {

@@ -97,8 +97,11 @@ func (d Dir) load(sub, name string, v any) error {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if head.Schema > Schema {
+	switch {
+	case head.Schema > Schema:
 		return fmt.Errorf("%s: %w", file, ErrNewer)
+	case head.Schema < 1:
+		return fmt.Errorf("%s: no schema_version", file)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%s: %w", file, err)

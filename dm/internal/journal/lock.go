@@ -96,7 +96,8 @@ func (d Dir) owner(name string) int {
 	if err != nil {
 		return 0
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	line, _, _ := strings.Cut(string(b), "\n") // more may be left of a longer number
+	pid, err := strconv.Atoi(line)
 	if err != nil {
 		return 0
 	}

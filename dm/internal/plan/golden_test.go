@@ -54,9 +54,13 @@ func removals() map[string]plan.RemoveRequest {
 	nothing := removal()
 	nothing.Names = []string{"dmsnap-nightly-vg-home"}
 	return map[string]plan.RemoveRequest{
-		"remove-last":              removal(left("home", 0)),
-		"remove-first":             removal(left("home", 0, notLast)),
-		"remove-two":               removal(left("home", 0), left("db", 1, notLast)),
+		"remove-last":  removal(left("home", 0)),
+		"remove-first": removal(left("home", 0, notLast)),
+		"remove-two":   removal(left("home", 0), left("db", 1, notLast)),
+		"remove-stacked": removal(
+			left("disk", 0),
+			left("crypt", 1, func(v *plan.RemoveVolume) { v.Origin.Depth = 3 }),
+		),
 		"remove-bypassed":          removal(left("home", 0, bypassed)),
 		"remove-pending":           removal(left("home", 0, pending)),
 		"remove-pending-suspended": removal(left("home", 0, pending, suspended)),

@@ -31,8 +31,11 @@ const (
 // BaseName is the device that carries an origin's own table beneath its front.
 func BaseName(volume string) string { return NamePrefix + "base-" + volume }
 
+// StorePrefix is what names of stores begin with.
+const StorePrefix = NamePrefix + "store-"
+
 // StoreName is the exception store of a volume of a set.
-func StoreName(set, volume string) string { return NamePrefix + "store-" + set + "-" + volume }
+func StoreName(set, volume string) string { return StorePrefix + set + "-" + volume }
 
 // ImageName is the snapshot that users read.
 func ImageName(set, volume string) string { return NamePrefix + set + "-" + volume }

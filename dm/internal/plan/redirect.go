@@ -41,6 +41,9 @@ func Redirect(o Origin) (Redirector, error) {
 	return dmRedirector{}, nil
 }
 
+// redirectorOf is the redirector that made an origin's layer.
+func redirectorOf(Origin) Redirector { return dmRedirector{} }
+
 // stateful are targets of which two live instances, or an instance loaded while
 // another runs, would each write the same metadata: their table must not be
 // copied onto a base.

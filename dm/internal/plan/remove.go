@@ -39,7 +39,7 @@ func Remove(r RemoveRequest) *Plan {
 			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name})
 		}
 		if restoreFront {
-			p.Steps = append(p.Steps, dmRedirector{}.Detach(o)...)
+			p.Steps = append(p.Steps, redirectorOf(o).Detach(o)...)
 		}
 		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
 			suspend = append(suspend, Step{
