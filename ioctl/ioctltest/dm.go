@@ -23,7 +23,6 @@ type mapped struct {
 	removed   bool
 	event     uint32
 	resumed   int // order of the last resume, for Protected
-	fresh     bool
 	uses      map[use]int
 }
 
@@ -246,7 +245,7 @@ func (k *Kernel) dmCreate(m *message) error {
 	if k.byName(m.name) != nil || k.byUUID(m.uuid) != nil {
 		return unix.EBUSY
 	}
-	md := &mapped{k: k, name: m.name, uuid: m.uuid, fresh: true, uses: map[use]int{}}
+	md := &mapped{k: k, name: m.name, uuid: m.uuid, uses: map[use]int{}}
 	md.dev = &device{no: no, name: "dm-" + itoa(no.Minor), logical: sectorSize, physical: sectorSize, dm: md}
 	k.devices[no], k.mapped[no] = md.dev, md
 	m.mark(flagInactive, false)

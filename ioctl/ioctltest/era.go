@@ -109,31 +109,31 @@ func (e *era) status() string {
 func (e *era) areas() []area { return []area{{e.d, 0, e.tg.length}} }
 func (e *era) resume()       { e.state.current++ }
 
-func (e *era) message(args []string) (string, error) {
+func (e *era) message(args []string) error {
 	if e.tg.table.md.suspended {
-		return "", e.k.hang("message to the suspended era device %s", e.tg.table.md.name)
+		return e.k.hang("message to the suspended era device %s", e.tg.table.md.name)
 	}
 	if len(args) != 1 {
-		return "", unix.EINVAL
+		return unix.EINVAL
 	}
 	switch args[0] {
 	case "checkpoint":
 	case "take_metadata_snap":
 		if e.state.snap {
-			return "", unix.EINVAL
+			return unix.EINVAL
 		}
 		e.state.snap = true
 	case "drop_metadata_snap":
 		if !e.state.snap {
-			return "", unix.EINVAL
+			return unix.EINVAL
 		}
 		e.state.snap = false
-		return "", nil
+		return nil
 	default:
-		return "", unix.EINVAL
+		return unix.EINVAL
 	}
 	e.state.current++
-	return "", nil
+	return nil
 }
 
 func (e *era) io(off uint64, b []byte, write bool) error {

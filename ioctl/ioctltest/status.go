@@ -204,7 +204,7 @@ func (k *Kernel) dmMessage(m *message) error {
 	if !ok || len(args) == 0 {
 		return unix.EINVAL
 	}
-	result := m.out()
+	m.start = headerSize
 	if args[0][0] == '@' {
 		if args[0] != "@cancel_deferred_remove" || len(args) != 1 {
 			return unix.EINVAL
@@ -220,34 +220,24 @@ func (k *Kernel) dmMessage(m *message) error {
 		m.stale = true
 		return nil
 	}
-	return k.targetMessage(md, m, sector, args, result)
+	return k.targetMessage(md, m, sector, args)
 }
 
-func (k *Kernel) targetMessage(md *mapped, m *message, sector uint64, args []string, result []byte) error {
+func (k *Kernel) targetMessage(md *mapped, m *message, sector uint64, args []string) error {
 	for _, t := range md.live.targets {
 		if sector < t.start || sector >= t.start+t.length {
 			continue
 		}
 		impl, ok := t.impl.(interface {
-			message([]string) (string, error)
+			message([]string) error
 		})
 		if !ok {
 			return unix.EINVAL
 		}
-		text, err := impl.message(args)
-		if err != nil {
+		if err := impl.message(args); err != nil {
 			return err
 		}
 		k.status(md, m)
-		if text == "" {
-			return nil
-		}
-		m.mark(flagDataOut, true)
-		if len(text)+1 >= len(result) {
-			m.mark(flagBufferFull, true)
-			return nil
-		}
-		m.used = uint32(headerSize + copy(result, text+"\x00"))
 		return nil
 	}
 	return unix.EINVAL

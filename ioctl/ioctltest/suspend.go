@@ -43,7 +43,6 @@ func (k *Kernel) resume(md *mapped, m *message, lockFS bool) error {
 	next := md.inactive
 	m.mark(flagInactive, false)
 	var old *table
-	resized := false
 	if next != nil {
 		if err := k.suspend(md, lockFS); err != nil {
 			m.mark(flagInactive, true)
@@ -54,9 +53,8 @@ func (k *Kernel) resume(md *mapped, m *message, lockFS bool) error {
 			k.release(next)
 			return err
 		}
-		old, resized = k.swap(md, next)
+		old = k.swap(md, next)
 	}
-	_ = resized // the event differs, what is behind it does not
 	err := k.start(md, m)
 	k.release(old)
 	if err == nil {
@@ -65,15 +63,13 @@ func (k *Kernel) resume(md *mapped, m *message, lockFS bool) error {
 	return err
 }
 
-// swap makes a table the live one.
-func (k *Kernel) swap(md *mapped, next *table) (old *table, resized bool) {
-	old = md.live
-	resized = old != nil && old.sectors() != next.sectors()
-	md.live, md.fresh = next, false
+// swap makes a table the live one and returns the one before.
+func (k *Kernel) swap(md *mapped, next *table) (old *table) {
+	old, md.live = md.live, next
 	md.dev.ro = next.ro
 	md.dev.logical, md.dev.physical = next.blockSizes()
 	k.announce()
-	return old, resized
+	return old
 }
 
 // start is dm_resume and the event after it. A running device is left alone.
