@@ -29,8 +29,9 @@ type magic struct {
 }
 
 // Offsets and bytes are those of the kernel's own headers and of libblkid's
-// probers; the first match counts, outer layers first.
-var magics = []magic{
+// probers; the first match counts. Outer layers come before ext: their headers
+// are short and may leave an old superblock behind them whole.
+var outer = []magic{
 	{"crypto_LUKS", 0, "LUKS\xba\xbe", false},
 	{"DM_snapshot_cow", 0, "SnAp", false},
 	{"LVM2_member", 0x218, "LVM2 001", false},
@@ -38,6 +39,9 @@ var magics = []magic{
 	{"linux_raid_member", 0x1000, "\xfc\x4e\x2b\xa9", false},
 	{"linux_raid_member", 0, "\xfc\x4e\x2b\xa9", false},
 	{"bcache", 0x1018, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca", false},
+}
+
+var magics = []magic{
 	{"xfs", 0, "XFSB", true},
 	{"btrfs", 0x10040, "_BHRfS_M", true},
 	{"f2fs", 0x400, "\x10\x20\xf5\xf2", true},
@@ -68,18 +72,28 @@ func Identify(r io.ReaderAt) (Found, error) {
 		return Found{}, err
 	}
 	head = head[:n]
+	if f, ok := match(head, outer); ok {
+		return f, nil
+	}
 	if f, ok := ext(head); ok {
 		return f, nil
 	}
-	for _, m := range magics {
-		if int64(len(head)) >= m.offset+int64(len(m.bytes)) && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {
-			return Found{Type: m.name, Filesystem: m.fs}, nil
-		}
+	if f, ok := match(head, magics); ok {
+		return f, nil
 	}
 	if dos(head) {
 		return Found{Type: "dos"}, nil
 	}
 	return Found{}, nil
+}
+
+func match(head []byte, among []magic) (Found, bool) {
+	for _, m := range among {
+		if int64(len(head)) >= m.offset+int64(len(m.bytes)) && bytes.HasPrefix(head[m.offset:], []byte(m.bytes)) {
+			return Found{Type: m.name, Filesystem: m.fs}, true
+		}
+	}
+	return Found{}, false
 }
 
 // Fields of struct ext4_super_block (fs/ext4/ext4.h), at 1024.
