@@ -93,17 +93,19 @@ func storeOf(dev targets.DevNo, ours []Device) string {
 // base finds an origin's layer: through the live table, or by name if somebody
 // took the front's snapshot-origin away.
 func (r *Reader) base(o *plan.Origin, ours []Device) *plan.Base {
+	var found *plan.Base
 	for _, d := range ours {
-		if d.Role != plan.RoleBase {
+		fronted := LeadsTo(o.Table, d.Dev)
+		if d.Role != plan.RoleBase || !fronted && d.Name != plan.BaseName(o.Volume) {
 			continue
 		}
-		if fronted := LeadsTo(o.Table, d.Dev); fronted || d.Name == plan.BaseName(o.Volume) {
-			b := NewBase(d, ours)
-			b.Fronted = fronted
-			return &b
+		b := NewBase(d, ours)
+		b.Fronted = fronted
+		if found = &b; fronted {
+			break // a device that was renamed has another's name on its base
 		}
 	}
-	return nil
+	return found
 }
 
 // NewBase describes a base and the images that stand on it.

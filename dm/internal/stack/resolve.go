@@ -78,13 +78,13 @@ func (r *Reader) mountPoint(spec string, mounts Mounts) (targets.DevNo, error) {
 const maxLinks = 40
 
 // realPath resolves every symbolic link on the way, so that a path compares
-// with what mountinfo says.
+// with what mountinfo says. A ".." goes up from where a link led to, as in the
+// kernel: cleaning the text first would name another directory.
 func (r *Reader) realPath(p string) (string, error) {
-	p = path.Clean(p)
 	if !path.IsAbs(p) {
 		return "", &plan.Refusal{Kind: plan.Usage, Device: p, Why: p + " is no absolute path", Hint: "name it from /"}
 	}
-	done, rest, links := "/", strings.TrimPrefix(p, "/"), 0
+	done, rest, links := "/", p, 0
 	for rest != "" {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
@@ -104,10 +104,10 @@ func (r *Reader) realPath(p string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !path.IsAbs(target) {
-			target = path.Join(done, target)
+		if path.IsAbs(target) {
+			done = "/"
 		}
-		done, rest = "/", strings.TrimPrefix(path.Join(target, rest), "/")
+		rest = target + "/" + rest
 	}
 	return done, nil
 }
