@@ -59,6 +59,22 @@ func (r *Reader) Above(d targets.DevNo) ([]targets.DevNo, error) { return r.clos
 // Beneath is a device and all it stands on.
 func (r *Reader) Beneath(d targets.DevNo) ([]targets.DevNo, error) { return r.closure(d, "/slaves") }
 
+// Suspended finds a suspended device at or beneath a device: reading the device
+// would not return before somebody resumes that one.
+func (r *Reader) Suspended(d targets.DevNo) (which targets.DevNo, found bool, err error) {
+	beneath, err := r.Beneath(d)
+	if err != nil {
+		return targets.DevNo{}, false, err
+	}
+	for _, b := range beneath {
+		state, err := r.attr(sysBlock(b) + "/dm/suspended")
+		if err != nil || state == "1" {
+			return b, err == nil, err
+		}
+	}
+	return targets.DevNo{}, false, nil
+}
+
 func (r *Reader) closure(d targets.DevNo, dir string) ([]targets.DevNo, error) {
 	out := []targets.DevNo{d}
 	for i := 0; i < len(out); i++ {

@@ -104,6 +104,11 @@ func (d device) apart(r *stack.Reader, s plan.Store, o plan.Origin, ours []stack
 // exclusive open asks the kernel: mounts, swap, RAID members and other devices'
 // parts are claimed.
 func (d device) free(r *stack.Reader, s plan.Store) (err error) {
+	if held, found, err := r.Suspended(s.Dev); err != nil {
+		return err
+	} else if found {
+		return plan.Refuse(plan.Busy, d.path, "find out who suspended it; dmsetup resume ends it", "store %s cannot be read: %s is suspended", d.path, r.Node(held))
+	}
 	f, err := r.Kernel.Open(d.path, unix.O_RDONLY|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return &InUseError{Path: d.path, Dev: s.Dev}
