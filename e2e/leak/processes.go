@@ -27,10 +27,19 @@ func processes(add func(string)) error {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		if user {
-			add(line)
+			add(line + commandLine(filepath.Dir(path)))
 		}
 	}
 	return nil
+}
+
+// commandLine tells what the process was called with; a zombie has none.
+func commandLine(dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil || len(text) == 0 {
+		return ""
+	}
+	return ": " + strings.ReplaceAll(strings.TrimRight(string(text), "\x00"), "\x00", " ")
 }
 
 // processLine reads "pid (name) state ppid ... starttime ...": the name may hold anything, so it ends at the last ')'.
