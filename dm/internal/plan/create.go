@@ -177,7 +177,11 @@ func prepareVolume(r CreateRequest, v *Volume, baseID string) ([]Step, error) {
 		// Suspended before its first resume, so that the resume inside the window
 		// need not suspend it first: that would wait for a grace period.
 		Step{Phase: Prepare, Action: Suspend, Role: RoleImage, Device: v.Image},
-		Step{Phase: Prepare, Action: LoadTable, Role: RoleImage, Device: v.Image, Table: v.ImageTable, ReadOnly: !v.Writable},
+		// A persistent store gets its header now; a later set must not find it.
+		Step{
+			Phase: Prepare, Action: LoadTable, Role: RoleImage, Device: v.Image, Table: v.ImageTable, ReadOnly: !v.Writable,
+			Undo: &Step{Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
+		},
 	), nil
 }
 
@@ -192,9 +196,9 @@ func window(r CreateRequest, vs []Volume) []Step {
 	}
 	var sync, freeze, prove, thaw, suspend, images, fronts []Step
 	for _, f := range frozen {
-		sync = append(sync, Step{Phase: Prepare, Action: SyncFS, Filesystem: f})
 		switch f.Method {
 		case ByFIFREEZE:
+			sync = append(sync, Step{Phase: Prepare, Action: SyncFS, Filesystem: f})
 			undo := &Step{Action: Thaw, Filesystem: f}
 			freeze = append(freeze, Step{Phase: Window, Action: Freeze, Filesystem: f, Undo: undo})
 			prove = append(prove, Step{Phase: Window, Action: Prove, Filesystem: f})

@@ -53,7 +53,7 @@ func (r *Runner) arm(steps []plan.Step) (*window, error) {
 	for _, s := range steps {
 		c, err := r.encode(s)
 		if err != nil {
-			return nil, &StepError{s, err}
+			return nil, errors.Join(&StepError{s, err}, w.settleEvents())
 		}
 		w.calls = append(w.calls, c)
 	}

@@ -1,0 +1,79 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+var background = context.Background()
+
+// creations are what is made to fail: two nested filesystems; one frozen by the
+// suspend; a second set beside a first.
+var creations = map[string]func(g *rig) plan.CreateRequest{
+	"two":    func(g *rig) plan.CreateRequest { return g.request("nightly", "home", "db") },
+	"lockfs": func(g *rig) plan.CreateRequest { return g.request("nightly", "boot") },
+	"beside": func(g *rig) plan.CreateRequest {
+		g.cut("first", "boot", "home")
+		r := g.request("second", "home", "db", "boot")
+		for i := range r.Volumes {
+			g.AddDisk(fmt.Sprint("spare", i), disk(20+i), 16*mib)
+			r.Volumes[i].Store.Dev = targets.DevNo(disk(20 + i))
+		}
+		return r
+	},
+}
+
+// TestEveryCallOfCreateFails in turn: the state is the one before, and writers
+// run.
+func TestEveryCallOfCreateFails(t *testing.T) {
+	for name, prepare := range creations {
+		t.Run(name, func(t *testing.T) {
+			kernels(t, func(t *testing.T, o ioctltest.Options) {
+				for _, errno := range []unix.Errno{unix.EIO, unix.EBUSY} {
+					createFails(t, o, errno, prepare)
+				}
+			})
+		})
+	}
+}
+
+func createFails(t *testing.T, o ioctltest.Options, errno unix.Errno, prepare func(g *rig) plan.CreateRequest) {
+	t.Helper()
+	done := ""
+	for n := 0; ; n++ { // 0: nothing fails
+		g := newRig(t, o)
+		p := g.plan(prepare(g))
+		before := g.Snapshot()
+		failed := g.failAt(n, errno)
+		_, err := g.runner().Run(background, p)
+		g.Fail(nil)
+		g.running(*failed)
+		switch {
+		case n == 0:
+			check(t, err)
+			done = g.Snapshot()
+		case err == nil:
+			g.same(*failed+", and nobody is told", done)
+		default:
+			if _, stuck := errors.AsType[*run.UndoError](err); !stuck || !strings.Contains(*failed, "close") {
+				g.same(fmt.Sprintf("%s: %v", *failed, err), before)
+			}
+		}
+		if g.warned.Len() > 0 {
+			t.Errorf("%s: waited for udev in vain: %s", *failed, g.warned)
+		}
+		if n > 0 && *failed == "" || t.Failed() {
+			return
+		}
+	}
+}
