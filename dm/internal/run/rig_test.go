@@ -104,6 +104,14 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 	return r
 }
 
+// spare gives a request disks that no other set has its stores on.
+func (g *rig) spare(r *plan.CreateRequest) {
+	for i := range r.Volumes {
+		g.AddDisk(fmt.Sprint("spare", i), disk(20+i), 16*mib)
+		r.Volumes[i].Store.Dev = targets.DevNo(disk(20 + i))
+	}
+}
+
 func (g *rig) plan(r plan.CreateRequest) *plan.Plan {
 	g.t.Helper()
 	p, err := plan.Create(r)

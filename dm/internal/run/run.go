@@ -109,7 +109,7 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	trace, err := w.run()
 	if err != nil {
 		err = r.rollback(ctx, err)
-		if w.removed() {
+		if w.past(p.Final) {
 			err = &PartialError{Err: err}
 		}
 		return trace, err

@@ -45,11 +45,11 @@ func (r *Runner) makeNode(node string, dev targets.DevNo) error {
 	switch {
 	case err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev:
 		return nil
-	case err == nil:
-		if err := r.Kernel.Unlink(node); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	// Whatever has the name, a dangling link too, belongs to a device that is gone.
+	if err := r.dropNode(node); err != nil {
 		return err
 	}
 	return r.Kernel.Mknod(node, unix.S_IFBLK|0o600, ioctl.DevNo(dev))

@@ -250,10 +250,13 @@ func (w *window) settleEvents() error {
 	return errors.Join(errs...)
 }
 
-// removed tells whether the window took something that cannot be put back.
-func (w *window) removed() bool {
+// past tells whether the window did something that cannot be put back: an image
+// is gone, or a front of a final plan runs on its own table. Its writes reach no
+// image from then on, so giving it the snapshot-origin back would not help.
+func (w *window) past(final bool) bool {
 	for _, c := range w.calls {
-		if c.done && c.step.Action == plan.RemoveDevice {
+		front := c.step.Action == plan.Resume && c.step.Role == plan.RoleFront
+		if c.done && (c.step.Action == plan.RemoveDevice || final && front) {
 			return true
 		}
 	}

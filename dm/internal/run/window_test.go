@@ -1,0 +1,281 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// TestWindowCalls: between the first freeze and the last thaw there is nothing
+// but the calls of the plan, in its order.
+func TestWindowCalls(t *testing.T) {
+	g := newRig(t, ioctltest.Options{Udev: true})
+	p := g.plan(g.request("nightly", names()...))
+	_, err := g.runner().Run(background, p)
+	check(t, err)
+	var got []string
+	inside := false
+	for _, c := range g.Log() {
+		inside = inside || c.Request == "FIFREEZE"
+		if !inside {
+			continue
+		}
+		got = append(got, strings.TrimSpace(c.Op+" "+c.Request+" "+c.Name))
+		if c.Request == "FITHAW" && c.Path == "/home/db" {
+			break
+		}
+	}
+	want := []string{
+		"ioctl FIFREEZE", "ioctl FIFREEZE", // db, home
+		"ioctl FIFREEZE", "ioctl FIFREEZE", // the proofs
+		"ioctl DM_DEV_SUSPEND home", "ioctl DM_DEV_SUSPEND db", "ioctl DM_DEV_SUSPEND boot",
+		"ioctl DM_DEV_RESUME dmsnap-nightly-home", "ioctl DM_DEV_RESUME dmsnap-nightly-db", "ioctl DM_DEV_RESUME dmsnap-nightly-boot",
+		"ioctl DM_DEV_RESUME boot", "ioctl DM_DEV_RESUME db", "ioctl DM_DEV_RESUME home",
+		"ioctl FITHAW", "ioctl FITHAW",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTrace(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "boot", "home", "db"))
+	slow := 0
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_SUSPEND" && slices.Contains(names(), c.Name) {
+			if slow++; slow > 1 {
+				time.Sleep(3 * time.Millisecond)
+			}
+		}
+		return nil
+	})
+	trace, err := g.runner().Run(background, p)
+	check(t, err)
+	if !slices.Equal(trace.Proven, []int{0, 1}) && !slices.Equal(trace.Proven, []int{1, 2}) && !slices.Equal(trace.Proven, []int{0, 2}) {
+		t.Errorf("proven: %v", trace.Proven)
+	}
+	for _, key := range trace.Proven {
+		if g.systems[key].FSType == "vfat" {
+			t.Error("a filesystem frozen by a suspend counts as proven")
+		}
+	}
+	var want []string
+	for _, s := range p.In(plan.Window) {
+		want = append(want, s.String())
+	}
+	var got []string
+	var sum time.Duration
+	for _, s := range trace.Steps {
+		got = append(got, s.Name)
+		sum += s.Took
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	took := trace.End.Sub(trace.Start)
+	if trace.Skew < 6*time.Millisecond || trace.Skew > took || sum > took {
+		t.Errorf("skew %v, steps %v, window %v", trace.Skew, sum, took)
+	}
+}
+
+// TestInterruptedSuspend: the runtime sends itself signals.
+func TestInterruptedSuspend(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home"))
+	tries := 0
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_SUSPEND" && c.Name == "home" {
+			if tries++; tries < 4 {
+				return unix.EINTR
+			}
+		}
+		return nil
+	})
+	if _, err := g.runner().Run(background, p); err != nil || tries != 4 {
+		t.Error(tries, err)
+	}
+	g.running("interrupted")
+}
+
+// TestDeadline: a window that takes too long is given up, wherever it is, and
+// everything is as before.
+func TestDeadline(t *testing.T) {
+	for _, request := range []string{"FIFREEZE", "DM_DEV_SUSPEND", "DM_DEV_RESUME"} {
+		g := newRig(t, ioctltest.Options{Udev: true})
+		p := g.plan(g.request("nightly", "home", "db"))
+		before := g.Snapshot()
+		frozen := false
+		g.Fail(func(c ioctltest.Call) error {
+			frozen = frozen || c.Request == "FIFREEZE"
+			if frozen && c.Request == request {
+				time.Sleep(25 * time.Millisecond)
+			}
+			return nil
+		})
+		r := g.runner()
+		r.Deadline = 20 * time.Millisecond
+		_, err := r.Run(background, p)
+		if !errors.Is(err, run.ErrDeadline) {
+			t.Errorf("%s takes long: %v", request, err)
+		}
+		g.Fail(nil)
+		g.same(request+" takes long", before)
+	}
+}
+
+// TestSlowThaw: the set is whole by then, and a late thaw is better than none.
+func TestSlowThaw(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home", "db"))
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "FITHAW" {
+			time.Sleep(60 * time.Millisecond)
+		}
+		return nil
+	})
+	r := g.runner()
+	r.Deadline = 50 * time.Millisecond
+	if _, err := r.Run(background, p); err != nil {
+		t.Error(err)
+	}
+	g.running("slow thaw")
+}
+
+// TestCancel: before the window everything is taken back, later it is too late.
+func TestCancel(t *testing.T) {
+	for _, step := range []struct {
+		request string
+		late    bool
+	}{{"DM_DEV_CREATE", false}, {"DM_TABLE_LOAD", false}, {"FIFREEZE", true}, {"DM_TABLE_STATUS", true}} {
+		g := newRig(t, ioctltest.Options{Udev: true})
+		p := g.plan(g.request("nightly", "home", "db"))
+		before := g.Snapshot()
+		ctx, cancel := context.WithCancel(background)
+		g.Fail(func(c ioctltest.Call) error {
+			if c.Request == step.request {
+				cancel()
+			}
+			return nil
+		})
+		_, err := g.runner().Run(ctx, p)
+		g.Fail(nil)
+		cancel()
+		if step.late {
+			check(t, err)
+			continue
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled at %s: %v", step.request, err)
+		}
+		g.same("cancelled at "+step.request, before)
+	}
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home"))
+	before := g.Snapshot()
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := g.runner().Run(ctx, p); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	g.same("cancelled before", before)
+}
+
+// TestEveryFailpoint: each step of a plan fails before it runs.
+func TestEveryFailpoint(t *testing.T) {
+	boom := errors.New("failpoint")
+	g := newRig(t, ioctltest.Options{})
+	steps := len(g.plan(g.request("nightly", names()...)).Steps)
+	for n := range steps {
+		g := newRig(t, ioctltest.Options{Udev: n%2 == 0})
+		p := g.plan(g.request("nightly", names()...))
+		before := g.Snapshot()
+		r := g.runner()
+		seen := 0
+		r.Fail = func(plan.Step) error {
+			if seen++; seen == n+1 {
+				return boom
+			}
+			return nil
+		}
+		_, err := r.Run(background, p)
+		step, ok := errors.AsType[*run.StepError](err)
+		if !ok || !errors.Is(err, boom) || step.Step.String() != p.Steps[n].String() || !strings.Contains(err.Error(), p.Steps[n].String()) {
+			t.Errorf("step %d, %s: %v", n, p.Steps[n], err)
+		}
+		g.same(p.Steps[n].String(), before)
+	}
+}
+
+// TestFrozenByOther: a freeze that is not ours stays, and nothing is taken.
+func TestFrozenByOther(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home", "db"))
+	g.Freeze("/home", true)
+	before := g.Snapshot()
+	if _, err := g.runner().Run(background, p); err == nil {
+		t.Error("cut under a freeze of somebody else")
+	}
+	g.same("frozen by somebody else", before)
+}
+
+// TestFrontThatCannotBeResumed: nobody is told that all is well, the filesystem
+// above is not thawed (the call would never return), the other fronts run.
+func TestFrontThatCannotBeResumed(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home", "db"))
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_RESUME" && c.Name == "db" {
+			return unix.ENOMEM
+		}
+		return nil
+	})
+	_, err := g.runner().Run(background, p)
+	g.Fail(nil)
+	u, ok := errors.AsType[*run.UndoError](err)
+	if !ok || !errors.Is(u.Cause, unix.ENOMEM) || !errors.Is(u.Undo, unix.ENOMEM) || !strings.Contains(err.Error(), "taking it back failed") {
+		t.Errorf("%v", err)
+	}
+	g.healthy("resume fails for ever")
+	for name, suspended := range map[string]bool{"home": false, "db": true} {
+		if info, err := g.ctl.Status(ioctl.ID{Name: name}); err != nil || info.Suspended != suspended {
+			t.Errorf("%s: suspended %v, %v", name, info.Suspended, err)
+		}
+	}
+}
+
+// TestForeignTable: what somebody else loaded into a front meanwhile stays.
+func TestForeignTable(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "boot"))
+	r := g.runner()
+	r.Fail = func(s plan.Step) error {
+		if s.Action == plan.Verify && s.Role == plan.RoleFront {
+			g.Reload("boot", ioctltest.Row{Length: 16384, Type: "linear", Params: "252:32 8"})
+		}
+		return nil
+	}
+	if _, err := r.Run(background, p); err == nil || !strings.Contains(err.Error(), "boot carries") {
+		t.Errorf("a front without our layer is taken for good: %v", err)
+	}
+	_, table, err := g.read.Table(ioctl.ID{Name: "boot"}, 0)
+	if err != nil || table.String() != "0 16384 linear 252:32 8" {
+		t.Errorf("%s, %v", table, err)
+	}
+	for l := range strings.Lines(g.Snapshot()) {
+		if strings.Contains(l, "dmsnap") {
+			t.Errorf("left over: %s", l)
+		}
+	}
+}
