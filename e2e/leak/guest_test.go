@@ -35,8 +35,7 @@ func TestEachLeakIsNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			shell(t, c.leave)
-			settle()
-			after, err := Take()
+			after, err := takeSettled()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,42 +45,65 @@ func Diff(before, after State) []string {
 	return lines
 }
 
-// Wait compares the present with before until nothing is left or the time is over: udev, orphans and the kernel's
-// own teardown finish a little after the program that caused them.
+// Wait compares the present with before until nothing is left or the time is over: orphans and the kernel's own
+// teardown finish a little after the program that caused them. The time udev needs is not in the limit: a program
+// that does not wait for udev may leave it much to do.
 func Wait(before State, limit time.Duration) []string {
-	return wait(before, limit, Take)
+	return wait(before, limit, takeSettled)
 }
 
-func wait(before State, limit time.Duration, take func() (State, error)) []string {
-	settle() // a test that does not wait for udev may leave it minutes of work: that is not in the limit
-	deadline := time.Now().Add(limit)
+func wait(before State, limit time.Duration, look func() (State, error)) []string {
+	var deadline time.Time
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for ; ; <-tick.C {
-		after, err := take()
+		after, err := look()
 		if err != nil {
 			return []string{err.Error()}
+		}
+		if deadline.IsZero() {
+			deadline = time.Now().Add(limit)
 		}
 		lines := Diff(before, after)
 		if len(lines) == 0 || time.Now().After(deadline) {
 			return lines
 		}
-		settle()
 	}
 }
 
-// settle waits for udev's queue where there is a udevd.
-func settle() {
-	if _, err := os.Stat("/run/udev/control"); err == nil {
-		_ = exec.Command("udevadm", "settle", "--timeout=120").Run()
+func takeSettled() (State, error) {
+	if err := settle(); err != nil {
+		return nil, err
 	}
+	return Take()
+}
+
+// settle waits for udev's queue where there is a udevd. It does not while a dm device is suspended, for udev may be
+// reading from just that device.
+func settle() error {
+	if _, err := os.Stat("/run/udev/control"); err != nil {
+		return nil
+	}
+	state, err := take(dmDevices)
+	if err != nil {
+		return err
+	}
+	for line := range state {
+		if strings.HasSuffix(line, suspendedMark) {
+			return nil
+		}
+	}
+	if text, err := exec.Command("udevadm", "settle", "--timeout=60").CombinedOutput(); err != nil {
+		return fmt.Errorf("udevadm settle: %w: %s", err, text)
+	}
+	return nil
 }
 
 // Check makes the test fail if it leaves anything behind. Outside a guest, where other programs come and go, it looks
 // at this process's descriptors only. Not for parallel tests.
 func Check(t testing.TB) {
 	t.Helper()
-	look := Take
+	look := takeSettled
 	if os.Getenv("DMSNAP_E2E") == "" {
 		look = func() (State, error) { return take(descriptors) }
 	}
