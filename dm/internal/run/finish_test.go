@@ -42,6 +42,15 @@ func TestVerifyUndoes(t *testing.T) {
 				t.Error(err)
 			}
 			g.same(name, before)
+			cookies := 0
+			for _, c := range g.Log() {
+				if c.Op == "semget" {
+					cookies++
+				}
+			}
+			if cookies != 2 {
+				t.Errorf("%d times waited for udev, not once for the set and once for its end", cookies)
+			}
 		})
 	}
 }

@@ -49,6 +49,48 @@ func TestWindowCalls(t *testing.T) {
 	}
 }
 
+// TestEverythingHoldsStill when the first image is resumed: every filesystem is
+// frozen, that of a suspend too, and every front suspended.
+func TestEverythingHoldsStill(t *testing.T) {
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		g := newRig(t, o)
+		p := g.plan(g.request("nightly", names()...))
+		looked := 0
+		g.Fail(func(c ioctltest.Call) error {
+			if c.Request != "DM_DEV_RESUME" || !strings.HasPrefix(c.Name, "dmsnap-nightly-") {
+				return nil
+			}
+			looked++
+			for l := range strings.Lines(g.Snapshot()) {
+				if strings.HasPrefix(l, "fs ") && strings.Contains(l, "frozen=0") {
+					t.Errorf("at the resume of %s: %s", c.Name, l)
+				}
+			}
+			for _, name := range names() {
+				if !strings.Contains(g.state(name), " suspended") {
+					t.Errorf("at the resume of %s: %s", c.Name, g.state(name))
+				}
+			}
+			return nil
+		})
+		_, err := g.runner().Run(background, p)
+		check(t, err)
+		if looked != 3 {
+			t.Errorf("%d images", looked)
+		}
+	})
+}
+
+// state is the line of a device in the state dump.
+func (g *rig) state(name string) string {
+	for l := range strings.Lines(g.Snapshot()) {
+		if strings.HasPrefix(l, "dm "+name+" ") && strings.Contains(l, " uuid=") {
+			return l
+		}
+	}
+	return name + " is not there"
+}
+
 func TestTrace(t *testing.T) {
 	g := newRig(t, ioctltest.Options{})
 	p := g.plan(g.request("nightly", "boot", "home", "db"))
@@ -181,6 +223,7 @@ func TestCancel(t *testing.T) {
 		}
 		g.same("cancelled at "+step.request, before)
 	}
+	cancelledBusy(t)
 	g := newRig(t, ioctltest.Options{})
 	p := g.plan(g.request("nightly", "home"))
 	before := g.Snapshot()
@@ -190,6 +233,37 @@ func TestCancel(t *testing.T) {
 		t.Error(err)
 	}
 	g.same("cancelled before", before)
+}
+
+// cancelledBusy: taking back is not cancelled, and waits for what is busy.
+func cancelledBusy(t *testing.T) {
+	t.Helper()
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home"))
+	before := g.Snapshot()
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	var release func()
+	tries := 0
+	g.Fail(func(c ioctltest.Call) error {
+		switch {
+		case c.Request == "DM_DEV_CREATE" && c.Name == "dmsnap-nightly-home":
+			release = g.Hold(g.number("dmsnap-store-nightly-home"))
+			cancel()
+		case c.Request == "DM_DEV_REMOVE" && c.Name == "dmsnap-store-nightly-home":
+			if tries++; tries == 2 {
+				release()
+			}
+		}
+		return nil
+	})
+	r := g.runner()
+	r.BusyTimeout = time.Minute
+	if _, err := r.Run(ctx, p); !errors.Is(err, context.Canceled) || tries != 2 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+	g.Fail(nil)
+	g.same("cancelled, and busy", before)
 }
 
 // TestEveryFailpoint: each step of a plan fails before it runs.
@@ -253,6 +327,56 @@ func TestFrontThatCannotBeResumed(t *testing.T) {
 			t.Errorf("%s: suspended %v, %v", name, info.Suspended, err)
 		}
 	}
+}
+
+// TestFrontThatIsResumedLate: the front runs again, only the filesystem stays as
+// it is until its owner lets it go.
+func TestFrontThatIsResumedLate(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home", "db"))
+	before := g.Snapshot()
+	tries := 0
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_RESUME" && c.Name == "db" {
+			if tries++; tries <= 2 {
+				return unix.ENOMEM
+			}
+		}
+		return nil
+	})
+	_, err := g.runner().Run(background, p)
+	g.Fail(nil)
+	if _, ok := errors.AsType[*run.UndoError](err); !ok || tries != 3 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+	for _, h := range g.held.Handles() {
+		check(t, h.Thaw())
+	}
+	g.same("resumed at the third try", before)
+}
+
+// TestFrozenWhileTakenBack: a swap back needs no freeze, so somebody else's does
+// not stand in its way.
+func TestFrozenWhileTakenBack(t *testing.T) {
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		g := newRig(t, o)
+		p := g.plan(g.request("nightly", "home"))
+		before := g.Snapshot()
+		r := g.runner()
+		r.Fail = func(s plan.Step) error {
+			if s.Action != plan.Verify {
+				return nil
+			}
+			g.Freeze("/home", true)
+			return unix.EIO
+		}
+		_, err := r.Run(background, p)
+		if _, stuck := errors.AsType[*run.UndoError](err); stuck || !errors.Is(err, unix.EIO) {
+			t.Error(err)
+		}
+		g.Freeze("/home", false)
+		g.same("frozen while taken back", before)
+	})
 }
 
 // TestForeignTable: what somebody else loaded into a front meanwhile stays.

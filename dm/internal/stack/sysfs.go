@@ -108,10 +108,14 @@ func (r *Reader) depth(d targets.DevNo) (int, error) {
 	return deepest, nil
 }
 
-// Node is the path users know a device by.
+// Node is the path users know a device by: its name in /dev/mapper, unless that
+// node is missing or another device's, as with names that udev writes mangled.
 func (r *Reader) Node(d targets.DevNo) string {
 	if name, err := r.attr(sysBlock(d) + "/dm/name"); err == nil && name != "" {
-		return "/dev/mapper/" + name
+		node := "/dev/mapper/" + name
+		if st, err := r.Kernel.Stat(node); err == nil && targets.DevNo(st.Rdev) == d {
+			return node
+		}
 	}
 	if link, err := r.Kernel.Readlink(sysBlock(d)); err == nil {
 		return "/dev/" + path.Base(link)
