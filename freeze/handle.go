@@ -60,6 +60,9 @@ func (h *Handle) Filesystem() Filesystem { return h.fs }
 // Mount is the mount that was opened.
 func (h *Handle) Mount() Mount { return h.mount }
 
+// Fd is the descriptor on the mount.
+func (h *Handle) Fd() int { return h.file.Fd() }
+
 // Held says whether the filesystem is frozen by this Handle, as far as its own
 // methods know.
 func (h *Handle) Held() bool { return h.held }
