@@ -212,7 +212,8 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 		timeout = defaultFreezeTimeout
 	}
 	return &run.Runner{
-		Kernel: s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail,
+		StartGuard: s.guard(f, timeout),
+		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail,
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
 	}
 }

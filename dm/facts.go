@@ -26,6 +26,7 @@ type facts struct {
 	// index is their key.
 	systems  freeze.Plan
 	freezers map[int]run.Freezer
+	handles  map[int]*freeze.Handle
 	held     *freeze.Set
 }
 
@@ -187,7 +188,7 @@ func (f *facts) inSet(d targets.DevNo) bool {
 // hold opens the filesystems. Types nobody knows are tried here, which may
 // change their method.
 func (s *session) hold(f *facts) error {
-	f.freezers = map[int]run.Freezer{}
+	f.freezers, f.handles = map[int]run.Freezer{}, map[int]*freeze.Handle{}
 	if len(f.systems) == 0 {
 		return nil
 	}
@@ -198,7 +199,7 @@ func (s *session) hold(f *facts) error {
 	f.systems = f.held.Plan()
 	for _, h := range f.held.Handles() {
 		key := slices.IndexFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.DevNo == h.Filesystem().DevNo })
-		f.freezers[key] = h
+		f.freezers[key], f.handles[key] = h, h
 	}
 	f.assign()
 	return nil

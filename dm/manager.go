@@ -42,6 +42,15 @@ type Options struct {
 	Logger *slog.Logger
 	// UdevTimeout bounds the waits for udev. Zero: 30 s.
 	UdevTimeout time.Duration
+	// Guard is the command line of a guard process: a program that calls GuardMain
+	// at once, such as dmsnap guard, or the caller's own binary. It ends the window
+	// should this process die or stand still, and lets RCU grace periods be
+	// expedited meanwhile. Nil: nobody ends it, and recover must.
+	Guard []string
+	// LockMemory locks the memory of the whole process for the window, so that no
+	// page has to be read from a frozen filesystem, and unlocks all of it then.
+	// For processes that do nothing else and may lie on an origin.
+	LockMemory bool
 	// BusyTimeout bounds the retries on a device that is busy, as udev often
 	// opens new ones for a moment. Zero: 5 s.
 	BusyTimeout time.Duration

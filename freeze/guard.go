@@ -94,6 +94,7 @@ func StartGuard(argv []string, w Watch) (g *Guard, err error) {
 	defer answer.Close()
 	g.reply = answers
 	g.cmd = exec.Command(argv[0], argv[1:]...)
+	g.cmd.Args[0] = os.Args[0] // argv[0] may be /proc/self/exe, which says nothing in a process list
 	g.cmd.Dir = "/"
 	g.cmd.ExtraFiles = []*os.File{theirs, answer, g.mem.File()}
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it

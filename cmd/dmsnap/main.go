@@ -12,12 +12,23 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == guardCommand {
+		os.Exit(dm.GuardMain())
+	}
 	ctx, stop := signalContext()
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, openManager))
 }
 
-func openManager(o dm.Options) manager { return dm.New(o) }
+// guardCommand is how the tool calls itself as the process that ends a window
+// if it cannot; not for users.
+const guardCommand = "guard"
+
+func openManager(o dm.Options) manager {
+	o.Guard = []string{"/proc/self/exe", guardCommand}
+	o.LockMemory = true
+	return dm.New(o)
+}
 
 // signalContext gives a context that ends on an interrupt, a hangup or a
 // termination request, so that the library undoes what it began. Further

@@ -31,6 +31,10 @@ type Runner struct {
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal; UdevTimeout the wait for udev.
 	BusyTimeout, UdevTimeout time.Duration
+	// StartGuard makes the process that ends the window if we cannot, for fronts
+	// in the order of their suspends and filesystems by key in the order of their
+	// freezes. Nil: nobody does.
+	StartGuard func(fronts []string, keys []int) (Guard, error)
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
 	Fail    func(step plan.Step) error
 	cookie  *ioctl.Cookie
@@ -48,6 +52,20 @@ type Freezer interface {
 	Freeze() error
 	Prove() error
 	Thaw() error
+}
+
+// Guard is the owner's side of a guard process; see freeze.Guard.
+type Guard interface {
+	// Open comes right before the first call of the window, Close right after the
+	// last one, Release some time later.
+	Open() error
+	Close() error
+	Release() error
+	// Lost tells that the guard ended the window. Freezing and Froze tell it about
+	// the filesystem with that place in the order of freezes.
+	Lost() bool
+	Freezing(i int)
+	Froze(i int, held bool)
 }
 
 // StepError is a step that failed.
@@ -91,8 +109,11 @@ func (e *PartialError) Error() string { return e.Err.Error() }
 // Unwrap returns the causes.
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// ErrDeadline means that the window had to be given up.
-var ErrDeadline = errors.New("the window took longer than allowed")
+// Why a window was given up.
+var (
+	ErrDeadline = errors.New("the window took longer than allowed")
+	ErrGuard    = errors.New("the guard ended the window: it took longer than allowed, or this process stood still")
+)
 
 // Run carries p out. Cancelling ctx before the window undoes everything; later
 // it has no effect. If p is not final its finish steps are undone too when one

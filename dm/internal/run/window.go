@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
@@ -19,7 +20,8 @@ import (
 type window struct {
 	r     *Runner
 	calls []call
-	undo  []int // calls to take back, by index; allocated beforehand
+	guard Guard       // nil without one
+	place map[int]int // of filesystems in the order of freezes, by key
 }
 
 type call struct {
@@ -49,7 +51,7 @@ type TracedStep struct {
 
 // arm encodes the window.
 func (r *Runner) arm(steps []plan.Step) (*window, error) {
-	w := &window{r: r, calls: make([]call, 0, len(steps)), undo: make([]int, 0, len(steps))}
+	w := &window{r: r, calls: make([]call, 0, len(steps)), place: map[int]int{}}
 	for _, s := range steps {
 		c, err := r.encode(s)
 		if err != nil {
@@ -57,7 +59,29 @@ func (r *Runner) arm(steps []plan.Step) (*window, error) {
 		}
 		w.calls = append(w.calls, c)
 	}
+	if err := w.startGuard(); err != nil {
+		return nil, errors.Join(err, w.settleEvents())
+	}
 	return w, nil
+}
+
+func (w *window) startGuard() (err error) {
+	if w.r.StartGuard == nil || len(w.calls) == 0 {
+		return nil
+	}
+	var fronts []string
+	var keys []int
+	for _, c := range w.calls {
+		switch c.step.Action {
+		case plan.Suspend:
+			fronts = append(fronts, c.step.Device)
+		case plan.Freeze:
+			w.place[c.step.Filesystem.Key] = len(keys)
+			keys = append(keys, c.step.Filesystem.Key)
+		}
+	}
+	w.guard, err = w.r.StartGuard(fronts, keys)
+	return err
 }
 
 func (r *Runner) encode(s plan.Step) (c call, err error) {
@@ -110,6 +134,9 @@ func (w *window) run() (Trace, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	if err := w.open(); err != nil {
+		return Trace{}, errors.Join(err, w.settleEvents())
+	}
 	start := time.Now()
 	failed := w.forward(start)
 	var undone error
@@ -117,6 +144,7 @@ func (w *window) run() (Trace, error) {
 		undone = w.back(failed)
 	}
 	end := time.Now()
+	w.close()
 	settled := w.settleEvents()
 	t := w.trace(start, end)
 	if failed < 0 {
@@ -130,6 +158,29 @@ func (w *window) run() (Trace, error) {
 	return t, err
 }
 
+func (w *window) open() error {
+	if w.guard == nil {
+		return nil
+	}
+	if err := w.guard.Open(); err != nil {
+		w.close()
+		return err
+	}
+	return nil
+}
+
+// close lets the guard go. What it has to say of itself changes no result.
+func (w *window) close() {
+	if w.guard == nil {
+		return
+	}
+	if err := errors.Join(w.guard.Close(), w.guard.Release()); err != nil {
+		w.r.Log.Warn("the guard process did not end well", "error", err)
+	}
+}
+
+func (w *window) lost() bool { return w.guard != nil && w.guard.Lost() }
+
 // forward does the calls in order and returns the index of the one that failed,
 // or -1.
 func (w *window) forward(start time.Time) int {
@@ -139,8 +190,11 @@ func (w *window) forward(start time.Time) int {
 		if c.err = w.r.failpoint(c.step); c.err == nil && w.r.Deadline > 0 && c.start.Sub(start) > w.r.Deadline && c.step.Action != plan.Thaw {
 			c.err = ErrDeadline
 		}
+		if c.err == nil && w.lost() {
+			c.err = ErrGuard
+		}
 		if c.err == nil {
-			c.err = c.attempt()
+			c.err = w.attempt(c)
 		}
 		c.end = time.Now()
 		if c.err != nil {
@@ -153,20 +207,48 @@ func (w *window) forward(start time.Time) int {
 
 // attempt does the call. A suspend interrupted by a signal has undone itself
 // and is repeated: the runtime sends itself signals.
-func (c *call) attempt() error {
+func (w *window) attempt(c *call) error {
 	switch c.step.Action {
 	case plan.Freeze:
-		return c.freezer.Freeze()
+		return w.freeze(c)
 	case plan.Prove:
 		return c.freezer.Prove()
 	case plan.Thaw:
-		return c.freezer.Thaw()
+		return w.thaw(c)
 	}
 	for {
 		if err := c.do.Do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
+}
+
+// freeze tells the guard before the call: should we die in it, only the guard
+// can know that it may have come through.
+func (w *window) freeze(c *call) error {
+	if w.guard == nil {
+		return c.freezer.Freeze()
+	}
+	place := w.place[c.step.Filesystem.Key]
+	w.guard.Freezing(place)
+	err := c.freezer.Freeze()
+	w.guard.Froze(place, err == nil)
+	return err
+}
+
+// thaw accepts that a guard that took over was faster.
+func (w *window) thaw(c *call) error {
+	err := c.freezer.Thaw()
+	if w.guard == nil {
+		return err
+	}
+	if w.guard.Lost() && errors.Is(err, freeze.ErrThawedByOther) {
+		err = nil
+	}
+	if err == nil {
+		w.guard.Froze(w.place[c.step.Filesystem.Key], false)
+	}
+	return err
 }
 
 // back takes back what was done, last first, and what the failed call may have
@@ -183,7 +265,7 @@ func (w *window) back(failed int) error {
 		case c.step.Action == plan.Freeze && stuck != "":
 			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
-			err = c.freezer.Thaw()
+			err = w.thaw(c)
 		case c.step.Action == plan.Suspend:
 			if err = c.release(); err != nil {
 				stuck = c.step.Device
