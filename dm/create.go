@@ -117,11 +117,12 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err != nil {
 		return nil, err
 	}
-	intent, err := s.begin(p)
+	runner := s.runner(f, r)
+	intent, err := s.begin(p, runner)
 	if err != nil {
 		return nil, err
 	}
-	trace, err := s.runner(f, r).Run(ctx, p)
+	trace, err := runner.Run(ctx, p)
 	if err != nil {
 		return nil, s.ended(intent, err)
 	}
@@ -165,11 +166,25 @@ func (s *session) nameFree(name string, f *facts) error {
 
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one.
-func (s *session) begin(p *plan.Plan) (journal.Intent, error) {
-	boot, err := s.bootID()
-	if err != nil {
-		return journal.Intent{}, err
+func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
+	if s.kernel.UdevRunning() {
+		if r.Cookie, err = s.kernel.NewCookie(); err != nil {
+			return i, err
+		}
 	}
+	if i, err = s.intent(p); err == nil {
+		if r.Cookie != nil {
+			i.Cookie = r.Cookie.String()
+		}
+		if err = s.state.Begin(i); err == nil {
+			return i, nil
+		}
+	}
+	return i, errors.Join(err, s.state.End(i), r.Cookie.Discard())
+}
+
+func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
+	boot, err := s.bootID()
 	i := journal.Intent{
 		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
 	}
@@ -180,10 +195,7 @@ func (s *session) begin(p *plan.Plan) (journal.Intent, error) {
 			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
 	}
-	if err := s.state.Begin(i); err != nil {
-		return i, errors.Join(err, s.state.End(i))
-	}
-	return i, nil
+	return i, err
 }
 
 // ended forgets the intent of an operation that took itself back. If it could

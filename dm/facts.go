@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -101,7 +103,9 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 		storeSpec = r.Stores[""]
 	}
 	v.BaseID = newID()
-	v.StoreSize = targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes()) / 512)
+	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
+		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
+	}
 	// An origin that cannot be cut is worth more words than its store.
 	if err := plan.CheckOrigin(v.Origin); err != nil {
 		return v, err
@@ -202,6 +206,24 @@ func (s *session) hold(f *facts) error {
 		f.freezers[key], f.handles[key] = h, h
 	}
 	f.assign()
+	return s.syncLockFS(f)
+}
+
+// syncLockFS writes out what the suspend itself will freeze: those filesystems
+// have no handle, and what is dirty would be written inside the window.
+func (s *session) syncLockFS(f *facts) error {
+	for _, fs := range f.held.Left() {
+		if fs.Method != freeze.LockFS {
+			continue
+		}
+		dir, err := s.kernel.Open(fs.Mounts[0].Reach, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(dir.SyncFS(), dir.Close()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

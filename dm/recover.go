@@ -109,10 +109,15 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 			return err
 		}
 	}
-	if !i.Freezes {
-		return nil
+	if i.Freezes {
+		if err := s.thaw(ctx, i); err != nil {
+			return err
+		}
 	}
-	return s.thaw(ctx, i)
+	if i.Cookie != "" {
+		return s.kernel.RemoveCookie(i.Cookie)
+	}
+	return nil
 }
 
 func (s *session) runFront(base stack.Device) error {
@@ -164,7 +169,7 @@ func (s *session) thaw(ctx context.Context, i journal.Intent) error {
 func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 	intents, err := s.state.Intents()
 	if err != nil {
-		return err
+		s.log.Warn("an entry of the journal cannot be read; the others are used", "error", err)
 	}
 	for _, i := range intents {
 		done, err := s.recoverIntent(ctx, i)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -154,18 +155,18 @@ func (s *session) teardown(ctx context.Context, name, id string) error {
 		return err
 	}
 	p := plan.Remove(r)
-	intent, err := s.beginRemove(p, r)
+	runner := s.runner(&facts{}, CreateRequest{})
+	intent, err := s.beginRemove(p, r, runner)
 	if err != nil {
 		return err
 	}
-	runner := s.runner(&facts{}, CreateRequest{})
 	if _, err := runner.Run(ctx, p); err != nil {
 		return s.ended(intent, err)
 	}
 	return s.state.End(intent)
 }
 
-func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest) (journal.Intent, error) {
+func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest, runner *run.Runner) (journal.Intent, error) {
 	for _, v := range r.Volumes {
 		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
 		if v.Origin.Base != nil && v.Last {
@@ -173,7 +174,7 @@ func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest) (journal.Inten
 		}
 		p.Volumes = append(p.Volumes, pv)
 	}
-	return s.begin(p)
+	return s.begin(p, runner)
 }
 
 // remains reads what there is of a set in the kernel.
@@ -201,7 +202,10 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 				return r, err
 			}
 		case plan.RoleStore:
-			v.Store, v.StoreLive = d.Name, d.Info.Live
+			v.Store = d.Name
+			if d.Info.Live {
+				v.StoreSize = d.Table.Size()
+			}
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(volumes)) {

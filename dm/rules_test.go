@@ -93,9 +93,10 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	check(t, err)
 	spoil(p)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Verify })
-	intent, err := s.begin(p) // by which the base is found again when no image stands on it
+	runner := s.runner(f, CreateRequest{})
+	intent, err := s.begin(p, runner) // by which the base is found again when no image stands on it
 	check(t, err)
-	_, err = s.runner(f, CreateRequest{}).Run(context.Background(), p)
+	_, err = runner.Run(context.Background(), p)
 	check(t, err)
 	defer func() { check(t, m.state.End(intent)) }()
 	defer func() { check(t, s.teardown(context.Background(), "rule", p.ID)) }()

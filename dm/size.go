@@ -30,7 +30,8 @@ func (s Size) Of(origin uint64) uint64 {
 	return q
 }
 
-// String is the text UnmarshalText reads, in the largest exact unit.
+// String is the size in its largest exact unit; UnmarshalText reads it back.
+// Bytes that are no multiple of 1024 are for people only.
 func (s Size) String() string {
 	if s.Percent != 0 {
 		return strconv.FormatUint(s.Percent, 10) + "%"
@@ -40,7 +41,7 @@ func (s Size) String() string {
 			return strconv.FormatUint(s.Bytes/n, 10) + string(u.letter)
 		}
 	}
-	return strconv.FormatUint(s.Bytes, 10) + "b"
+	return strconv.FormatUint(s.Bytes, 10) + " bytes"
 }
 
 var sizeUnits = [...]struct {
@@ -84,5 +85,5 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return fmt.Errorf("size %q is not a number with k, m, g, t or %%", text)
 }
 
-// MarshalText writes what UnmarshalText reads.
+// MarshalText is String as bytes.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -3,6 +3,7 @@ package ioctl
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -147,6 +148,23 @@ func (ck *Cookie) Discard() error {
 		return ck.fail("remove", err)
 	}
 	return nil
+}
+
+// RemoveCookie removes the semaphore that a process left behind when it died; key
+// is what String of its cookie said. One that is gone is no error.
+func (k *Kernel) RemoveCookie(key string) error {
+	n, err := strconv.ParseUint(key, 0, 32)
+	if err != nil || n>>16 != cookieMagic {
+		return wrap("remove udev cookie", key, unix.EINVAL)
+	}
+	id, err := k.t.Semget(int32(n), 0, 0)
+	if err == nil {
+		err = k.t.SemRemove(id)
+	}
+	if err == unix.ENOENT || err != nil && gone(err) {
+		return nil
+	}
+	return wrap("remove udev cookie", key, err)
 }
 
 // Pending is the number of events not completed yet.

@@ -57,7 +57,7 @@ func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 // file that is no longer the one at the path is worth nothing: try again.
 func (d Dir) lock(key string, pid int) (*ioctl.File, error) {
 	name := path.Join(d.Path, locksDir, key)
-	for {
+	for range lockTries {
 		f, err := d.Kernel.Open(name, unix.O_RDWR|unix.O_CREAT, 0o600)
 		if err != nil {
 			return nil, err
@@ -80,7 +80,11 @@ func (d Dir) lock(key string, pid int) (*ioctl.File, error) {
 			return nil, err
 		}
 	}
+	return nil, &LockedError{Key: key}
 }
+
+// lockTries bounds the races lost in a row.
+const lockTries = 1000
 
 func (d Dir) current(f *ioctl.File, name string) bool {
 	mine, err := f.Stat()

@@ -86,6 +86,8 @@ type Intent struct {
 	Origins []string `json:"origins"`
 	// Freezes tells that it may freeze filesystems of the origins.
 	Freezes bool `json:"freezes"`
+	// Cookie is the semaphore by which udev answers; it outlives us.
+	Cookie string `json:"cookie,omitempty"`
 	// Bases are the names of the bases it makes or removes.
 	Bases []string `json:"bases"`
 }

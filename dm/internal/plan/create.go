@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -146,6 +145,11 @@ func distinct(vs []Volume) error {
 		stores[v.StoreFacts.Dev] = v.Origin.Spec
 	}
 	for _, v := range vs {
+		for _, d := range v.StoreFacts.Beneath {
+			if o, above := origins[d]; above {
+				return Refuse(Usage, v.StoreFacts.Path, "use a device that stands on no origin of the set", "store %s of %s stands on the origin %s: copying a chunk would need another copy", v.StoreFacts.Path, v.Origin.Spec, o)
+			}
+		}
 		if o, clash := origins[v.StoreFacts.Dev]; clash {
 			return Refuse(Usage, v.StoreFacts.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", v.StoreFacts.Path, v.Origin.Spec, o)
 		}
@@ -266,13 +270,3 @@ func finishCreate(vs []Volume) []Step {
 }
 
 func numbered(d targets.DevNo) targets.Device { return targets.Device{DevNo: d} }
-
-// Unfrozen tells why filesystems of the set cannot be frozen.
-func Unfrozen(vs []Volume) error {
-	for _, f := range filesystems(vs) {
-		if f.Method == ByNothing {
-			return fmt.Errorf("%s on %v cannot be frozen: %s", f.Type, f.Mountpoints, f.Reason)
-		}
-	}
-	return nil
-}

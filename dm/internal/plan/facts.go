@@ -24,7 +24,6 @@ type Origin struct {
 	Base           *Base
 	StoreOf        string // the image whose store this device serves
 	Filesystems    []Filesystem
-	Redirector     string // filled by Redirect
 }
 
 // Base is an origin's layer as it stands.
@@ -49,4 +48,6 @@ type Store struct {
 	Dev          targets.DevNo
 	Size         targets.Sectors // all there is
 	LogicalBlock uint32          // bytes
+	// Beneath are the devices it stands on.
+	Beneath []targets.DevNo
 }

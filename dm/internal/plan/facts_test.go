@@ -66,7 +66,7 @@ func left(name string, minor uint32, mods ...func(*plan.RemoveVolume)) plan.Remo
 	vr := volume(name, minor, layered)
 	v := plan.RemoveVolume{
 		Origin: vr.Origin, Image: plan.ImageName("nightly", vr.Origin.Volume),
-		Store: plan.StoreName("nightly", vr.Origin.Volume), StoreLive: true, Last: true,
+		Store: plan.StoreName("nightly", vr.Origin.Volume), StoreSize: 1 << 15, Last: true,
 	}
 	for _, mod := range mods {
 		mod(&v)
@@ -91,8 +91,8 @@ func pending(v *plan.RemoveVolume) {
 
 func notLast(v *plan.RemoveVolume)   { v.Last = false }
 func suspended(v *plan.RemoveVolume) { v.Origin.Suspended = true }
-func deadStore(v *plan.RemoveVolume) { v.StoreLive = false }
-func noDevices(v *plan.RemoveVolume) { v.Image, v.Store, v.StoreLive = "", "", false }
+func deadStore(v *plan.RemoveVolume) { v.StoreSize = 0 }
+func noDevices(v *plan.RemoveVolume) { v.Image, v.Store, v.StoreSize = "", "", 0 }
 
 func removal(vs ...plan.RemoveVolume) plan.RemoveRequest {
 	return plan.RemoveRequest{Set: "nightly", ID: "5e7", Volumes: vs}

@@ -108,7 +108,7 @@ func (c checker) devicesGone(v plan.RemoveVolume) {
 		c.errorf("%s goes before its image", v.Store)
 	}
 	wipe := c.at(plan.Finish, plan.WipeHeader, v.Store)
-	if v.StoreLive != (wipe >= 0) || wipe >= 0 && (wipe < image || wipe > store) {
+	if (v.StoreSize != 0) != (wipe >= 0) || wipe >= 0 && (wipe < image || wipe > store) {
 		c.errorf("%s: header wiped at %d, image gone at %d, store at %d", v.Store, wipe, image, store)
 	}
 	if base := c.at(plan.Finish, plan.RemoveDevice, v.Origin.Base.Name); v.Last != (base >= 0) || v.Last && base < max(image, store) {

@@ -1,5 +1,7 @@
 package plan
 
+import "github.com/dmsnap/dmsnap/targets"
+
 // RemoveRequest is a set as the kernel has it, whole or in parts: removal after
 // an interrupted operation is the same plan with less to do.
 type RemoveRequest struct {
@@ -16,8 +18,8 @@ type RemoveVolume struct {
 	Origin Origin // with Base; Name is empty when no front leads to the base
 	Image  string
 	Store  string
-	// StoreLive tells that the store has a table: it can be written to.
-	StoreLive bool
+	// StoreSize is zero if the store has no table: it cannot be written to then.
+	StoreSize targets.Sectors
 	// Last tells that no image of another set uses the base.
 	Last bool
 }
@@ -88,10 +90,11 @@ func dropVolume(v RemoveVolume) []Step {
 	if v.Last || !v.Origin.fronted() {
 		drop(RoleImage, v.Image)
 	}
-	if v.StoreLive {
+	if v.StoreSize != 0 {
 		// The header goes while the store still has a name, so that old data
-		// cannot be activated again.
-		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes})
+		// cannot be activated again. A transient store has no header but chunks of
+		// the origin, and these may hold a superblock.
+		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: min(wipeBytes, v.StoreSize.Bytes())})
 	}
 	drop(RoleStore, v.Store)
 	if v.Last && v.Origin.Base != nil {

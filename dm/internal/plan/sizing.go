@@ -10,6 +10,9 @@ const exceptionBytes = 16
 // device. What follows the header means nothing without it.
 const headerBytes = 4096
 
+// wipeBytes covers every place at which a superblock is looked for.
+const wipeBytes = 1 << 20
+
 // minChunks is the smallest store that survives its first write: header, area
 // and one data chunk (docs/kernel-notes.md).
 const minChunks = 3

@@ -69,7 +69,6 @@ type Step struct {
 type Filesystem struct {
 	Type        string
 	Mountpoints []string // as their namespaces see them
-	Reach       string   // a path to it from our namespace
 	Method      Method
 	Reason      string // why the method is not FIFREEZE
 	Front       string // dm name of the front beneath
@@ -142,7 +141,7 @@ type Volume struct {
 	NewBase            bool
 	ImageTable         targets.Table
 	Mode               targets.Mode
-	Writable, ReadOnly bool
+	Writable           bool
 }
 
 // In returns the steps of one phase, in order.

@@ -101,11 +101,13 @@ const (
 	extMagic        = 0x438
 	extCompat       = 0x45c
 	extIncompat     = 0x460
+	extROCompat     = 0x464
 	extHasJournal   = 0x4
 	extRecover      = 0x4
 	extJournalDev   = 0x8
 	extExtents      = 0x40
 	ext64bitFlexBG  = 0x80 | 0x200
+	extNewerRO      = 0x8 | 0x10 | 0x20 | 0x40 | 0x400 // huge_file ... metadata_csum
 	extSuperBlock   = 1024
 	extSuperBlockSz = 1024
 )
@@ -115,11 +117,12 @@ func ext(b []byte) (Found, bool) {
 		return Found{}, false
 	}
 	compat, incompat := binary.LittleEndian.Uint32(b[extCompat:]), binary.LittleEndian.Uint32(b[extIncompat:])
+	roCompat := binary.LittleEndian.Uint32(b[extROCompat:])
 	f := Found{Type: "ext2", Filesystem: true, NeedsRecovery: incompat&extRecover != 0}
 	switch {
 	case incompat&extJournalDev != 0:
 		return Found{Type: "jbd"}, true
-	case incompat&(extExtents|ext64bitFlexBG) != 0:
+	case incompat&(extExtents|ext64bitFlexBG) != 0, roCompat&extNewerRO != 0:
 		f.Type = "ext4"
 	case compat&extHasJournal != 0:
 		f.Type = "ext3"

@@ -159,7 +159,7 @@ func (g *rig) removal(p *plan.Plan) *plan.Plan {
 	check(g.t, err)
 	r := plan.RemoveRequest{Set: p.Set, ID: p.ID}
 	for _, v := range p.Volumes {
-		rv := plan.RemoveVolume{Image: v.Image, Store: v.Store, StoreLive: true}
+		rv := plan.RemoveVolume{Image: v.Image, Store: v.Store, StoreSize: 1 << 15}
 		rv.Origin, err = g.read.Origin(v.Front, v.Origin.Dev, ours)
 		check(g.t, err)
 		rv.Last = len(rv.Origin.Base.Images) == 1

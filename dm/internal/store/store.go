@@ -70,7 +70,10 @@ func (d device) Inspect(r *stack.Reader, o plan.Origin, ours []stack.Device) (pl
 	if g.ReadOnly {
 		return s, plan.Refuse(plan.Usage, d.path, "use a device that can be written", "store %s is read-only", d.path)
 	}
-	if err := d.apart(r, s, o, ours); err != nil {
+	if s.Beneath, err = r.Beneath(dev); err != nil {
+		return s, err
+	}
+	if err := d.apart(s, o, ours); err != nil {
 		return s, err
 	}
 	return s, d.free(r, s)
@@ -78,7 +81,7 @@ func (d device) Inspect(r *stack.Reader, o plan.Origin, ours []stack.Device) (pl
 
 // apart refuses a store that is the origin, is one of ours, or stands on the
 // origin: each copy would cause the next one.
-func (d device) apart(r *stack.Reader, s plan.Store, o plan.Origin, ours []stack.Device) error {
+func (d device) apart(s plan.Store, o plan.Origin, ours []stack.Device) error {
 	if s.Dev == o.Dev {
 		return plan.Refuse(plan.Usage, d.path, "use another device", "store %s is the origin itself", d.path)
 	}
@@ -90,11 +93,7 @@ func (d device) apart(r *stack.Reader, s plan.Store, o plan.Origin, ours []stack
 			return plan.Refuse(plan.Busy, d.path, "remove that set, or use another device", "store %s already serves %s", d.path, mine.Name)
 		}
 	}
-	beneath, err := r.Beneath(s.Dev)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(beneath, o.Dev) {
+	if slices.Contains(s.Beneath, o.Dev) {
 		return plan.Refuse(plan.Usage, d.path, "use a device beside or beneath the origin's", "store %s stands on the origin %s: copying a chunk would need another copy", d.path, o.Path)
 	}
 	return nil
