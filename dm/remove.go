@@ -197,7 +197,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		}
 		switch d.Role {
 		case plan.RoleImage:
-			v.Image = d.Name
+			v.Image, v.Dead = d.Name, d.Status.State == targets.Invalid
 			if err := s.remainsBelow(v, d, id, ours); err != nil {
 				return r, err
 			}

@@ -20,6 +20,8 @@ type RemoveVolume struct {
 	Store  string
 	// StoreSize is zero if the store has no table: it cannot be written to then.
 	StoreSize targets.Sectors
+	// Dead tells that the kernel gave the image up: its store may have failed.
+	Dead bool
 	// Last tells that no image of another set uses the base.
 	Last bool
 }
@@ -93,8 +95,12 @@ func dropVolume(v RemoveVolume) []Step {
 	if v.StoreSize != 0 {
 		// The header goes while the store still has a name, so that old data
 		// cannot be activated again. A transient store has no header but chunks of
-		// the origin, and these may hold a superblock.
-		steps = append(steps, Step{Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: min(wipeBytes, v.StoreSize.Bytes())})
+		// the origin, and these may hold a superblock. A
+		// dead store cannot be wiped, and must not keep the set from going.
+		steps = append(steps, Step{
+			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead,
+			Bytes: min(wipeBytes, v.StoreSize.Bytes()),
+		})
 	}
 	drop(RoleStore, v.Store)
 	if v.Last && v.Origin.Base != nil {

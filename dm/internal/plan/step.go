@@ -61,6 +61,8 @@ type Step struct {
 	Filesystem *Filesystem
 	// Gone names devices that must have no node after Settle.
 	Gone []string
+	// Optional: a failure is worth a warning and nothing more.
+	Optional bool
 	// Undo takes the step back; nil if the undo of an earlier step does.
 	Undo *Step
 }

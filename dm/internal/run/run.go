@@ -217,6 +217,10 @@ func (r *Runner) finish(ctx context.Context, p *plan.Plan) error {
 	var errs []error
 	for _, s := range p.In(plan.Finish) {
 		err := r.step(ctx, s)
+		if err != nil && s.Optional {
+			r.Log.Warn("left undone", "step", s.String(), "error", err)
+			continue
+		}
 		if err == nil {
 			continue
 		}
