@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 	if err != nil {
 		return env.finish(err)
 	}
-	k, err := parser.Parse(args)
+	k, err := parser.Parse(sortArgs(parser.Model, args))
 	if errors.Is(err, errShown) {
 		return exitOf(nil)
 	}

@@ -13,13 +13,13 @@ import (
 type createCmd struct {
 	Origins       []string      `arg:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
 	Name          string        `short:"n" help:"Name of the set; by default made from the time."`
-	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: auto, ram, a block device or file:PATH; auto by default. May be repeated, once for each origin."`
+	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: an unused block device, which is overwritten. May be repeated, once for each origin. This version refuses auto (the default), ram and file:PATH."`
 	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default as much as can ever be needed."`
 	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; 64k by default."`
-	Persistent    bool          `help:"Keep the set over a reboot."`
+	Persistent    bool          `help:"Write the stores in the persistent format. This version does not bring the set back after a reboot."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
 	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`
-	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be held (${default})."`
+	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be held; a second process, the guard, lets them go then (${default})."`
 	Consistency   string        `enum:"fs,crash" default:"fs" placeholder:"fs|crash" help:"fs freezes every mounted filesystem, crash freezes none (${default})."`
 	DryRun        bool          `help:"Print the steps and change nothing."`
 }
@@ -34,9 +34,9 @@ func (createCmd) manual() manual {
 	return manual{
 		examples: []string{
 			"dmsnap create /home --store /dev/vdc",
-			"dmsnap create -n nightly /home /srv --store /home=/dev/vdc --store /srv=/dev/vdd",
-			"dmsnap create LABEL=data --store file:/var/store -s 20% --label job=7 --json",
-			"dmsnap create /dev/vg/home --dry-run",
+			"dmsnap create -n nightly /home --store /home=/dev/vdc /srv --store /srv=/dev/vdd",
+			"dmsnap create LABEL=data --store /dev/vdc -s 20% --label job=7 --json",
+			"dmsnap create /dev/vg/home --store /dev/vdc --dry-run",
 		},
 		exits: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"reflect"
 	"text/tabwriter"
-	"time"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
@@ -20,7 +19,6 @@ const schemaVersion = 1
 func emit[T any](e *Env, key string, items []T, text func(io.Writer)) error {
 	var buf bytes.Buffer
 	if e.JSON {
-		tidy(reflect.ValueOf(&items))
 		if err := encode(&buf, key, items); err != nil {
 			return err
 		}
@@ -39,46 +37,9 @@ func emit[T any](e *Env, key string, items []T, text func(io.Writer)) error {
 
 // encode writes {"schema_version":1,KEY:VALUE} and a line end.
 func encode(buf *bytes.Buffer, key string, value any) error {
-	fmt.Fprintf(buf, `{"schema_version":%d,%q:`, schemaVersion, key)
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return err
-	}
-	buf.Truncate(buf.Len() - 1) // Encode's line end
-	buf.WriteString("}\n")
-	return nil
-}
-
-// tidy makes nil slices and maps empty and times UTC in everything v leads to.
-func tidy(v reflect.Value) {
-	switch v.Kind() {
-	case reflect.Pointer:
-		if !v.IsNil() {
-			tidy(v.Elem())
-		}
-	case reflect.Slice:
-		if v.IsNil() {
-			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-		}
-		for i := range v.Len() {
-			tidy(v.Index(i))
-		}
-	case reflect.Map:
-		if v.IsNil() {
-			v.Set(reflect.MakeMap(v.Type()))
-		}
-	case reflect.Struct:
-		if t, ok := reflect.TypeAssert[time.Time](v); ok {
-			v.Set(reflect.ValueOf(t.UTC()))
-			return
-		}
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
-				tidy(f)
-			}
-		}
-	}
+	return enc.Encode(object{{"schema_version", schemaVersion}, {key, plain(reflect.ValueOf(value))}})
 }
 
 // afterResult is an error that comes with a printed result: with --json, too,
@@ -125,15 +86,15 @@ func (e *Env) writeErrorText(err error) {
 type errorObject struct {
 	Code    dm.Code     `json:"code"`
 	Message string      `json:"message"`
-	Device  *string     `json:"device"`
-	Hint    *string     `json:"hint"`
+	Device  string      `json:"device"`
+	Hint    string      `json:"hint"`
 	Holders []dm.Holder `json:"holders,omitempty"` // if a device is busy
 }
 
 func (e *Env) writeErrorObject(err error) error {
 	o := errorObject{Code: dm.CodeOf(err), Message: message(err)}
 	if d, ok := errors.AsType[*dm.Error](err); ok {
-		o.Device, o.Hint = known(d.Device), known(d.Hint)
+		o.Device, o.Hint = d.Device, d.Hint
 	}
 	if b, ok := errors.AsType[*dm.BusyError](err); ok {
 		o.Holders = b.Holders
@@ -144,12 +105,4 @@ func (e *Env) writeErrorObject(err error) error {
 	}
 	_, err = buf.WriteTo(e.Stdout)
 	return err
-}
-
-// known gives nil for the empty string.
-func known(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

@@ -5,28 +5,47 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func TestTidy(t *testing.T) {
-	created := at("2026-01-01T01:00:00+01:00")
-	sets := []dm.Set{{Created: &created, Receipt: &dm.Receipt{Start: created}, Volumes: []dm.Volume{{}}}}
-	tidy(reflect.ValueOf(&sets))
-	data, err := json.Marshal(sets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		`"created":"2026-01-01T00:00:00Z"`, `"start":"2026-01-01T00:00:00Z"`, `"labels":{}`, `"frozen":[]`, `"unproven":[]`,
-		`"steps":[]`, `"mountpoints":[]`, `"image_mounts":[]`, `"used_bytes":null`,
+func TestPlain(t *testing.T) {
+	created, zero := at("2026-01-01T01:00:00+01:00"), uint64(0)
+	for want, v := range map[string]any{
+		`"created":"2026-01-01T00:00:00Z"`: dm.Set{Created: &created}, `"start":"2026-01-01T00:00:00Z"`: dm.Receipt{Start: created},
+		`"created":null`: dm.Set{}, `"receipt":null`: dm.Set{}, `"receipt":{"consistency":null`: dm.Set{Receipt: &dm.Receipt{}},
+		`"labels":{}`: dm.Set{}, `"labels":{"a":""}`: dm.Set{Labels: map[string]string{"a": ""}}, `"volumes":[{"name":"x"`: dm.Set{Volumes: []dm.Volume{{Name: "x"}}},
+		`"frozen":[]`: dm.Receipt{}, `"steps":[]`: dm.Receipt{}, `"window_us":0`: dm.Receipt{}, `"mountpoints":[]`: dm.Volume{}, `"writable":false`: dm.Volume{},
+		`"fstype":null`: dm.Volume{}, `"devno":null`: dm.Volume{}, `"origin_devno":null`: dm.Volume{}, `"size_bytes":null,"chunk_bytes":null`: dm.Volume{},
+		`"kind":null,"path":null,"size_bytes":null,"used_bytes":null`: dm.Volume{}, `"used_bytes":0`: dm.Store{UsedBytes: &zero},
+		`"kernel":null,"dm":null`: dm.Report{}, `"version":null`: dm.TargetReport{}, `"devno":null,"redirector":"none"`: dm.OriginReport{Redirector: "none"},
+		`"device":null}`: dm.PlanStep{}, `"device":null,"undo":"<x>"}`: dm.PlanStep{Table: []string{}, Undo: "<x>"}, `"hint":null}`: errorObject{},
 	} {
-		if !strings.Contains(string(data), want) {
-			t.Errorf("no %s in %s", want, data)
+		var buf bytes.Buffer
+		if err := encode(&buf, "items", v); err != nil || !strings.Contains(buf.String(), want) {
+			t.Errorf("no %s in %s, %v", want, buf.String(), err)
+		}
+	}
+}
+
+// What is printed is read back as what it was made from.
+func TestPlainReadsBack(t *testing.T) {
+	for _, s := range []*dm.Set{nightly(), orphan()} {
+		var buf bytes.Buffer
+		if err := encode(&buf, "sets", []dm.Set{*s}); err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ Sets []dm.Set }
+		if err := json.Unmarshal(buf.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]dm.Set{*s}, got.Sets, cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(dm.Volume{})); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

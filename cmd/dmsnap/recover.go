@@ -11,14 +11,15 @@ import (
 type recoverCmd struct{}
 
 func (recoverCmd) Help() string {
-	return `Ends every operation that was cut short by a kill or a power failure, forwards or backwards, ` +
-		`and removes devices that belong to no set. Sets that are whole are left alone. Safe to run at any time, also at boot.`
+	return `Lets go what an interrupted operation still holds frozen or suspended, then takes back an interrupted create and ` +
+		`completes an interrupted remove. Sets that are whole are left alone, and so are those whose record is lost. ` +
+		`Safe to run at any time, also at boot.`
 }
 
 func (recoverCmd) manual() manual {
 	return manual{
 		examples: []string{"dmsnap recover", "dmsnap recover --json"},
-		exits:    []int{0, 1, 2, 3, 5, 7, 10, 11},
+		exits:    []int{0, 1, 2, 3, 5, 7, 8, 10, 11},
 	}
 }
 

@@ -28,7 +28,7 @@ func (removeCmd) manual() manual {
 			"dmsnap remove monday tuesday --json",
 			"dmsnap remove nightly --dry-run",
 		},
-		exits: []int{0, 1, 2, 3, 4, 5, 7, 10, 11},
+		exits: []int{0, 1, 2, 3, 4, 5, 7, 8, 10, 11},
 	}
 }
 
