@@ -211,8 +211,7 @@ func (s *session) ended(i journal.Intent, err error) error {
 
 // takeBack removes a set whose record could not be written.
 func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
-	err := errors.Join(s.teardown(context.WithoutCancel(ctx), p.Set, p.ID), s.state.DropSet(p.Set))
-	if err != nil {
+	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropRecord(p.Set)); err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
 	return errors.Join(cause, s.state.End(i))

@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -118,3 +119,18 @@ func kernels(t *testing.T, f func(t *testing.T, o ioctltest.Options)) {
 		}
 	}
 }
+
+// dmLines are the device-mapper devices and frozen filesystems of a state, with
+// random uuids left out. Semaphores are not compared: one made in the instants
+// before the intent is on disk is nobody's.
+func dmLines(state string) string {
+	var b strings.Builder
+	for l := range strings.Lines(state) {
+		if strings.HasPrefix(l, "dm ") || strings.HasPrefix(l, "fs ") {
+			b.WriteString(randomID.ReplaceAllString(l, "DMSNAP-"))
+		}
+	}
+	return b.String()
+}
+
+var randomID = regexp.MustCompile(`DMSNAP-[0-9a-f]{32}`)

@@ -82,13 +82,12 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		return false, s.state.End(i)
 	}
-	if err := s.teardown(ctx, i.Set, i.ID); err != nil {
-		return false, err
-	}
+	last := func() error { return nil }
 	if i.Op == "remove" {
-		if err := s.state.DropSet(i.Set); err != nil {
-			return false, err
-		}
+		last = s.dropRecord(i.Set)
+	}
+	if err := s.teardown(ctx, i.Set, i.ID, last); err != nil {
+		return false, err
 	}
 	return true, s.state.End(i)
 }

@@ -72,10 +72,13 @@ func (s *session) removeLocked(ctx context.Context, name, id string) error {
 	if err := s.idle(ctx, id); err != nil {
 		return err
 	}
-	if err := s.teardown(ctx, name, id); err != nil {
-		return err
-	}
-	return s.state.DropSet(name)
+	return s.teardown(ctx, name, id, s.dropRecord(name))
+}
+
+// dropRecord is the last act of a removal. The intent outlives it: a record
+// without devices would be a broken set for ever.
+func (s *session) dropRecord(name string) func() error {
+	return func() error { return s.state.DropSet(name) }
 }
 
 // find looks a set's id up, by record or by the names of its images.
@@ -148,8 +151,8 @@ func (s *session) heldImage(id string) (*BusyError, error) {
 // teardown removes whatever there is of a set. It is what remove, recover and a
 // create that could not write its record have in common: from any state the
 // kernel may be in, it leads to none of the set's devices and the origins' own
-// tables.
-func (s *session) teardown(ctx context.Context, name, id string) error {
+// tables. When it has, it calls last, and then forgets its intent.
+func (s *session) teardown(ctx context.Context, name, id string, last func() error) error {
 	r, err := s.remains(name, id)
 	if err != nil {
 		return err
@@ -162,6 +165,9 @@ func (s *session) teardown(ctx context.Context, name, id string) error {
 	}
 	if _, err := runner.Run(ctx, p); err != nil {
 		return s.ended(intent, err)
+	}
+	if err := last(); err != nil {
+		return err
 	}
 	return s.state.End(intent)
 }
