@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -43,9 +42,4 @@ func runDemo(ctx context.Context, args []string) error {
 		Path: filepath.Join(dir, "demo"),
 		Env:  []string{"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_DISKS=" + diskList(g.options(kernel))},
 	})
-}
-
-// runBench prints figures measured on a real kernel.
-func runBench(context.Context, []string) error {
-	return errors.New("there are no benchmarks yet")
 }

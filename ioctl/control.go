@@ -41,7 +41,9 @@ func (k *Kernel) OpenControl() (*Control, error) {
 }
 
 func (k *Kernel) makeControl() (fd int, err error) {
-	if err := k.t.Mkdir("/dev/mapper", 0o755); err != nil && err != unix.EEXIST {
+	err = k.t.Mkdir("/dev/mapper", 0o755)
+	madeDir := err == nil
+	if err != nil && err != unix.EEXIST {
 		return -1, err
 	}
 	err = k.t.Mknod(controlPath, unix.S_IFCHR|0o600, k.controlNumber().Rdev())
@@ -50,8 +52,11 @@ func (k *Kernel) makeControl() (fd int, err error) {
 		return -1, err
 	}
 	fd, err = k.t.Open(controlPath, unix.O_RDWR, 0)
-	if err != nil && made {
-		_ = k.t.Unlink(controlPath) // the open's error is the one to report
+	if err != nil && made { // the open's error is the one to report
+		_ = k.t.Unlink(controlPath)
+		if madeDir {
+			_ = k.t.Rmdir("/dev/mapper")
+		}
 	}
 	return fd, err
 }
