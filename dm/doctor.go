@@ -127,7 +127,9 @@ func (r *Report) add(err error) {
 func (s *session) examine(spec string) OriginReport {
 	r := OriginReport{Origin: spec, Redirector: "none", Filesystems: []FSReport{}, Problems: []Problem{}}
 	f, o, err := s.examineOrigin(spec)
-	r.Device, r.Devno = o.Path, o.Dev.String()
+	if r.Device = o.Path; o.Path != "" {
+		r.Devno = o.Dev.String()
+	}
 	if err != nil {
 		e := s.fail(err)
 		r.Problems = append(r.Problems, Problem{Message: err.Error(), Hint: hintOf(e)})

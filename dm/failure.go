@@ -77,7 +77,10 @@ func (s *session) classifyErrno(e *Error) {
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
 		e.Code, e.Hint = CodeFreeze, "take a set with --consistency crash, which does not freeze"
 	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, errUnfreezable):
-		e.Code, e.Hint = CodeFreeze, "allow a longer --freeze-timeout, or take a set with --consistency crash"
+		e.Code, e.Hint = CodeFreeze, "try again when the devices are less busy"
+		if e.Op == "create" {
+			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"
+		}
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
 		e.Hint = "everything was taken back"
 	case errors.Is(e.Err, unix.EBUSY):

@@ -52,12 +52,15 @@ type owner struct {
 	unlock   func() error
 }
 
-// Open expedites grace periods and starts the guard's clock. The switch is the
-// machine's: only a window with a guard, which puts it back in any case, may
-// touch it.
-func (o *owner) Open() error { return errors.Join(o.expedite.On(), o.Guard.Open()) }
+// Open starts the guard's clock, then expedites grace periods: the switch is the
+// machine's, and from here on the guard puts it back if we cannot.
+func (o *owner) Open() error { return errors.Join(o.Guard.Open(), o.expedite.On()) }
 
-func (o *owner) Close() error { return errors.Join(o.Guard.Close(), o.expedite.Off()) }
+// Close goes the other way.
+func (o *owner) Close() error { return errors.Join(o.expedite.Off(), o.Guard.Close()) }
+
+// Abandon leaves the guard at work.
+func (o *owner) Abandon() error { return errors.Join(o.expedite.Off(), o.Guard.Abandon(), o.letGo()) }
 
 func (o *owner) Release() error { return errors.Join(o.Guard.Release(), o.letGo()) }
 

@@ -49,7 +49,7 @@ type Options struct {
 	Guard []string
 	// LockMemory locks the memory of the whole process for the window, so that no
 	// page has to be read from a frozen filesystem, and unlocks all of it then.
-	// For processes that do nothing else and may lie on an origin.
+	// For processes that do nothing else and may lie on an origin. Only with Guard.
 	LockMemory bool
 	// BusyTimeout bounds the retries on a device that is busy, as udev often
 	// opens new ones for a moment. Zero: 5 s.

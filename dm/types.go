@@ -90,7 +90,7 @@ type StepReceipt struct {
 // CreateRequest asks for a set. The zero value of every field but Origins and
 // Stores is a usable default.
 type CreateRequest struct {
-	// Name of the set; letters, digits and +.:=@_-, at most 64. Empty: made
+	// Name of the set; letters, digits and #+-.:=@_, at most 64. Empty: made
 	// from the time.
 	Name string
 	// Origins: block device paths, mount points, UUID=, LABEL=, PARTUUID= or
@@ -103,9 +103,12 @@ type CreateRequest struct {
 	StoreSize Size
 	// ChunkBytes is the unit of copying; a power of two. Zero: 64 KiB.
 	ChunkBytes uint64
+	// Persistent keeps the exceptions on the store's medium too. A set is not
+	// activated again after a reboot in this version, persistent or not.
 	Persistent bool
-	Writable   bool
-	Labels     map[string]string
+	// Writable images take writes; what is written goes to the store.
+	Writable bool
+	Labels   map[string]string
 	// FreezeTimeout bounds the window. Zero: 10 s.
 	FreezeTimeout time.Duration
 	// Consistency: Filesystem (zero value too) or Crash.

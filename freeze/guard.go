@@ -158,17 +158,32 @@ func (g *Guard) Close() error {
 
 // Release ends the guard and waits for it. To be called after the window.
 func (g *Guard) Release() error {
+	err := g.hangUp()
+	if g.cmd != nil {
+		err = errors.Join(err, g.cmd.Wait())
+	}
+	return errors.Join(err, g.unmap())
+}
+
+// Abandon leaves the window to the guard, as our death would: something in it
+// could not be taken back, and the guard goes on trying. It is not waited for.
+func (g *Guard) Abandon() error {
+	return errors.Join(g.hangUp(), g.cmd.Process.Release(), g.unmap())
+}
+
+func (g *Guard) hangUp() error {
 	var errs []error
 	for _, f := range []*os.File{g.pipe, g.reply} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
 	}
-	if g.cmd != nil {
-		errs = append(errs, g.cmd.Wait())
-	}
-	if g.mem != nil {
-		errs = append(errs, g.mem.Close())
-	}
 	return errors.Join(errs...)
+}
+
+func (g *Guard) unmap() error {
+	if g.mem == nil {
+		return nil
+	}
+	return g.mem.Close()
 }

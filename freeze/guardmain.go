@@ -147,9 +147,6 @@ func (g *guard) watch() int {
 		return 0
 	}
 	g.takeOver()
-	if g.expedite.Off() != nil {
-		return 1
-	}
 	return 0
 }
 
@@ -191,39 +188,41 @@ func (g *guard) takeOver() {
 		close(done)
 	}()
 	for {
-		g.releaseAll()
-		select {
-		case <-done:
-			if g.gone.Load() || g.seen.Load() {
-				g.releaseAll()
-				return
-			}
-		default:
-		}
+		released := g.releaseAll()
+		_ = g.expedite.Off() // nobody is left to be told
 		if g.gone.Load() || g.seen.Load() {
-			time.Sleep(time.Millisecond)
-		} else {
-			g.listen(again)
+			select {
+			case <-done:
+				if released {
+					return
+				}
+			case <-time.After(again):
+			}
+			continue
 		}
+		g.listen(again)
 	}
 }
 
-// releaseAll makes suspended fronts run again with the table they have. What
-// waits in an inactive slot goes first: a resume would swap it in.
-func (g *guard) releaseAll() {
+// releaseAll makes suspended fronts run again with the table they have, and
+// tells whether all do. What waits in an inactive slot goes first: a resume would
+// swap it in.
+func (g *guard) releaseAll() bool {
+	all := true
 	for i := len(g.fronts) - 1; i >= 0; i-- {
 		f := g.fronts[i]
 		if f.status.Do() != nil {
-			continue
+			continue // the device is gone
 		}
 		info := f.status.Info()
 		if info.Inactive {
 			_ = f.clear.Do() // a resume that swaps is better than none
 		}
-		if info.Suspended {
-			_ = f.resume.Do() // tried again in the next round
+		if info.Suspended && f.resume.Do() != nil {
+			all = false // tried again in the next round
 		}
 	}
+	return all
 }
 
 // thawAll tells whether nothing of ours is left to thaw. While the owner lives a

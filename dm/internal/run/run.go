@@ -60,10 +60,12 @@ type Freezer interface {
 // Guard is the owner's side of a guard process; see freeze.Guard.
 type Guard interface {
 	// Open comes right before the first call of the window, Close right after the
-	// last one, Release some time later.
+	// last one, Release some time later. Abandon instead of both leaves it to the
+	// guard to let go what we could not.
 	Open() error
 	Close() error
 	Release() error
+	Abandon() error
 	// Lost tells that the guard ended the window. Freezing and Froze tell it about
 	// the filesystem with that place in the order of freezes.
 	Lost() bool

@@ -144,7 +144,7 @@ func (w *window) run() (Trace, error) {
 		undone = w.back(failed)
 	}
 	end := time.Now()
-	w.close()
+	w.close(undone)
 	settled := w.settleEvents()
 	t := w.trace(start, end)
 	if failed < 0 {
@@ -163,18 +163,24 @@ func (w *window) open() error {
 		return nil
 	}
 	if err := w.guard.Open(); err != nil {
-		w.close()
+		w.close(nil)
 		return err
 	}
 	return nil
 }
 
-// close lets the guard go. What it has to say of itself changes no result.
-func (w *window) close() {
-	if w.guard == nil {
-		return
+// close lets the guard go, unless something could not be taken back. What it has
+// to say of itself changes no result.
+func (w *window) close(undone error) {
+	var err error
+	switch {
+	case w.guard == nil:
+	case undone != nil:
+		err = w.guard.Abandon()
+	default:
+		err = errors.Join(w.guard.Close(), w.guard.Release())
 	}
-	if err := errors.Join(w.guard.Close(), w.guard.Release()); err != nil {
+	if err != nil {
 		w.r.Log.Warn("the guard process did not end well", "error", err)
 	}
 }
