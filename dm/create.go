@@ -69,7 +69,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 	if err := plan.CheckSetName(r.Name); err != nil {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
-	if err := s.recoverInterrupted(ctx); err != nil {
+	if _, err := s.recoverInterrupted(ctx); err != nil {
 		return nil, err
 	}
 	locks, err := s.lockForCreate(r)

@@ -68,6 +68,18 @@ const windowSteps = 6
 // on a real kernel. Writers go on without anybody's help, a tool that wakes up
 // finds out that it lost, and recover leads to the state before.
 func TestGuardEndsTheWindow(t *testing.T) {
+	v := newGuarded(t)
+	for step := 1; step <= windowSteps; step++ {
+		t.Run(fmt.Sprintf("killed before step %d", step), func(t *testing.T) { v.killed(t, step) })
+		t.Run(fmt.Sprintf("stopped before step %d", step), func(t *testing.T) { v.stopped(t, step) })
+	}
+}
+
+// guarded is a mounted origin of a guest, and a store for it.
+type guarded struct{ dir, store, before string }
+
+func newGuarded(t *testing.T) guarded {
+	t.Helper()
 	if os.Getenv("DMSNAP_E2E") == "" {
 		t.Skip("needs a guest: run by e2e")
 	}
@@ -80,14 +92,8 @@ func TestGuardEndsTheWindow(t *testing.T) {
 	dir := t.TempDir()
 	output(t, "mount", "/dev/mapper/guarded", dir)
 	t.Cleanup(func() { output(t, "umount", dir) })
-	v := guarded{dir: dir, store: disks[1], before: string(output(t, "dmsetup", "table"))}
-	for step := 1; step <= windowSteps; step++ {
-		t.Run(fmt.Sprintf("killed before step %d", step), func(t *testing.T) { v.killed(t, step) })
-		t.Run(fmt.Sprintf("stopped before step %d", step), func(t *testing.T) { v.stopped(t, step) })
-	}
+	return guarded{dir: dir, store: disks[1], before: string(output(t, "dmsetup", "table"))}
 }
-
-type guarded struct{ dir, store, before string }
 
 func (v guarded) start(t *testing.T, signal string, step int) (*exec.Cmd, string) {
 	t.Helper()

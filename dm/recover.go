@@ -183,11 +183,11 @@ func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 }
 
 // recoverInterrupted is what every operation does before its own work.
-func (s *session) recoverInterrupted(ctx context.Context) error {
+func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err error) {
 	if err := s.state.Init(); err != nil {
-		return err
+		return r, err
 	}
-	return s.recoverIntents(ctx, &Recovered{})
+	return r, s.recoverIntents(ctx, &r)
 }
 
 // recoverBases takes down bases that no image stands on and no operation under

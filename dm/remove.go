@@ -53,10 +53,14 @@ func (s *session) remove(ctx context.Context, name string) error {
 	if err := s.state.Init(); err != nil {
 		return err
 	}
-	if err := s.recoverInterrupted(ctx); err != nil {
+	done, err := s.recoverInterrupted(ctx)
+	if err != nil {
 		return err
 	}
 	id, err := s.find(name)
+	if err != nil && slices.Contains(done.Sets, name) {
+		return nil // that was its removal, interrupted before
+	}
 	if err != nil {
 		return err
 	}
@@ -169,7 +173,8 @@ func (s *session) teardown(ctx context.Context, name, id string, last func() err
 	if err := last(); err != nil {
 		return err
 	}
-	return s.state.End(intent)
+	s.tidy("journal entry", s.state.End(intent)) // the next command ends it again
+	return nil
 }
 
 func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest, runner *run.Runner) (journal.Intent, error) {
