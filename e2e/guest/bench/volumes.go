@@ -6,15 +6,20 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // group is the volume group: origins on one disk, all stores on another.
 const group = "bench"
 
-// Sizes in MiB. xfs wants 300 at least.
+// Sizes. xfs wants 300 MiB at least.
 const (
-	originMiB = 320
-	storeMiB  = 64
+	mib          = 2048 // sectors
+	originMiB    = 320
+	storeMiB     = 64
+	originLength = originMiB * mib
+	storeLength  = storeMiB * mib
 )
 
 // volume is a logical volume with a mounted filesystem, and another one for its exceptions. All methods cut the same.
@@ -22,32 +27,39 @@ type volume struct {
 	device, name string // path and device-mapper name
 	store        string
 	dir          string
-	table        string // its own, when nobody has cut it
-	length       string // in sectors
-	image        string // what we and lvcreate call the snapshot
+	own          ioctl.Spec // its table when nobody has cut it
+	image        string     // what lvcreate makes of it
 }
 
 func makeVolumes(n int, originDisk, storeDisk string) ([]volume, error) {
+	// LVM is spared dmeventd, which it would start and leave behind.
+	if err := os.WriteFile("/etc/lvm/lvmlocal.conf", []byte("activation { monitoring = 0 }\n"), 0o644); err != nil {
+		return nil, err
+	}
 	if err := shell("vgcreate -q %s %s %s", group, originDisk, storeDisk); err != nil {
 		return nil, err
 	}
+	ctl, err := ioctl.Host().OpenControl()
+	if err != nil {
+		return nil, err
+	}
+	defer ctl.Close()
 	var volumes []volume
 	for i := range n {
 		v := volume{
 			device: fmt.Sprintf("/dev/%s/v%d", group, i), name: fmt.Sprintf("%s-v%d", group, i),
 			store: fmt.Sprintf("/dev/%s/c%d", group, i), dir: fmt.Sprintf("/mnt/v%d", i), image: fmt.Sprintf("s%d", i),
 		}
-		err := shell("lvcreate -q -y -n v%d -L %dM %s %s; lvcreate -q -y -n c%d -L %dM %s %s; dmsetup table %s > /tmp/table",
-			i, originMiB, group, originDisk, i, storeMiB, group, storeDisk, v.name)
+		err := shell("lvcreate -q -y -n v%d -L %dM %s %s; lvcreate -q -y -n c%d -L %dM %s %s",
+			i, originMiB, group, originDisk, i, storeMiB, group, storeDisk)
 		if err != nil {
 			return nil, err
 		}
-		table, err := os.ReadFile("/tmp/table")
-		if err != nil {
-			return nil, err
+		_, rows, err := ctl.Table(ioctl.ID{Name: v.name}, 0)
+		if err != nil || len(rows) != 1 {
+			return nil, fmt.Errorf("table of %s: %v: %w", v.name, rows, err)
 		}
-		v.table = strings.TrimSpace(string(table))
-		v.length = strings.Fields(v.table)[1]
+		v.own = rows[0]
 		volumes = append(volumes, v)
 	}
 	return volumes, nil
@@ -66,7 +78,9 @@ func (v volume) format(fs string) error {
 	return shell("mkfs.%s %s %s; mount %s %s", fs, options, v.device, v.device, v.dir)
 }
 
-func (v volume) unmount() error { return shell("if mountpoint -q %s; then umount %s; fi", v.dir, v.dir) }
+func (v volume) unmount() error {
+	return shell("if mountpoint -q %s; then umount %s; fi", v.dir, v.dir)
+}
 
 // shell runs command lines up to the first that fails.
 func shell(format string, args ...any) error {
@@ -78,11 +92,34 @@ func shell(format string, args ...any) error {
 	return nil
 }
 
-// each makes one script of a line for every volume.
-func each(volumes []volume, line func(v volume) string) string {
-	var b strings.Builder
+// shellEach runs command lines for each volume, with its names put in.
+func shellEach(volumes []volume, lines string) error {
 	for _, v := range volumes {
-		b.WriteString(line(v) + "\n")
+		own := fmt.Sprintf("0 %d %s %s", v.own.Length, v.own.Type, v.own.Params)
+		names := strings.NewReplacer("NAME", v.name, "TABLE", own, "STORE", v.store,
+			"COWLEN", fmt.Sprint(storeLength), "LENGTH", fmt.Sprint(originLength))
+		if err := shell("%s", names.Replace(lines)); err != nil {
+			return err
+		}
 	}
-	return b.String()
+	return nil
+}
+
+// wipe zeroes what a store holds of an image's first chunks: another method would take it for a filesystem.
+func (v volume) wipe() error {
+	file, err := os.OpenFile(v.store, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(make([]byte, 1<<20))
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func wipeAll(volumes []volume) error {
+	for _, v := range volumes {
+		if err := v.wipe(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
