@@ -53,7 +53,7 @@ func runTest(ctx context.Context, args []string) error {
 	}
 	var summary results.Summary
 	if !flags.guestOnly {
-		summary.Others = append(summary.Others, lint(ctx), hostTests(ctx, "race", flags, "-race"), crossBuilds(ctx))
+		summary.Others = append(summary.Others, lint(ctx), hostTests(ctx, "race", flags, "-race", "-short"), crossBuilds(ctx))
 		summary.Host = hostTests(ctx, "host", flags)
 	}
 	if err := guestTests(ctx, flags, &summary); err != nil {
