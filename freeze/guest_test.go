@@ -27,8 +27,20 @@ func inGuest(t *testing.T) *ioctl.Kernel {
 		t.Skip("needs a guest: run by e2e")
 	}
 	run(t, "modprobe", "brd", "rd_nr=4", "rd_size=327680")
-	t.Cleanup(func() { run(t, "rmmod", "brd") }) // fails if anything still uses one
+	// Fails if anything still uses one.
+	t.Cleanup(func() { eventually(t, func() error { return exec.Command("rmmod", "brd").Run() }) })
 	return ioctl.Host()
+}
+
+// eventually tries for as long as udev may have a device open that it was just
+// told of.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	err := f()
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); err = f() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	must(t, err)
 }
 
 func run(t *testing.T, line ...string) string {

@@ -21,7 +21,9 @@ func linear(t *testing.T, k *ioctl.Kernel, device string, sectors uint64) (*ioct
 	id := ioctl.ID{Name: name}
 	_, err = c.Create(name, "", 0, ioctl.DevNo{})
 	must(t, err)
-	t.Cleanup(func() { _, err := c.Remove(id, 0, ioctl.Event{}); must(t, err) })
+	t.Cleanup(func() {
+		eventually(t, func() error { _, err := c.Remove(id, 0, ioctl.Event{}); return err })
+	})
 	must(t, c.Load(id, 0, []ioctl.Spec{{Length: sectors, Type: "linear", Params: number(t, device).String() + " 0"}}))
 	info, err := c.Resume(id, 0, ioctl.Event{})
 	must(t, err)

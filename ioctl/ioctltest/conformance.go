@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +66,7 @@ func newBench(t *testing.T, k *ioctl.Kernel, env Env) *bench {
 
 // sweep removes what the case left, from the top down.
 func (b *bench) sweep() {
-	for range 10 {
+	for n := range 500 {
 		entries, err := b.c.List(ioctl.ID{Name: confPrefix})
 		if err != nil || len(entries) == 0 {
 			break
@@ -76,6 +77,9 @@ func (b *bench) sweep() {
 			_ = b.c.Clear(id)
 			_, _ = b.c.Resume(id, ioctl.SkipLockFS, ioctl.Event{})
 			_, _ = b.c.Remove(id, 0, ioctl.Event{})
+		}
+		if n%10 == 9 { // udev may look at one just now
+			time.Sleep(20 * time.Millisecond)
 		}
 	}
 	entries, err := b.c.List(ioctl.ID{Name: confPrefix})
@@ -148,6 +152,21 @@ func (b *bench) resume(id string) error {
 func (b *bench) suspend(id string) error {
 	_, err := b.c.Suspend(conf(id), 0)
 	return err
+}
+
+// gone removes a device, in spite of a udev that looks at it just now.
+func (b *bench) gone(id string) ioctl.Info {
+	b.Helper()
+	for range 500 {
+		info, err := b.c.Remove(conf(id), 0, ioctl.Event{})
+		if !errors.Is(err, unix.EBUSY) {
+			b.ok(err)
+			return info
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.Fatalf("%s stays busy", id)
+	return ioctl.Info{}
 }
 
 func (b *bench) remove(id string) error {

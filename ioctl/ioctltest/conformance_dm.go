@@ -46,7 +46,7 @@ func confNames(b *bench) {
 	_, err = b.c.Rename(confPrefix+"one", confPrefix+"two", ioctl.Event{})
 	b.want(unix.EBUSY, err)
 	b.want(unix.ENXIO, b.remove("absent"))
-	b.ok(b.remove("one"))
+	b.gone("one")
 	b.want(unix.ENXIO, b.remove("one"))
 }
 
@@ -92,14 +92,12 @@ func confDisk(b *bench) {
 	holders, err := b.k.ReadDir("/sys/dev/block/" + b.a.String() + "/holders")
 	b.ok(err)
 	same(b, "holders", strings.Join(holders, " "), fmt.Sprintf("dm-%d", info.Dev.Minor))
-	removed, err := b.c.Remove(conf("disk"), 0, ioctl.Event{})
-	b.ok(err)
+	removed := b.gone("disk")
 	same(b, "event of the removal", removed.UeventGenerated, true)
 	_, err = b.k.Stat(sys)
 	b.want(unix.ENOENT, err)
 	b.create("disk")
-	removed, err = b.c.Remove(conf("disk"), 0, ioctl.Event{})
-	b.ok(err)
+	removed = b.gone("disk")
 	same(b, "event of a removal without disk", removed.UeventGenerated, false)
 }
 
@@ -150,7 +148,7 @@ func confDeferred(b *bench) {
 	same(b, "deferred", b.info("low").DeferredRemove, false)
 	_, err = b.c.Remove(conf("low"), ioctl.DeferredRemove, ioctl.Event{})
 	b.ok(err)
-	b.ok(b.remove("high"))
+	b.gone("high")
 	for range 100 { // the removal runs in a worker
 		if _, err = b.c.Status(conf("low")); err != nil {
 			break
@@ -176,7 +174,7 @@ func confSuspended(b *bench) {
 	b.ok(b.suspend("stop"))
 	b.ok(b.suspend("stop"))
 	same(b, "suspended", b.info("stop").Suspended, true)
-	b.ok(b.remove("stop"))
+	b.gone("stop")
 }
 
 func confMessage(b *bench) {
@@ -259,7 +257,7 @@ func (b *bench) tryLoad(id string, s ioctl.Spec) error {
 	b.Helper()
 	b.create(id)
 	err := b.load(id, s)
-	b.ok(b.remove(id))
+	b.gone(id)
 	return err
 }
 

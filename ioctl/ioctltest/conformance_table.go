@@ -127,7 +127,7 @@ func confClaims(b *bench) {
 	b.ok(b.open(b.env.A, unix.O_RDWR).Close())
 	b.live("share", spec(8, "linear", b.a, 8))
 	b.ok(b.c.Clear(conf("claim")))
-	b.ok(b.remove("share"))
+	b.gone("share")
 	b.ok(b.open(b.env.A, unix.O_RDONLY|unix.O_EXCL).Close())
 	mountable := b.number(b.env.Mountable)
 	b.ok(b.load("claim", spec(8, "linear", mountable, 0)))
