@@ -18,13 +18,13 @@ import (
 const hidden = ioctl.PrimarySource | ioctl.DisableSubsystemRules | ioctl.DisableDiskRules | ioctl.DisableOtherRules
 
 // floor is the least the kernel demands: floor.c makes the calls that hold writers, all else is done here, unmeasured.
-func floor(name string, expedited bool) method {
+func floor(name string, expedited bool, many int) method {
 	flag := "0"
 	if expedited {
 		flag = "1"
 	}
 	return method{
-		name: name, many: 1,
+		name: name, many: many,
 		beforeCreate: prepared(preload), beforeRemove: prepared(loadOwn), afterRemove: prepared(dropParts),
 		create: func(vs []volume) (report.Own, error) { return bare("cut", flag, vs) },
 		remove: func(vs []volume) (report.Own, error) { return bare("swap", flag, vs) },

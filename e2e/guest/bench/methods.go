@@ -25,7 +25,7 @@ func methods() []method {
 		{name: report.Dmsnap, many: 1, create: dmsnapCreate, remove: dmsnapRemove},
 		{name: report.LVM, many: 3, create: lvmCreate, remove: lvmRemove}, // takes most of the time
 		{name: report.Dmsetup, create: dmsetupCreate, remove: dmsetupRemove, afterRemove: wipeAll},
-		floor(report.Floor, false), floor(report.Expedited, true),
+		floor(report.Floor, false, 3), floor(report.Expedited, true, 1),
 		{name: report.Nothing, create: pause, remove: pause},
 	}
 }
