@@ -17,7 +17,7 @@ import (
 
 // packageLimit bounds one package's tests on one kernel; the test binary itself gives up a little earlier, with the
 // stacks of its goroutines.
-const packageLimit = 10 * time.Minute
+const packageLimit = 20 * time.Minute
 
 // allowedSkips are the reasons for which a test may be skipped in a guest.
 var allowedSkips = []string{"host only:", "needs other kernel:"}
