@@ -12,6 +12,10 @@ demo *args:
 test *args:
     go run ./e2e test {{ args }}
 
+# the same on every kernel there is, with all rounds of the long tests: for the night
+test-all *args:
+    go run ./e2e test --all {{ args }}
+
 # vet, formatting, staticcheck
 lint:
     go run ./e2e lint

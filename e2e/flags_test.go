@@ -52,3 +52,21 @@ func TestMatrixDefault(t *testing.T) {
 		t.Errorf("default run is %q, %+v", names, flags)
 	}
 }
+
+func TestAllTakesEveryKernelAtFullLength(t *testing.T) {
+	normal, err := parseTest(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := parseTest([]string{"--all"})
+	if err != nil || len(all.matrix()) != len(vm.Kernels) || !slices.Contains(all.env(), "DMSNAP_FULL=1") || all.timeout <= normal.timeout {
+		t.Errorf("all is %+v, %v", all, err)
+	}
+	if len(normal.env()) != 0 {
+		t.Errorf("a normal run passes %q", normal.env())
+	}
+	one, err := parseTest([]string{"--all", "--kernel", "sid"})
+	if err != nil || len(one.matrix()) != 1 || one.matrix()[0].Name != "sid" {
+		t.Errorf("all on one kernel is %v, %v", one.matrix(), err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +18,20 @@ import (
 
 // packageLimit bounds one package's tests on one kernel; the test binary itself gives up a little earlier, with the
 // stacks of its goroutines.
-const packageLimit = 20 * time.Minute
+func (f *testFlags) packageLimit() time.Duration {
+	if f.all {
+		return 90 * time.Minute
+	}
+	return 20 * time.Minute
+}
+
+// env tells tests how long they may take.
+func (f *testFlags) env() []string {
+	if f.all {
+		return []string{"DMSNAP_FULL=1"}
+	}
+	return nil
+}
 
 // allowedSkips are the reasons for which a test may be skipped in a guest.
 var allowedSkips = []string{"host only:", "needs other kernel:"}
@@ -124,7 +138,8 @@ func (g *guest) test(ctx context.Context, pkg testPackage, b *binaries) error {
 	if err := g.boot(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, packageLimit, fmt.Errorf("more than %v", packageLimit))
+	limit := g.flags.packageLimit()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("more than %v", limit))
 	defer cancel()
 	if err := g.shell(ctx, wipeDisks); err != nil {
 		return fmt.Errorf("wipe disks: %w", err)
@@ -134,7 +149,7 @@ func (g *guest) test(ctx context.Context, pkg testPackage, b *binaries) error {
 	err := readEvents(g.stage, func(w io.Writer) error {
 		return g.convert(ctx, pkg.path, w, func(raw io.Writer) (err error) {
 			result, err = g.machine.Run(ctx, vm.Command{
-				Path: pkg.binary, Args: g.testArgs(), Dir: pkg.dir, Env: append(passedEnv(os.Environ()), b.env(g.options)...),
+				Path: pkg.binary, Args: g.testArgs(), Dir: pkg.dir, Env: slices.Concat(passedEnv(os.Environ()), g.flags.env(), b.env(g.options)),
 				Stdout: raw, Stderr: raw, Leaks: true,
 			})
 			return err
@@ -164,7 +179,7 @@ func (g *guest) shell(ctx context.Context, line string) error {
 }
 
 func (g *guest) testArgs() []string {
-	limit := packageLimit - 30*time.Second
+	limit := g.flags.packageLimit() - 30*time.Second
 	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.timeout=" + limit.String()}
 	if g.flags.run != "" {
 		args = append(args, "-test.run="+g.flags.run)

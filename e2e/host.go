@@ -74,7 +74,7 @@ func machineTests(ctx context.Context, flags *testFlags) *results.Stage {
 	if flags.short {
 		args = append(args, "-short")
 	}
-	goTest(ctx, stage, []string{"DMSNAP_MACHINES=1"}, append(args, "./e2e/...")...)
+	goTest(ctx, stage, append(flags.env(), "DMSNAP_MACHINES=1"), append(args, "./e2e/...")...)
 	return stage
 }
 

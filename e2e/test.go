@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/e2e/internal/results"
+	"github.com/dmsnap/dmsnap/e2e/vm"
 )
 
 // testFlags say how much to test.
@@ -17,6 +18,7 @@ type testFlags struct {
 	guestFlags
 	run       string
 	short     bool
+	all       bool
 	guestOnly bool
 	patterns  []string
 }
@@ -27,9 +29,13 @@ func parseTest(args []string) (*testFlags, error) {
 	f.register(set)
 	set.StringVar(&f.run, "run", "", "only tests that match, as of go test")
 	set.BoolVar(&f.short, "short", false, "as of go test")
+	set.BoolVar(&f.all, "all", false, "every kernel of the matrix, and every test at its full length: hours")
 	set.BoolVar(&f.guestOnly, "guest-only", false, "only the tests on real kernels")
 	if err := set.Parse(args); err != nil {
 		return nil, err
+	}
+	if f.all {
+		f.takeAll()
 	}
 	if f.patterns = set.Args(); len(f.patterns) == 0 {
 		f.patterns = []string{"./..."}
@@ -38,6 +44,14 @@ func parseTest(args []string) (*testFlags, error) {
 		f.disks = testDisks()
 	}
 	return f, nil
+}
+
+// takeAll widens the limits and the matrix. What the command line names stays.
+func (f *testFlags) takeAll() {
+	f.timeout *= 6
+	if len(f.kernels) == 0 {
+		f.kernels = vm.Kernels
+	}
 }
 
 // runTest checks everything, goes on after failures, and ends with a table and the totals.

@@ -27,6 +27,20 @@ func Need(t *testing.T) {
 	leak.Check(t)
 }
 
+// Full tells whether tests run at their full length, which takes hours: `e2e test --all`.
+func Full() bool { return os.Getenv("DMSNAP_FULL") != "" }
+
+// Rounds is how often a test repeats itself: few times in a normal run, all of them at full length.
+func Rounds(t *testing.T, few, all int) int {
+	t.Helper()
+	n := few
+	if Full() {
+		n = all
+	}
+	t.Logf("%d rounds of %d", n, all)
+	return n
+}
+
 // Disks are unused virtio disks of the guest.
 func Disks(t *testing.T, n int) []string {
 	t.Helper()

@@ -14,12 +14,10 @@ const slots = 64
 // TestCyclesUnderLoad cuts, reads and removes again and again while a writer runs. The image holds every write
 // acknowledged before the window and none issued after it, and stays so while the writer goes on.
 func TestCyclesUnderLoad(t *testing.T) {
-	for fstype, cycles := range map[string]int{"ext4": 35, "xfs": 15} {
+	for fstype, rounds := range map[string]struct{ few, all int }{"ext4": {6, 35}, "xfs": {3, 15}} {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
-			if testing.Short() {
-				cycles = 3
-			}
+			cycles := lab.Rounds(t, rounds.few, rounds.all)
 			disks := lab.Disks(t, 2)
 			v := lab.NewVolume(t, "cyc", fstype, disks[0], disks[1], 0, 400)
 			tool := lab.NewTool(t)
@@ -66,10 +64,7 @@ func dropCaches(t *testing.T) {
 // of A.
 func TestVolumesShareOneInstant(t *testing.T) {
 	lab.Need(t)
-	cuts := 20
-	if testing.Short() {
-		cuts = 2
-	}
+	cuts := lab.Rounds(t, 6, 20)
 	disks := lab.Disks(t, 4)
 	a := lab.NewVolume(t, "first", "ext4", disks[0], disks[2], 0, 128)
 	b := lab.NewVolume(t, "second", "ext4", disks[1], disks[3], 0, 128)
