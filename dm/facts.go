@@ -52,6 +52,9 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 		}
 		f.request.Volumes = append(f.request.Volumes, v)
 	}
+	if err := s.gatherStores(f, r); err != nil {
+		return nil, err
+	}
 	if !f.request.Crash {
 		f.systems = f.mounts.Plan(f.devices()...)
 		f.assign()
@@ -98,24 +101,35 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 	if f.above[dev], err = s.read.Above(dev); err != nil {
 		return v, err
 	}
-	storeSpec, own := r.Stores[spec]
-	if !own {
-		storeSpec = r.Stores[""]
-	}
 	v.BaseID = newID()
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
 	}
 	// An origin that cannot be cut is worth more words than its store.
-	if err := plan.CheckOrigin(v.Origin); err != nil {
-		return v, err
+	return v, plan.CheckOrigin(v.Origin)
+}
+
+// gatherStores comes after all origins are known: a store may lie on any.
+func (s *session) gatherStores(f *facts, r CreateRequest) error {
+	h := &store.Host{Read: s.read, Ours: f.ours}
+	for _, v := range f.request.Volumes {
+		h.Origins = append(h.Origins, v.Origin)
 	}
-	kind, err := store.Parse(storeSpec)
-	if err != nil {
-		return v, err
+	for i := range f.request.Volumes {
+		v := &f.request.Volumes[i]
+		spec, own := r.Stores[v.Origin.Spec]
+		if !own {
+			spec = r.Stores[""]
+		}
+		kind, err := store.Parse(spec)
+		if err != nil {
+			return err
+		}
+		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
+			return err
+		}
 	}
-	v.Store, err = kind.Inspect(s.read, v.Origin, f.ours)
-	return v, err
+	return nil
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and

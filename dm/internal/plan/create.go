@@ -51,13 +51,11 @@ func Create(r CreateRequest) (*Plan, error) {
 	if err := distinct(p.Volumes); err != nil {
 		return nil, err
 	}
-	for i := range p.Volumes {
-		steps, err := prepareVolume(r, &p.Volumes[i], r.Volumes[i].BaseID)
-		if err != nil {
-			return nil, err
-		}
-		p.Steps = append(p.Steps, steps...)
+	prepare, err := prepare(r, p.Volumes)
+	if err != nil {
+		return nil, err
 	}
+	p.Steps = append(p.Steps, prepare...)
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
 	return p, nil
@@ -133,76 +131,112 @@ func checkChunk(c targets.Sectors, o Origin, s Store) error {
 
 // distinct refuses two volumes that would share a device.
 func distinct(vs []Volume) error {
-	origins, stores := map[targets.DevNo]string{}, map[targets.DevNo]string{}
+	origins, stores := map[targets.DevNo]string{}, map[string]string{}
 	for _, v := range vs {
 		if first, twice := origins[v.Origin.Dev]; twice {
 			return Refuse(Usage, v.Origin.Path, "name each volume once", "%s and %s are the same volume", first, v.Origin.Spec)
 		}
 		origins[v.Origin.Dev] = v.Origin.Spec
-		if first, twice := stores[v.StoreFacts.Dev]; twice {
-			return Refuse(Usage, v.StoreFacts.Path, "give each volume its own store", "%s is named as the store of both %s and %s", v.StoreFacts.Path, first, v.Origin.Spec)
+		s := v.StoreFacts
+		if s.Backing == Memory {
+			continue // each is its own
 		}
-		stores[v.StoreFacts.Dev] = v.Origin.Spec
+		if first, twice := stores[s.place()]; twice {
+			return Refuse(Usage, s.Path, "give each volume its own store", "%s is named as the store of both %s and %s", s.Path, first, v.Origin.Spec)
+		}
+		stores[s.place()] = v.Origin.Spec
 	}
 	for _, v := range vs {
-		for _, d := range v.StoreFacts.Beneath {
-			if o, above := origins[d]; above {
-				return Refuse(Usage, v.StoreFacts.Path, "use a device that stands on no origin of the set", "store %s of %s stands on the origin %s: copying a chunk would need another copy", v.StoreFacts.Path, v.Origin.Spec, o)
-			}
-		}
-		if o, clash := origins[v.StoreFacts.Dev]; clash {
-			return Refuse(Usage, v.StoreFacts.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", v.StoreFacts.Path, v.Origin.Spec, o)
+		if err := apart(v, origins); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// prepareVolume brings everything up to the edge of the window.
-func prepareVolume(r CreateRequest, v *Volume, baseID string) ([]Step, error) {
+// apart refuses a store whose writes would reach an origin of the set.
+func apart(v Volume, origins map[targets.DevNo]string) error {
+	s := v.StoreFacts
+	if o, clash := origins[s.Dev]; clash && s.Backing == Whole {
+		return Refuse(Usage, s.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", s.Path, v.Origin.Spec, o)
+	}
+	for _, d := range s.Beneath {
+		if o, above := origins[d]; above {
+			return Refuse(Usage, s.Path, "use a store that stands on no origin of the set", "store %s of %s stands on the origin %s: copying a chunk would need another copy", s.Path, v.Origin.Spec, o)
+		}
+	}
+	return nil
+}
+
+// prepare brings everything up to the edge of the window: files first, which
+// have the most reasons to fail, then all bases, since a store may lie on the
+// base of another volume.
+func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
+	files, bases := make([]*File, len(vs)), basesOf(vs)
 	var steps []Step
-	if v.NewBase {
+	for i := range vs {
+		files[i] = vs[i].file(bases)
+		steps = append(steps, allocate(files[i])...)
+	}
+	for i, v := range vs {
+		if !v.NewBase {
+			continue
+		}
 		rd, err := Redirect(v.Origin)
 		if err != nil {
 			return nil, err
 		}
-		steps = rd.Attach(v.Origin, v.Base, BaseUUID(baseID))
+		steps = append(steps, rd.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID))...)
 	}
-	storeTable := targets.Table{{Length: v.StoreSize, Target: targets.Linear{Dev: numbered(v.StoreFacts.Dev)}}}
-	steps = append(steps, newDevice(RoleStore, v.Store, MemberUUID(r.ID, v.Index, RoleStore), storeTable, false)...)
+	for i := range vs {
+		steps = append(steps, storeDevice(&vs[i], files[i], MemberUUID(r.ID, i, RoleStore))...)
+		steps = append(steps, prepareImage(r, &vs[i])...)
+	}
+	steps = append(steps, sync(r, vs)...)
+	for i := range vs {
+		steps = append(steps, recheck(&vs[i], files[i])...)
+	}
+	return steps, nil
+}
+
+func basesOf(vs []Volume) map[targets.DevNo]string {
+	bases := map[targets.DevNo]string{}
+	for _, v := range vs {
+		bases[v.Origin.Dev] = v.Base
+	}
+	return bases
+}
+
+func prepareImage(r CreateRequest, v *Volume) []Step {
 	imageUUID := MemberUUID(r.ID, v.Index, RoleImage)
-	return append(steps,
+	return []Step{
 		// A valid header left by an earlier use would be taken for this set's
 		// exceptions, so it goes before the kernel can read it.
-		Step{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
-		Step{
+		{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
+		{
 			Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID,
 			Undo: &Step{Action: RemoveDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID},
 		},
 		// Suspended before its first resume, so that the resume inside the window
 		// need not suspend it first: that would wait for a grace period.
-		Step{Phase: Prepare, Action: Suspend, Role: RoleImage, Device: v.Image},
+		{Phase: Prepare, Action: Suspend, Role: RoleImage, Device: v.Image},
 		// A persistent store gets its header now; a later set must not find it.
-		Step{
+		{
 			Phase: Prepare, Action: LoadTable, Role: RoleImage, Device: v.Image, Table: v.ImageTable, ReadOnly: !v.Writable,
 			Undo: &Step{Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
 		},
-	), nil
+	}
 }
 
 // window holds the writers: all freezes, all suspends, all image resumes, all
 // front resumes, all thaws, so that all volumes share one instant. A thaw
 // blocks while the device beneath is suspended, hence resume before thaw.
 func window(r CreateRequest, vs []Volume) []Step {
-	var frozen []*Filesystem
 	lockFS := map[string]bool{}
-	if !r.Crash {
-		frozen = filesystems(vs)
-	}
-	var sync, freeze, prove, thaw, suspend, images, fronts []Step
-	for _, f := range frozen {
+	var freeze, prove, thaw, suspend, images, fronts []Step
+	for _, f := range frozen(r, vs) {
 		switch f.Method {
 		case ByFIFREEZE:
-			sync = append(sync, Step{Phase: Prepare, Action: SyncFS, Filesystem: f})
 			undo := &Step{Action: Thaw, Filesystem: f}
 			freeze = append(freeze, Step{Phase: Window, Action: Freeze, Filesystem: f, Undo: undo})
 			prove = append(prove, Step{Phase: Window, Action: Prove, Filesystem: f})
@@ -221,10 +255,29 @@ func window(r CreateRequest, vs []Volume) []Step {
 	}
 	slices.Reverse(fronts)
 	var steps []Step
-	for _, group := range [][]Step{sync, freeze, prove, suspend, images, fronts, thaw} {
+	for _, group := range [][]Step{freeze, prove, suspend, images, fronts, thaw} {
 		steps = append(steps, group...)
 	}
 	return steps
+}
+
+// sync writes out what is dirty before the window, where it would take time.
+func sync(r CreateRequest, vs []Volume) []Step {
+	var steps []Step
+	for _, f := range frozen(r, vs) {
+		if f.Method == ByFIFREEZE {
+			steps = append(steps, Step{Phase: Prepare, Action: SyncFS, Filesystem: f})
+		}
+	}
+	return steps
+}
+
+// frozen are the filesystems that the set freezes.
+func frozen(r CreateRequest, vs []Volume) []*Filesystem {
+	if r.Crash {
+		return nil
+	}
+	return filesystems(vs)
 }
 
 // filesystems are those of all volumes, each once, in the order they are to be

@@ -40,14 +40,3 @@ type Base struct {
 	// was interrupted before its window.
 	Pending bool
 }
-
-// Store is what is known of a store before anything is done.
-type Store struct {
-	Kind         string // "device"
-	Path         string
-	Dev          targets.DevNo
-	Size         targets.Sectors // all there is
-	LogicalBlock uint32          // bytes
-	// Beneath are the devices it stands on.
-	Beneath []targets.DevNo
-}

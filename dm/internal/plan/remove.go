@@ -20,6 +20,8 @@ type RemoveVolume struct {
 	Store  string
 	// StoreSize is zero if the store has no table: it cannot be written to then.
 	StoreSize targets.Sectors
+	// File is what the store is made of; nil if it is a device.
+	File *File
 	// Dead tells that the kernel gave the image up: its store may have failed.
 	Dead bool
 	// Last tells that no image of another set uses the base.
@@ -59,10 +61,15 @@ func Remove(r RemoveRequest) *Plan {
 	for _, group := range [][]Step{suspend, inside, resume} {
 		p.Steps = append(p.Steps, group...)
 	}
-	for _, v := range r.Volumes {
-		p.Steps = append(p.Steps, dropVolume(v)...)
+	for _, drop := range []func(RemoveVolume) []Step{dropImage, dropStore, dropBase} {
+		for _, v := range r.Volumes {
+			p.Steps = append(p.Steps, drop(v)...)
+		}
 	}
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
+	for _, v := range r.Volumes {
+		p.Steps = append(p.Steps, dropFile(v.File)...)
+	}
 	return p
 }
 
@@ -80,31 +87,52 @@ func removeOrder(vs []RemoveVolume) []RemoveVolume {
 
 func (o Origin) fronted() bool { return o.Name != "" && o.Base != nil && o.Base.Fronted }
 
-// dropVolume removes what no front leads to any more, from the top down: each
-// device holds the one beneath.
-func dropVolume(v RemoveVolume) []Step {
-	var steps []Step
-	drop := func(r Role, name string) {
-		if name != "" {
-			steps = append(steps, Step{Phase: Finish, Action: RemoveDevice, Role: r, Device: name})
-		}
+// What no front leads to any more goes from the top down, since each device
+// holds the one beneath: all images, then all stores, which may lie on the base
+// of any volume, then the bases.
+
+func drop(r Role, name string) []Step {
+	if name == "" {
+		return nil
 	}
+	return []Step{{Phase: Finish, Action: RemoveDevice, Role: r, Device: name}}
+}
+
+func dropImage(v RemoveVolume) []Step {
 	if v.Last || !v.Origin.fronted() {
-		drop(RoleImage, v.Image)
+		return drop(RoleImage, v.Image)
 	}
+	return nil // it went in the window
+}
+
+func dropStore(v RemoveVolume) []Step {
+	var steps []Step
 	if v.StoreSize != 0 {
 		// The header goes while the store still has a name, so that old data
 		// cannot be activated again. A transient store has no header but chunks of
-		// the origin, and these may hold a superblock. A
-		// dead store cannot be wiped, and must not keep the set from going.
+		// the origin, and these may hold a superblock. A dead store cannot be wiped,
+		// and must not keep the set from going; nor must a file whose blocks are
+		// somebody else's by now.
 		steps = append(steps, Step{
-			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead,
-			Bytes: min(wipeBytes, v.StoreSize.Bytes()),
+			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || v.File != nil,
+			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()),
 		})
 	}
-	drop(RoleStore, v.Store)
-	if v.Last && v.Origin.Base != nil {
-		drop(RoleBase, v.Origin.Base.Name)
+	return append(steps, drop(RoleStore, v.Store)...)
+}
+
+func dropBase(v RemoveVolume) []Step {
+	if !v.Last || v.Origin.Base == nil {
+		return nil
 	}
-	return steps
+	return drop(RoleBase, v.Origin.Base.Name)
+}
+
+// dropFile comes when nothing of ours uses the file any more, and the front
+// beneath its filesystem runs.
+func dropFile(f *File) []Step {
+	if f == nil || f.Path == "" {
+		return nil
+	}
+	return []Step{{Phase: Finish, Action: DropFile, Role: RoleStore, File: f}}
 }

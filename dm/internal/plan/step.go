@@ -26,20 +26,23 @@ type Action string
 
 // Actions of steps and of their undo.
 const (
-	CreateDevice Action = "create"  // an empty device Device with UUID
-	LoadTable    Action = "load"    // Table into Device's inactive slot
-	ClearTable   Action = "clear"   // drop what is in Device's inactive slot
-	Suspend      Action = "suspend" // Device
-	Resume       Action = "resume"  // Device; swaps a loaded table in
-	RemoveDevice Action = "remove"  // Device
-	WipeHeader   Action = "wipe"    // zero the first Bytes of Device
-	SyncFS       Action = "sync"    // write the filesystem's dirty data back
-	Freeze       Action = "freeze"  // the filesystem
-	Prove        Action = "prove"   // that the kernel holds it frozen
-	Thaw         Action = "thaw"    // the filesystem
-	Restore      Action = "restore" // give Device its Table back, whatever slot ours is in
-	Verify       Action = "verify"  // Device carries Table, and is healthy
-	Settle       Action = "settle"  // wait until device nodes agree with the devices
+	CreateDevice Action = "create"   // an empty device Device with UUID
+	LoadTable    Action = "load"     // Table into Device's inactive slot
+	ClearTable   Action = "clear"    // drop what is in Device's inactive slot
+	Suspend      Action = "suspend"  // Device
+	Resume       Action = "resume"   // Device; swaps a loaded table in
+	RemoveDevice Action = "remove"   // Device
+	WipeHeader   Action = "wipe"     // zero the first Bytes of Device
+	SyncFS       Action = "sync"     // write the filesystem's dirty data back
+	Freeze       Action = "freeze"   // the filesystem
+	Prove        Action = "prove"    // that the kernel holds it frozen
+	Thaw         Action = "thaw"     // the filesystem
+	Restore      Action = "restore"  // give Device its Table back, whatever slot ours is in
+	Verify       Action = "verify"   // Device carries Table, and is healthy
+	Settle       Action = "settle"   // wait until device nodes agree with the devices
+	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
+	CheckFile    Action = "check"    // that File lies where Device's table says
+	DropFile     Action = "delete"   // File
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -59,6 +62,10 @@ type Step struct {
 	LockFS     bool
 	Bytes      uint64
 	Filesystem *Filesystem
+	// File is what a store is made of. In a load it takes the place of Table's row.
+	File *File
+	// Why says for what reason dmsnap chose it.
+	Why string
 	// Gone names devices that must have no node after Settle.
 	Gone []string
 	// Optional: a failure is worth a warning and nothing more.
@@ -96,6 +103,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s (%s)", strings.Join(s.Filesystem.Mountpoints, ", "), s.Filesystem.Type)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
+	case s.File != nil:
+		fmt.Fprintf(&b, " %s", s.File.Path)
 	}
 	return b.String()
 }
@@ -114,6 +123,12 @@ func (s Step) Detail() string {
 	}
 	if s.Bytes != 0 {
 		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))
+	}
+	if s.File != nil {
+		d = append(d, s.File.detail(s.Action))
+	}
+	if s.Why != "" {
+		d = append(d, "chosen because "+s.Why)
 	}
 	return strings.Join(d, ", ")
 }

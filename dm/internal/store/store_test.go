@@ -69,7 +69,7 @@ func (h *host) inspect(t *testing.T, spec string) (plan.Store, error) {
 	o, err := h.r.Origin("/dev/mapper/vg-home", targets.DevNo(h.home), ours)
 	check(t, err)
 	before := h.Snapshot()
-	s, err := kind.Inspect(h.r, o, ours)
+	s, err := kind.Inspect(&store.Host{Read: h.r, Ours: ours, Origins: []plan.Origin{o}}, o)
 	if diff := cmp.Diff(before, h.Snapshot()); diff != "" {
 		t.Errorf("looking at %s changed\n%s", spec, diff)
 	}
@@ -250,7 +250,7 @@ func TestInspectFails(t *testing.T) {
 			failed = c.String()
 			return unix.EIO
 		})
-		_, err = kind.Inspect(h.r, plan.Origin{Dev: targets.DevNo(h.home)}, nil)
+		_, err = kind.Inspect(&store.Host{Read: h.r}, plan.Origin{Dev: targets.DevNo(h.home)})
 		h.Fail(nil)
 		if failed == "" {
 			check(t, err)

@@ -1,0 +1,151 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Backing is what the device of a store is made of.
+type Backing string
+
+// The backings.
+const (
+	Whole   Backing = ""        // another device, from its beginning
+	Extents Backing = "extents" // the blocks of a file on an origin, mapped beneath the origin's front
+	Loop    Backing = "loop"    // a file on any other filesystem, through a loop device with direct I/O
+	Memory  Backing = "memory"  // a file that exists in memory only, through a loop device
+)
+
+// Store is what is known of a store before anything is done.
+type Store struct {
+	Kind    string // as users name it: "device", "file", "ram"
+	Path    string // of the device or file; empty for memory
+	Why     string // why dmsnap chose it; empty if the user did
+	Backing Backing
+	// Dev is the device itself, or the one that the file's filesystem is on.
+	Dev          targets.DevNo
+	Size         targets.Sectors // all it may have
+	LogicalBlock uint32          // bytes
+	// Beneath are the devices that what is written to it may reach; of Extents
+	// those beneath the host's base.
+	Beneath []targets.DevNo
+	// Host is the origin that carries the file's filesystem, and Way leads from the
+	// filesystem's device down to it. For Extents only.
+	Host targets.DevNo
+	Way  []Stretch
+	// Fill: the host has images of other sets, which still need what was in the
+	// file's blocks before.
+	Fill bool
+	// Demand is what the default size is made of.
+	Demand Demand
+}
+
+// place is equal for two stores that would be one.
+func (s Store) place() string {
+	if s.Backing == Whole {
+		return s.Dev.String()
+	}
+	return s.Path
+}
+
+// Stretch is a piece of a device that lies in one piece on the device beneath.
+type Stretch struct {
+	Start, Length targets.Sectors // on the upper device
+	Offset        targets.Sectors // on the lower one
+}
+
+// Demand is what is known of the writes a store has to take.
+type Demand struct {
+	Used uint64 // bytes in use on the origin's filesystems; 0 if unknown
+	Rate uint64 // bytes a store takes in a second, as far as the past tells
+}
+
+// File is a store's file, to be made, mapped or removed.
+type File struct {
+	Path    string
+	Bytes   uint64
+	Backing Backing
+	// Dev is the device that the file's filesystem is on.
+	Dev targets.DevNo
+	// Over is the dm name of the device that Way leads to. For Extents only.
+	Over         string
+	Way          []Stretch
+	Fill         bool
+	LogicalBlock uint32 // of the loop device
+}
+
+// file describes what a store is made of; nil if it is a device that exists.
+func (v *Volume) file(bases map[targets.DevNo]string) *File {
+	s := v.StoreFacts
+	if s.Backing == Whole {
+		return nil
+	}
+	return &File{
+		Path: s.Path, Bytes: v.StoreSize.Bytes(), Backing: s.Backing, Dev: s.Dev,
+		Over: bases[s.Host], Way: s.Way, Fill: s.Fill, LogicalBlock: s.LogicalBlock,
+	}
+}
+
+// allocate makes the file of a store, if it has one with a name.
+func allocate(f *File) []Step {
+	if f == nil || f.Path == "" {
+		return nil
+	}
+	return []Step{{
+		Phase: Prepare, Action: MakeFile, Role: RoleStore, File: f,
+		Undo: &Step{Action: DropFile, Role: RoleStore, File: f},
+	}}
+}
+
+// recheck looks once more, right before the window, whether the file is where
+// the store's table says.
+func recheck(v *Volume, f *File) []Step {
+	if f == nil || f.Backing != Extents {
+		return nil
+	}
+	return []Step{{Phase: Prepare, Action: CheckFile, Role: RoleStore, Device: v.Store, File: f}}
+}
+
+// storeDevice makes the device of a store. What stands for a file in its table
+// becomes extents or a loop device when the step runs.
+func storeDevice(v *Volume, f *File, uuid string) []Step {
+	on := numbered(v.StoreFacts.Dev)
+	if f != nil {
+		on = targets.Device{Path: f.standIn()}
+	}
+	table := targets.Table{{Length: v.StoreSize, Target: targets.Linear{Dev: on}}}
+	steps := newDevice(RoleStore, v.Store, uuid, table, false)
+	for i := range steps {
+		if steps[i].Action == LoadTable {
+			steps[i].File, steps[i].Why = f, v.StoreFacts.Why
+		}
+	}
+	return steps
+}
+
+// standIn is what a plan's table shows for a file.
+func (f *File) standIn() string {
+	if f.Path == "" {
+		return "memory"
+	}
+	return f.Path
+}
+
+func (f *File) detail(a Action) string {
+	switch {
+	case a == MakeFile && f.Fill:
+		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Bytes)
+	case a == MakeFile:
+		return fmt.Sprintf("%d bytes", f.Bytes)
+	case a == LoadTable && f.Backing == Extents:
+		return "the extents of the file on " + f.Over
+	case a == LoadTable && f.Backing == Memory:
+		return fmt.Sprintf("a loop device over %d bytes of memory", f.Bytes)
+	case a == LoadTable:
+		return "a loop device with direct I/O"
+	case a == CheckFile:
+		return f.Path
+	}
+	return ""
+}
