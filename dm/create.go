@@ -19,7 +19,7 @@ import (
 //
 // Cancelling ctx before the window takes everything back; inside the window it
 // is not looked at. A Create that fails has changed nothing, unless its code is
-// CodeUnrecovered.
+// CodeUnrecovered, or CodePartial: then the set exists, but could not be read.
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err error) {
 	if r.Name == "" {
 		r.Name = time.Now().UTC().Format("snap-20060102-150405")
@@ -139,6 +139,9 @@ func (s *session) created(name string, i journal.Intent) (*Set, error) {
 		s.log.Warn("the journal entry of a finished create stays until the next command", "error", err)
 	}
 	set, err := s.show(name)
+	if err == nil && set.Receipt == nil {
+		err = errors.New("its record was lost")
+	}
 	if err != nil {
 		return nil, &run.PartialError{Err: fmt.Errorf("the set exists, but cannot be read: %w", err)}
 	}
@@ -224,7 +227,7 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 	}
 	return &run.Runner{
 		StartGuard: s.guard(f, timeout),
-		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail,
+		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(),
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
 	}
 }

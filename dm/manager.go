@@ -40,6 +40,10 @@ type Options struct {
 	StateDir string
 	// Logger receives what happens outside the window; nil discards it.
 	Logger *slog.Logger
+	// Events is told of every step outside the window before it is taken, in the
+	// goroutine of the operation, which goes on when it returns. Inside the window
+	// it is never called. Nil: nobody is told.
+	Events func(Event)
 	// UdevTimeout bounds the waits for udev. Zero: 30 s.
 	UdevTimeout time.Duration
 	// Guard is the command line of a guard process: a program that calls GuardMain

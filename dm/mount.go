@@ -120,8 +120,8 @@ func below(v Volume) string {
 
 func (s *session) mountOptions(v Volume) (Mounted, error) {
 	m := Mounted{Volume: v.Name, Device: v.Device}
-	if v.State != StateActive && v.State != StateOverflow {
-		return m, &Error{Device: v.Device, Code: CodeFailed, Err: fmt.Errorf("%s is %s: %s", v.Device, v.State, v.Reason), Hint: "remove the set and cut a new one"}
+	if !v.readable() {
+		return m, unusable(v)
 	}
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {

@@ -23,7 +23,7 @@ func (mountCmd) Help() string {
 func (mountCmd) manual() manual {
 	return manual{
 		examples: []string{"dmsnap mount nightly /mnt"},
-		exits:    []int{0, 1, 2, 3, 4, 5, 7, 10},
+		exits:    []int{0, 1, 2, 3, 4, 5, 6, 7, 10},
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	Prepare Phase = "prepare"
 	Window  Phase = "window"
 	Finish  Phase = "finish"
+	Undo    Phase = "undo" // of what was prepared, when something failed; no plan has such steps
 )
 
 // Action is what a step does.

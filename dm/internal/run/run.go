@@ -37,6 +37,10 @@ type Runner struct {
 	StartGuard func(fronts []string, keys []int) (Guard, error)
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
 	Fail func(step plan.Step) error
+	// Observe is told of every step outside the window, before it is taken, with
+	// how many of the plan's are done; and of the window before it opens. Nil:
+	// nobody is.
+	Observe func(phase plan.Phase, step plan.Step, done, total int)
 	// Cookie counts the udev events of the run; nil: the run makes its own. Run
 	// removes it in any case.
 	Cookie  *ioctl.Cookie
@@ -45,6 +49,8 @@ type Runner struct {
 	made    map[string]targets.DevNo // devices that must have a node at the end
 	gone    map[string]bool          // devices that must not
 	undo    []plan.Step
+	done    int // steps of the plan
+	total   int
 }
 
 // Freezer holds one filesystem; *freeze.Handle is one. Freeze, Prove and Thaw
@@ -124,6 +130,7 @@ var (
 // it has no effect. If p is not final its finish steps are undone too when one
 // fails.
 func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
+	r.done, r.total = 0, len(p.Steps)
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
 	if err := r.begin(); err != nil {
 		return Trace{}, err
@@ -132,7 +139,11 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	if err != nil {
 		return Trace{}, r.rollback(ctx, err)
 	}
+	if len(w.calls) > 0 {
+		r.observe(plan.Window, plan.Step{})
+	}
 	trace, err := w.run()
+	r.done += len(w.calls)
 	if err != nil {
 		err = r.rollback(ctx, err)
 		if w.past(p.Final) {
@@ -173,6 +184,8 @@ func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
 
 func (r *Runner) step(ctx context.Context, s plan.Step) error {
 	r.Log.Debug("step", "action", string(s.Action), "device", s.Device)
+	r.observe(s.Phase, s)
+	r.done++
 	err := r.failpoint(s)
 	if err == nil {
 		err = r.do(ctx, s)
@@ -181,6 +194,12 @@ func (r *Runner) step(ctx context.Context, s plan.Step) error {
 		return &StepError{s, err}
 	}
 	return nil
+}
+
+func (r *Runner) observe(phase plan.Phase, s plan.Step) {
+	if r.Observe != nil {
+		r.Observe(phase, s, r.done, r.total)
+	}
 }
 
 func (r *Runner) failpoint(s plan.Step) error {
@@ -200,6 +219,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 	for i := len(r.undo) - 1; i >= 0; i-- {
 		s := r.undo[i]
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
+		r.observe(plan.Undo, s)
 		if err := r.do(ctx, s); err != nil && !errors.Is(err, ioctl.ErrNotFound) {
 			errs = append(errs, &StepError{s, err})
 		}
