@@ -76,7 +76,7 @@ func (s *session) classifyErrno(e *Error) {
 		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u thaws"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
 		e.Code, e.Hint = CodeFreeze, "take a set with --consistency crash, which does not freeze"
-	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, errUnfreezable):
+	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, run.ErrResumed), errors.Is(e.Err, errUnfreezable):
 		e.Code, e.Hint = CodeFreeze, "try again when the devices are less busy"
 		if e.Op == "create" {
 			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"

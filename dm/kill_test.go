@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -31,26 +35,161 @@ func (h *host) die(n int, do func(*host) error) (at *ioctltest.Call, err error) 
 	return nil, do(h)
 }
 
+// killable are the operations of the kill tests: those of the fault tests that
+// change devices, and removals.
+func killable() map[string]operation {
+	remove := func(h *host) error { return h.m.Remove(context.Background(), "nightly") }
+	return map[string]operation{
+		"create":        operations["create"],
+		"create beside": operations["create beside"],
+		"remove":        {func(t *testing.T, h *host) { h.create(t, both()) }, remove},
+		"remove beside": {func(t *testing.T, h *host) {
+			operations["create beside"].prepare(t, h)
+			check(t, operations["create beside"].do(h))
+		}, remove},
+	}
+}
+
 // TestKilledAnywhere ends the process before every single system call, without
 // any guard. Afterwards recover leads to the state before, or to the state after
 // if the record was written.
 func TestKilledAnywhere(t *testing.T) {
 	hostOnly(t)
-	remove := operation{
-		func(t *testing.T, h *host) { h.create(t, both()) },
-		func(h *host) error { return h.m.Remove(context.Background(), "nightly") },
+	everyKill(t, step(), func(t *testing.T, h *host, _ string) { recovered(t, h) })
+}
+
+// TestThawAfterAnyKill lets go what the dead process held, and changes nothing
+// else; then recover ends as ever.
+func TestThawAfterAnyKill(t *testing.T) {
+	hostOnly(t)
+	everyKill(t, sparse(), func(t *testing.T, h *host, what string) {
+		files := fileLines(h.Snapshot())
+		done, err := New(h.m.opts).Thaw(context.Background(), false)
+		if err != nil || len(done.Left) > 0 {
+			t.Errorf("%s: thaw: %+v, %v", what, done, err)
+		}
+		letGo(t, h, what)
+		if after := fileLines(h.Snapshot()); after != files {
+			t.Errorf("%s: thaw changed files\n%s", what, diff(strings.Split(files, "\n"), strings.Split(after, "\n")))
+		}
+		recovered(t, h)
+	})
+}
+
+// TestStateLost: the state directory goes with the process. Tables and uuids are
+// enough to let go and to take everything down.
+func TestStateLost(t *testing.T) {
+	hostOnly(t)
+	everyKill(t, sparse(), func(t *testing.T, h *host, what string) {
+		for _, dir := range []string{"journal", "sets", "lock"} {
+			h.each(t, dir, func(file string) error { return h.Border().Unlink(file) })
+			check(t, h.Border().Rmdir("/state/"+dir))
+		}
+		m := New(h.m.opts)
+		_, err := m.Thaw(context.Background(), true)
+		check(t, err)
+		letGo(t, h, what)
+		sets, err := m.List(context.Background())
+		check(t, err)
+		for _, set := range sets {
+			if set.Name != "first" && set.State != StateActive || set.Name == "nightly" {
+				check(t, m.Remove(context.Background(), set.Name))
+			}
+		}
+		recovered(t, h)
+	})
+}
+
+// TestJournalDamaged: entries torn, truncated, of a newer version or not even
+// readable. Recover works from the tables.
+func TestJournalDamaged(t *testing.T) {
+	hostOnly(t)
+	for name, text := range map[string]string{"empty": "", "torn": `{"schema_version": 1, "op": "cre`, "newer": `{"schema_version": 9}`} {
+		t.Run(name, func(t *testing.T) {
+			everyKill(t, sparse(), func(t *testing.T, h *host, _ string) {
+				h.each(t, "journal", func(file string) error { h.WriteFile(file, text); return nil })
+				recovered(t, h)
+			})
+		})
 	}
-	for name, op := range map[string]operation{"create": operations["create"], "create beside": operations["create beside"], "remove": remove} {
+	t.Run("unreadable", func(t *testing.T) {
+		everyKill(t, sparse(), func(t *testing.T, h *host, _ string) {
+			h.Fail(func(c ioctltest.Call) error {
+				if c.Op == "read" && strings.HasPrefix(c.Path, "/state/journal/") {
+					return unix.EIO
+				}
+				return nil
+			})
+			defer h.Fail(nil)
+			recovered(t, h)
+		})
+	})
+}
+
+// each calls do for every file of a part of the state directory.
+func (h *host) each(t *testing.T, dir string, do func(file string) error) {
+	t.Helper()
+	names, err := h.Border().ReadDir("/state/" + dir)
+	check(t, err)
+	for _, name := range names {
+		check(t, do("/state/"+dir+"/"+name))
+	}
+}
+
+func recovered(t *testing.T, h *host) {
+	t.Helper()
+	_, err := New(h.m.opts).Recover(context.Background())
+	check(t, err)
+}
+
+// letGo expects that nobody is held. An image that never went live is suspended.
+func letGo(t *testing.T, h *host, what string) {
+	t.Helper()
+	state := h.Snapshot()
+	for l := range strings.Lines(state) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(l, "dm "), " ")
+		suspended := strings.HasPrefix(l, "dm ") && strings.Contains(l, " suspended") && strings.Contains(state, "dm "+name+" live ")
+		frozen := strings.HasPrefix(l, "fs ") && !strings.HasSuffix(l, "frozen=0\n")
+		if suspended || frozen {
+			t.Errorf("%s: still held: %s", what, l)
+		}
+	}
+}
+
+func fileLines(state string) string {
+	var b strings.Builder
+	for l := range strings.Lines(state) {
+		if strings.HasPrefix(l, "file ") {
+			b.WriteString(l)
+		}
+	}
+	return b.String()
+}
+
+// sparse is a step that leaves most of the calls to full runs: what is tested is
+// the repair, and neighbouring calls leave the same to it.
+func sparse() int {
+	if lab.Full() {
+		return 1
+	}
+	return 2*step() + 5
+}
+
+// everyKill kills each operation before its calls, every step-th of them, repairs
+// the host, and expects the state before or after.
+func everyKill(t *testing.T, step int, repair func(t *testing.T, h *host, what string)) {
+	t.Helper()
+	for name, op := range killable() {
 		t.Run(name, func(t *testing.T) {
 			for _, udev := range []bool{true, false} {
-				for n := 1; killOnce(t, ioctltest.Options{Udev: udev}, op, n) && !t.Failed(); n += step() {
+				for n := 1; killOnce(t, ioctltest.Options{Udev: udev}, op, n, repair) && !t.Failed(); n += step {
 				}
 			}
 		})
 	}
 }
 
-func killOnce(t *testing.T, o ioctltest.Options, op operation, n int) (more bool) {
+func killOnce(t *testing.T, o ioctltest.Options, op operation, n int, repair func(*testing.T, *host, string)) (more bool) {
 	t.Helper()
 	h := newHost(t, o)
 	op.prepare(t, h)
@@ -62,19 +201,18 @@ func killOnce(t *testing.T, o ioctltest.Options, op operation, n int) (more bool
 	}
 	what := fmt.Sprintf("killed before %s", at)
 	h.Exit()
-	next := New(h.m.opts)
-	if _, err := next.Recover(context.Background()); err != nil {
-		t.Errorf("%s: recover: %v", what, err)
-		return true
-	}
-	if h.healthy(t); t.Failed() {
-		t.Log(what)
-	}
+	defer func() {
+		if t.Failed() {
+			t.Log(what)
+		}
+	}()
+	repair(t, h, what)
+	h.healthy(t)
 	if withoutLocks(h.Snapshot()) == before {
 		return true
 	}
 	// Not before, so it must be after: complete, and removable without a trace.
-	h.after(t, what, next, op)
+	h.after(t, what, New(h.m.opts), op)
 	return true
 }
 

@@ -9,8 +9,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/freeze"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -45,6 +43,12 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 
 // recoverIntent takes an interrupted operation down, if nobody is at it.
 func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
+	if i.Unread != nil {
+		s.log.Warn("an entry of the journal cannot be read; the kernel's tables are used instead", "error", i.Unread)
+		if i, err = s.reconstruct(i); err != nil {
+			return false, err
+		}
+	}
 	boot, err := s.bootID()
 	if err != nil {
 		return false, err
@@ -56,11 +60,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 			return false, err
 		}
 	}
-	keys := []string{journal.SetKey(i.Set)}
-	for _, o := range i.Origins {
-		keys = append(keys, journal.OriginKey(o))
-	}
-	locks, err := s.state.Lock(ownPID(), keys...)
+	locks, err := s.state.Lock(ownPID(), i.Keys()...)
 	if _, held := errors.AsType[*journal.LockedError](err); held {
 		return false, nil
 	}
@@ -92,92 +92,61 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	return true, s.state.End(i)
 }
 
-// letGo ends the window of an operation that died in it: fronts that carry our
-// layer, live or waiting, run again with the table they have; then what was
-// frozen is thawed, which would never return above a suspended front.
-func (s *session) letGo(ctx context.Context, i journal.Intent) error {
-	ours, err := s.read.Ours()
+// reconstruct makes an intent that cannot be read out of the tables and the set's
+// record, if it has one. Only a create freezes, and what has devices in the kernel
+// is of this boot.
+func (s *session) reconstruct(i journal.Intent) (journal.Intent, error) {
+	sets, err := s.list()
 	if err != nil {
-		return err
+		return i, err
 	}
-	for _, d := range ours {
-		if d.Role != plan.RoleBase || !slices.Contains(i.Bases, d.Name) {
-			continue
-		}
-		if err := s.runFront(d); err != nil {
-			return err
+	i.Set = i.ID
+	for _, set := range sets {
+		if set.UUID == i.ID {
+			i.Set = set.Name
 		}
 	}
-	if i.Freezes {
-		if err := s.thaw(ctx, i); err != nil {
-			return err
-		}
-	}
-	if i.Cookie != "" {
-		return s.kernel.RemoveCookie(i.Cookie)
-	}
-	return nil
-}
-
-func (s *session) runFront(base stack.Device) error {
-	live, pending, err := s.read.Front(base.Dev)
+	r, err := s.remains(i.Set, i.ID)
 	if err != nil {
-		return err
+		return i, err
 	}
-	if pending != nil {
-		if err := s.ctl.Clear(ioctl.ID{Dev: pending.Dev}); err != nil {
-			return err
+	if set, err := s.state.LoadSet(i.Set); err == nil && set.ID == i.ID {
+		for _, v := range set.Volumes {
+			i.Bases = append(i.Bases, plan.BaseName(v.Name))
 		}
 	}
-	front := cmp.Or(live, pending)
-	if front == nil || !front.Suspended {
-		return nil
-	}
-	_, err = s.ctl.Resume(ioctl.ID{Dev: front.Dev}, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))
-	return err
-}
-
-// thaw ends the freezes of an operation that died inside its window.
-func (s *session) thaw(ctx context.Context, i journal.Intent) error {
-	mounted, err := s.mounts()
-	if err != nil {
-		return err
-	}
-	var devices []freeze.Device
-	for _, o := range i.Origins {
-		front, err := targets.ParseDevNo(o)
-		if err != nil {
-			return err
+	for _, v := range r.Volumes {
+		if v.Origin.Base != nil {
+			i.Bases = append(i.Bases, v.Origin.Base.Name)
 		}
-		above, err := s.read.Above(front)
-		if err != nil {
-			return err
-		}
-		for _, d := range above {
-			devices = append(devices, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == front})
+		if v.Origin.Name != "" {
+			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
 	}
-	thawed, err := freeze.Rescue(ctx, s.kernel, mounted.Plan(devices...))
-	if len(thawed) > 0 {
-		s.log.Warn("thawed what an interrupted operation had frozen", "mountpoints", thawed)
-	}
-	return err
+	i.Freezes = i.Op == "create"
+	i.BootID, err = s.bootID()
+	return i, err
 }
 
 // recoverIntents ends all interrupted operations.
 func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 	intents, err := s.state.Intents()
 	if err != nil {
-		s.log.Warn("an entry of the journal cannot be read; the others are used", "error", err)
+		return err
 	}
+	unread := false
 	for _, i := range intents {
 		done, err := s.recoverIntent(ctx, i)
 		if err != nil {
 			return err
 		}
 		if done {
-			r.Sets = append(r.Sets, i.Set)
+			r.Sets = append(r.Sets, cmp.Or(i.Set, i.ID))
 		}
+		unread = unread || i.Unread != nil
+	}
+	if unread { // a base of such an operation is known by standing alone only
+		return s.recoverBases(ctx, r)
 	}
 	return nil
 }
@@ -206,29 +175,46 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 {
 			continue
 		}
-		if err := s.recoverBase(ctx, d, ours); err != nil {
+		down, err := s.recoverBase(ctx, d, ours)
+		if err != nil {
 			return err
 		}
-		r.Sets = append(r.Sets, d.Name)
+		if down {
+			r.Sets = append(r.Sets, d.Name)
+		}
 	}
 	return nil
 }
 
-func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []stack.Device) error {
-	v := plan.RemoveVolume{}
-	if err := s.remainsFront(&v, base, "", ours); err != nil {
-		return err
+// recoverBase takes one down, unless somebody is at its origin: an operation that
+// the journal does not tell of.
+func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []stack.Device) (down bool, err error) {
+	fronts, err := s.read.Fronts(base)
+	if err != nil {
+		return false, err
 	}
 	var keys []string
-	if v.Origin.Name != "" {
-		keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+	for _, f := range fronts {
+		keys = append(keys, journal.OriginKey(targets.DevNo(f.Info.Dev).String()))
 	}
 	locks, err := s.state.Lock(ownPID(), keys...)
+	if _, held := errors.AsType[*journal.LockedError](err); held {
+		return false, nil
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.release(locks)
+	for _, f := range fronts {
+		if err := s.runFront(f); err != nil {
+			return false, err
+		}
+	}
+	v := plan.RemoveVolume{}
+	if err := s.remainsFront(&v, base, "", ours); err != nil {
+		return false, err
+	}
 	p := plan.Remove(plan.RemoveRequest{Volumes: []plan.RemoveVolume{v}})
 	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
-	return err
+	return err == nil, err
 }

@@ -27,6 +27,7 @@ type cli struct {
 	Umount     umountCmd  `cmd:"" help:"Unmount the images of a set."`
 	Remove     removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
 	Recover    recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
+	Thaw       thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
 	Doctor     doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
 	VersionCmd versionCmd `cmd:"" name:"version" help:"Print the version."`
 }

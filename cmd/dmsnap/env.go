@@ -26,5 +26,6 @@ type manager interface {
 	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)
 	Unmount(ctx context.Context, name string) error
 	Recover(ctx context.Context) (*dm.Recovered, error)
+	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)
 	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
 }

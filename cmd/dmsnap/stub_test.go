@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ type stub struct {
 	mounts   []dm.Mounted
 	report   *dm.Report
 	recovers *dm.Recovered
+	thaws    *dm.Thawed
 	err      error
 	fail     map[string]error // by "method name"
 
@@ -64,6 +66,10 @@ func (s *stub) Unmount(_ context.Context, name string) error { return s.call("um
 
 func (s *stub) Recover(context.Context) (*dm.Recovered, error) {
 	return s.recovers, s.call("recover", "")
+}
+
+func (s *stub) Thaw(_ context.Context, all bool) (*dm.Thawed, error) {
+	return s.thaws, s.call("thaw", fmt.Sprint(all))
 }
 
 func (s *stub) Doctor(_ context.Context, origins ...string) (*dm.Report, error) {
@@ -166,5 +172,11 @@ func busy() error {
 			{Kind: "process", Device: "254:5", PID: 42, Command: "dd"},
 		}},
 		Hint: "dmsnap umount nightly",
+	}
+}
+
+func underWay() error {
+	return &dm.Error{
+		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) works on origin-254_0"), Hint: "dmsnap thaw --all does not wait",
 	}
 }

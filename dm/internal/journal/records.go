@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -90,6 +92,9 @@ type Intent struct {
 	Cookie string `json:"cookie,omitempty"`
 	// Bases are the names of the bases it makes or removes.
 	Bases []string `json:"bases"`
+	// Unread is why the file could not be read: torn, or of a newer version. Only
+	// Op and ID are known then, from its name.
+	Unread error `json:"-"`
 }
 
 // Begin writes an intent. It must be on disk before the first step.
@@ -101,20 +106,39 @@ func (d Dir) Begin(i Intent) error {
 // End forgets an intent: its outcome is on disk, or everything was undone.
 func (d Dir) End(i Intent) error { return d.remove(intentsDir, i.ID+"-"+i.Op+suffix) }
 
-// Intents are the operations under way or interrupted.
+// Intents are the operations under way or interrupted, those too whose files
+// cannot be read.
 func (d Dir) Intents() ([]Intent, error) {
 	names, err := d.names(intentsDir)
-	errs := []error{err}
 	var out []Intent
 	for _, name := range names {
 		var i Intent
 		err := d.load(intentsDir, name+suffix, &i)
-		switch {
-		case err == nil:
-			out = append(out, i)
-		case !errors.Is(err, fs.ErrNotExist):
-			errs = append(errs, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // ended since
 		}
+		if err != nil {
+			cut := max(0, strings.LastIndexByte(name, '-'))
+			i = Intent{ID: name[:cut], Op: strings.TrimPrefix(name[cut:], "-"), Unread: err}
+		}
+		out = append(out, i)
 	}
-	return out, errors.Join(errs...)
+	return out, err
+}
+
+// Existing is Intents for those who must know: a missing journal is an error.
+func (d Dir) Existing() ([]Intent, error) {
+	if _, err := d.Kernel.Stat(path.Join(d.Path, intentsDir)); err != nil {
+		return nil, err
+	}
+	return d.Intents()
+}
+
+// Keys are the locks of the operation.
+func (i Intent) Keys() []string {
+	keys := []string{SetKey(i.Set)}
+	for _, o := range i.Origins {
+		keys = append(keys, OriginKey(o))
+	}
+	return keys
 }

@@ -27,6 +27,7 @@ type window struct {
 type call struct {
 	step       plan.Step
 	freezer    Freezer       // filesystems
+	look       *ioctl.Call   // fronts about to be resumed
 	do         *ioctl.Call   // devices
 	undo       []*ioctl.Call // devices
 	event      ioctl.Event
@@ -102,6 +103,9 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 	case plan.Resume:
 		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
+		}
+		if err == nil && s.Role == plan.RoleFront {
+			c.look, err = r.Control.PrepareStatus(id)
 		}
 	case plan.RemoveDevice:
 		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
@@ -221,12 +225,32 @@ func (w *window) attempt(c *call) error {
 		return c.freezer.Prove()
 	case plan.Thaw:
 		return w.thaw(c)
+	case plan.Resume:
+		if err := c.stillHeld(); err != nil {
+			return err
+		}
 	}
 	for {
 		if err := c.do.Do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
+}
+
+// stillHeld looks whether a front is as we left it. Should somebody have resumed
+// it meanwhile, writes passed while images went live, and no other call would
+// show it: the images would be damaged without any error.
+func (c *call) stillHeld() error {
+	if c.look == nil {
+		return nil
+	}
+	if err := c.look.Do(); err != nil {
+		return err
+	}
+	if !c.look.Info().Suspended {
+		return ErrResumed
+	}
+	return nil
 }
 
 // freeze tells the guard before the call: should we die in it, only the guard

@@ -41,10 +41,34 @@ func TestWindowCalls(t *testing.T) {
 		"ioctl FIFREEZE", "ioctl FIFREEZE", // the proofs
 		"ioctl DM_DEV_SUSPEND home", "ioctl DM_DEV_SUSPEND db", "ioctl DM_DEV_SUSPEND boot",
 		"ioctl DM_DEV_RESUME dmsnap-nightly-home", "ioctl DM_DEV_RESUME dmsnap-nightly-db", "ioctl DM_DEV_RESUME dmsnap-nightly-boot",
-		"ioctl DM_DEV_RESUME boot", "ioctl DM_DEV_RESUME db", "ioctl DM_DEV_RESUME home",
+		"ioctl DM_DEV_STATUS boot", "ioctl DM_DEV_RESUME boot",
+		"ioctl DM_DEV_STATUS db", "ioctl DM_DEV_RESUME db",
+		"ioctl DM_DEV_STATUS home", "ioctl DM_DEV_RESUME home",
 		"ioctl FITHAW", "ioctl FITHAW",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestResumedInside: somebody resumes a front while images go live. Nobody can
+// vouch for the images then, so there are none.
+func TestResumedInside(t *testing.T) {
+	g := newRig(t, ioctltest.Options{Udev: true})
+	p := g.plan(g.request("nightly", names()...))
+	r := g.runner()
+	before := g.Snapshot()
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_RESUME" && c.Name == "dmsnap-nightly-db" {
+			g.Suspend("home", false)
+		}
+		return nil
+	})
+	if _, err := r.Run(background, p); !errors.Is(err, run.ErrResumed) {
+		t.Errorf("got %v", err)
+	}
+	g.Fail(nil)
+	if diff := cmp.Diff(before, g.Snapshot()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type thawCmd struct {
+	All bool `help:"End every suspend of our devices and every freeze above them, whoever made it, and operations under way too."`
+}
+
+func (thawCmd) Help() string {
+	return `The rescue: makes writers run again, at once, and does nothing else. Suspended devices of dmsnap's are resumed with the table ` +
+		`they have, then filesystems that an interrupted dmsnap froze are thawed. Needs neither lock nor state directory. ` +
+		`Run dmsnap recover afterwards; it takes down what was begun.`
+}
+
+func (thawCmd) manual() manual {
+	return manual{
+		examples: []string{"dmsnap thaw", "dmsnap thaw --all --json"},
+		exits:    []int{0, 1, 2, 3, 7, 11},
+	}
+}
+
+func (c *thawCmd) Run(ctx context.Context, env *Env) error {
+	t, err := env.Manager.Thaw(ctx, c.All)
+	if t == nil {
+		return err
+	}
+	if werr := emit(env, "thaws", []dm.Thawed{*t}, func(w io.Writer) { writeThawed(w, t) }); werr != nil && err == nil {
+		return changed("thaw", "", werr)
+	}
+	if err != nil {
+		return afterResult{err}
+	}
+	return nil
+}
+
+func writeThawed(w io.Writer, t *dm.Thawed) {
+	for _, name := range t.Resumed {
+		fmt.Fprintf(w, "resumed: %s\n", clean(name))
+	}
+	for _, path := range t.Thawed {
+		fmt.Fprintf(w, "thawed: %s\n", clean(path))
+	}
+	for _, l := range t.Left {
+		fmt.Fprintf(w, "left alone: %s: %s\n", clean(l.Device), clean(l.Reason))
+	}
+	if len(t.Resumed)+len(t.Thawed)+len(t.Left) == 0 {
+		fmt.Fprintln(w, "nothing is held")
+	}
+}

@@ -1,0 +1,126 @@
+package dm
+
+import (
+	"context"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// letGo ends the window of an operation that died in it: devices beneath run
+// again, then fronts with the table they have, then what was frozen is thawed,
+// which would never return above a suspended front.
+func (s *session) letGo(ctx context.Context, i journal.Intent) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		if (d.ID == i.ID && d.Role != plan.RoleImage || slices.Contains(i.Bases, d.Name)) && holds(d) {
+			if err := s.runAgain(d.Info); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range ours {
+		if d.Role != plan.RoleBase {
+			continue
+		}
+		fronts, err := s.read.Fronts(d)
+		if err != nil {
+			return err
+		}
+		for _, f := range fronts {
+			if !slices.Contains(i.Bases, d.Name) && !slices.Contains(i.Origins, targets.DevNo(f.Info.Dev).String()) {
+				continue
+			}
+			if err := s.runFront(f); err != nil {
+				return err
+			}
+		}
+	}
+	if i.Freezes {
+		thawed, err := s.thawOrigins(ctx, i.Origins)
+		if len(thawed) > 0 {
+			s.log.Warn("thawed what an interrupted operation had frozen", "mountpoints", thawed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if i.Cookie != "" {
+		return s.kernel.RemoveCookie(i.Cookie)
+	}
+	return nil
+}
+
+// holds tells whether a device of ours keeps somebody waiting. An image whose
+// table never went live is suspended too, but nobody uses it.
+func holds(d stack.Device) bool { return d.Info.Live && d.Info.Suspended }
+
+// runFront makes a front run with the table it has: what waits for a resume goes
+// first, unless it is somebody else's.
+func (s *session) runFront(f stack.Front) error {
+	if f.Info.Inactive && !f.Foreign {
+		if err := s.ctl.Clear(ioctl.ID{Dev: f.Info.Dev}); err != nil {
+			return err
+		}
+	}
+	if !f.Info.Suspended {
+		return nil
+	}
+	return s.resumeDevice(f.Info)
+}
+
+// runAgain does the same with a device of ours.
+func (s *session) runAgain(info ioctl.Info) error {
+	if info.Inactive {
+		if err := s.ctl.Clear(ioctl.ID{Dev: info.Dev}); err != nil {
+			return err
+		}
+	}
+	return s.resumeDevice(info)
+}
+
+func (s *session) resumeDevice(info ioctl.Info) error {
+	_, err := s.ctl.Resume(ioctl.ID{Dev: info.Dev}, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))
+	return err
+}
+
+// thawOrigins thaws the filesystems of fronts and of what stands on them, and
+// returns the mount points of those that were frozen.
+func (s *session) thawOrigins(ctx context.Context, fronts []string) ([]string, error) {
+	systems, err := s.systemsOn(fronts)
+	if err != nil {
+		return nil, err
+	}
+	return freeze.Rescue(ctx, s.kernel, systems)
+}
+
+// systemsOn are the filesystems of fronts and of what stands on them.
+func (s *session) systemsOn(fronts []string) (freeze.Plan, error) {
+	mounted, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	var devices []freeze.Device
+	for _, text := range fronts {
+		front, err := targets.ParseDevNo(text)
+		if err != nil {
+			return nil, err
+		}
+		above, err := s.read.Above(front)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range above {
+			devices = append(devices, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == front})
+		}
+	}
+	return mounted.Plan(devices...), nil
+}

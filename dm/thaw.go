@@ -1,0 +1,250 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Thawed is what Thaw did.
+type Thawed struct {
+	Resumed []string `json:"resumed"` // names of devices that were suspended
+	Thawed  []string `json:"thawed"`  // mount points that were frozen
+	Left    []Left   `json:"left"`    // what is or may be held, and was left alone
+}
+
+// Left is something that Thaw did not touch.
+type Left struct {
+	Device string `json:"device"` // name of a device, or a mount point
+	Reason string `json:"reason"`
+}
+
+// Thaw makes writers run again and does nothing else: suspended devices of ours
+// and fronts are resumed with the table they have, then what we froze is thawed.
+// It takes no lock, writes no file and needs no state directory; Recover, which
+// does, takes down what is left.
+//
+// Whose a suspend or a freeze is, the journal tells. What belongs to an operation
+// under way is left alone, with an error of CodeLocked, and so is what the
+// journal does not know of. If the journal cannot be read within two seconds,
+// fronts are resumed all the same and nothing is thawed. With all it ends every
+// suspend of our devices and fronts, and every freeze above them, whoever made
+// it; an operation under way then fails. The result is not nil if there is
+// anything to tell, also beside an error.
+func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
+	s, err := m.open("thaw", "")
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	r := rescue{session: s, all: all, done: Thawed{Resumed: []string{}, Thawed: []string{}, Left: []Left{}}}
+	r.readJournal()
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return &r.done, s.fail(r.run(ctx, ours))
+}
+
+// journalPatience is how long Thaw waits for the journal, which may lie on a
+// suspended device and not be in memory.
+const journalPatience = 2 * time.Second
+
+// rescue is one Thaw.
+type rescue struct {
+	*session
+	all     bool
+	journal []unfinished
+	blind   bool // the journal could not be read, or not all of it
+	locked  *journal.LockedError
+	done    Thawed
+}
+
+// unfinished is an operation that has not ended.
+type unfinished struct {
+	journal.Intent
+	held *journal.LockedError // by a process that is at it; nil: interrupted
+}
+
+func (r *rescue) run(ctx context.Context, ours []stack.Device) error {
+	errs := []error{r.resumeOurs(ours)}
+	running, stuck, err := r.resumeFronts(ours)
+	errs = append(errs, err, r.thaw(ctx, running, stuck))
+	if err := errors.Join(errs...); err != nil {
+		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be held; docs/recovery.md says how to look, and what to do by hand"}
+	}
+	if r.locked != nil {
+		return &Error{
+			Code: CodeLocked, Err: r.locked,
+			Hint: fmt.Sprintf("if it hangs, kill -9 %d: its guard lets go at once. dmsnap thaw --all does not wait for either", r.locked.PID),
+		}
+	}
+	return nil
+}
+
+// readJournal waits in a goroutine: reading from a suspended device does not
+// return before somebody resumes it, which may be us.
+func (r *rescue) readJournal() {
+	type result struct {
+		list []unfinished
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		list, err := r.unfinished()
+		got <- result{list, err}
+	}()
+	select {
+	case res := <-got:
+		r.journal, r.blind = res.list, res.err != nil
+		if res.err != nil {
+			r.log.Warn("the journal cannot be read", "error", res.err)
+		}
+	case <-time.After(journalPatience):
+		r.blind = true
+		r.log.Warn("the journal did not answer", "waited", journalPatience)
+	}
+}
+
+func (r *rescue) unfinished() (list []unfinished, err error) {
+	boot, err := r.bootID()
+	if err != nil {
+		return nil, err
+	}
+	intents, err := r.state.Existing()
+	for _, i := range intents {
+		if i.Unread != nil {
+			err = errors.Join(err, i.Unread)
+			continue
+		}
+		if i.BootID != boot {
+			continue
+		}
+		held, herr := r.state.Held(i.Keys()...)
+		err = errors.Join(err, herr)
+		list = append(list, unfinished{i, held})
+	}
+	return list, err
+}
+
+// resumeOurs resumes what lies beneath fronts, and images. Nobody but us
+// suspends these.
+func (r *rescue) resumeOurs(ours []stack.Device) error {
+	var errs []error
+	for _, d := range ours {
+		if !holds(d) || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
+			continue
+		}
+		errs = append(errs, r.resumed(d.Name, r.runAgain(d.Info)))
+	}
+	return errors.Join(errs...)
+}
+
+// resumeFronts tells, by number, which fronts run now and which do not: a thaw
+// above those would never return.
+func (r *rescue) resumeFronts(ours []stack.Device) (running, stuck []string, err error) {
+	var errs []error
+	for _, d := range ours {
+		if d.Role != plan.RoleBase {
+			continue
+		}
+		fronts, err := r.read.Fronts(d)
+		errs = append(errs, err)
+		for _, f := range fronts {
+			runs, err := r.front(f, d)
+			errs = append(errs, err)
+			if dev := targets.DevNo(f.Info.Dev).String(); runs {
+				running = append(running, dev)
+			} else {
+				stuck = append(stuck, dev)
+			}
+		}
+	}
+	return running, stuck, errors.Join(errs...)
+}
+
+// front resumes a front if it is suspended and that is ours to end.
+func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) {
+	name, dev := f.Info.Name, targets.DevNo(f.Info.Dev).String()
+	mine := func(i journal.Intent) bool {
+		return slices.Contains(i.Bases, base.Name) || slices.Contains(i.Origins, dev)
+	}
+	known := slices.ContainsFunc(r.journal, func(u unfinished) bool { return mine(u.Intent) })
+	switch {
+	case !f.Info.Suspended:
+		return true, nil
+	case r.busy(name, mine):
+		return false, nil
+	case f.Foreign && !known:
+		r.left(name, "suspended by somebody who is changing its table")
+		return false, nil
+	case !known && !f.Pending && !r.blind && !r.all:
+		r.left(name, "suspended, but by no operation that the journal knows; --all resumes it")
+		return false, nil
+	}
+	err = r.resumed(name, r.runFront(f))
+	return err == nil, err
+}
+
+// busy leaves a device to the operation that is at it.
+func (r *rescue) busy(name string, mine func(journal.Intent) bool) bool {
+	if r.all {
+		return false
+	}
+	for _, u := range r.journal {
+		if u.held != nil && mine(u.Intent) {
+			r.locked = u.held
+			r.left(name, u.held.Error())
+			return true
+		}
+	}
+	return false
+}
+
+func (r *rescue) resumed(name string, err error) error {
+	if err == nil {
+		r.done.Resumed = append(r.done.Resumed, name)
+	}
+	return err
+}
+
+func (r *rescue) left(name, reason string) {
+	r.done.Left = append(r.done.Left, Left{Device: name, Reason: reason})
+}
+
+// thaw ends the freezes of interrupted operations, or all above our fronts.
+func (r *rescue) thaw(ctx context.Context, running, stuck []string) error {
+	var origins []string
+	for _, u := range r.journal {
+		if u.Freezes && u.held == nil {
+			origins = append(origins, u.Origins...)
+		}
+	}
+	if r.all {
+		origins = append(origins, running...)
+	} else if r.blind {
+		if err := r.suspects(running); err != nil {
+			return err
+		}
+	}
+	origins = slices.DeleteFunc(origins, func(o string) bool { return slices.Contains(stuck, o) })
+	thawed, err := r.thawOrigins(ctx, slices.Compact(slices.Sorted(slices.Values(origins))))
+	r.done.Thawed = append(r.done.Thawed, thawed...)
+	return err
+}
+
+// suspects names the filesystems that a lost journal may have been about.
+func (r *rescue) suspects(fronts []string) error {
+	systems, err := r.systemsOn(fronts)
+	for _, f := range systems {
+		r.left(f.Mountpoint(), "perhaps frozen by us: the journal that would tell cannot be read; --all thaws it")
+	}
+	return err
+}
