@@ -58,9 +58,13 @@ func (s *session) list() ([]Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := s.state.Sets()
+	return v.sets(), nil
+}
+
+func (v *view) sets() []Set {
+	records, err := v.s.state.Sets()
 	if err != nil {
-		s.log.Warn("a record cannot be read", "error", err)
+		v.s.log.Warn("a record cannot be read", "error", err)
 	}
 	byID := map[string]journal.Set{}
 	ids := map[string]bool{}
@@ -77,7 +81,7 @@ func (s *session) list() ([]Set, error) {
 		sets = append(sets, v.set(id, byID[id]))
 	}
 	slices.SortFunc(sets, func(a, b Set) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID)) })
-	return sets, nil
+	return sets
 }
 
 // view is one look at the kernel.

@@ -29,6 +29,8 @@ type cli struct {
 	Recover    recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
 	Thaw       thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
 	Doctor     doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
+	Why        whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
+	Graph      graphCmd   `cmd:"" help:"Draw the live stack."`
 	VersionCmd versionCmd `cmd:"" name:"version" help:"Print the version."`
 }
 

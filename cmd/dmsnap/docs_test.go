@@ -96,7 +96,17 @@ func TestGrammarHasDocs(t *testing.T) {
 func TestDocsHaveJSON(t *testing.T) {
 	text := sections(t)["JSON"]
 	for _, v := range []any{
-		dm.Set{}, dm.Mounted{}, dm.Plan{}, dm.Report{}, dm.Recovered{}, dm.Thawed{}, removal{}, build{}, errorObject{},
+		dm.Set{},
+		dm.Mounted{},
+		dm.Plan{},
+		dm.Report{},
+		dm.Recovered{},
+		dm.Thawed{},
+		dm.Graph{},
+		dm.Explanation{},
+		removal{},
+		build{},
+		errorObject{},
 	} {
 		for _, field := range jsonFields(reflect.TypeOf(v)) {
 			if !strings.Contains(text, "`"+field+"`") {
@@ -142,7 +152,10 @@ func TestExamples(t *testing.T) {
 	for _, cmd := range model(t).Children {
 		for _, e := range cmd.Target.Addr().Interface().(documented).manual().examples {
 			line, _, _ := strings.Cut(e, " |")
-			m := &stub{set: nightly(), plan: samplePlan(), report: &dm.Report{DM: "4"}, recovers: &dm.Recovered{}, thaws: &dm.Thawed{}}
+			m := &stub{
+				set: nightly(), plan: samplePlan(), report: &dm.Report{DM: "4"}, graph: sampleGraph(), why: sampleExplanation(),
+				recovers: &dm.Recovered{}, thaws: &dm.Thawed{},
+			}
 			if o := do(t, m, strings.Fields(line)[1:]...); o.exit != 0 {
 				t.Error(fmt.Sprint(e, "\n", o))
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
@@ -28,4 +29,6 @@ type manager interface {
 	Recover(ctx context.Context) (*dm.Recovered, error)
 	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)
 	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
+	Why(ctx context.Context, name string, sample time.Duration) (*dm.Explanation, error)
+	Graph(ctx context.Context, names ...string) (*dm.Graph, error)
 }

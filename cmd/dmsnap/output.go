@@ -14,20 +14,25 @@ import (
 
 const schemaVersion = 1
 
-// emit prints a result: one JSON object with one plural key, or text. It is
-// written at once, or not at all.
+// emit prints a result: one JSON object with one plural key, or text whose
+// columns, separated by tabs, are aligned. It is written at once, or not at all.
 func emit[T any](e *Env, key string, items []T, text func(io.Writer)) error {
+	return emitPlain(e, key, items, func(w io.Writer) {
+		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		text(tw)
+		tw.Flush() // into a buffer: cannot fail
+	})
+}
+
+// emitPlain is emit for text that is printed as it is.
+func emitPlain[T any](e *Env, key string, items []T, text func(io.Writer)) error {
 	var buf bytes.Buffer
 	if e.JSON {
 		if err := encode(&buf, key, items); err != nil {
 			return err
 		}
 	} else {
-		tw := tabwriter.NewWriter(&buf, 0, 8, 2, ' ', 0)
-		text(tw)
-		if err := tw.Flush(); err != nil {
-			return err
-		}
+		text(&buf)
 	}
 	if _, err := buf.WriteTo(e.Stdout); err != nil {
 		return outputError(err)

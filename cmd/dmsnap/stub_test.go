@@ -19,6 +19,8 @@ type stub struct {
 	plan     *dm.Plan
 	mounts   []dm.Mounted
 	report   *dm.Report
+	graph    *dm.Graph
+	why      *dm.Explanation
 	recovers *dm.Recovered
 	thaws    *dm.Thawed
 	err      error
@@ -74,6 +76,14 @@ func (s *stub) Thaw(_ context.Context, all bool) (*dm.Thawed, error) {
 
 func (s *stub) Doctor(_ context.Context, origins ...string) (*dm.Report, error) {
 	return s.report, s.call("doctor", strings.Join(origins, " "))
+}
+
+func (s *stub) Why(_ context.Context, name string, _ time.Duration) (*dm.Explanation, error) {
+	return s.why, s.call("why", name)
+}
+
+func (s *stub) Graph(_ context.Context, names ...string) (*dm.Graph, error) {
+	return s.graph, s.call("graph", strings.Join(names, " "))
 }
 
 // outcome is what a user sees of one command.
@@ -160,6 +170,37 @@ func sampleReport() *dm.Report {
 				Filesystems: []dm.FSReport{{Type: "vfat", Mountpoints: []string{"/"}, Method: "none", Reason: "cannot be frozen"}},
 				Problems:    []dm.Problem{{Message: "/dev/vda1 is not a device-mapper device", Hint: "attach it first"}},
 			},
+		},
+	}
+}
+
+func sampleGraph() *dm.Graph {
+	used := uint64(13 << 20)
+	return &dm.Graph{Nodes: []dm.GraphNode{
+		{Devno: "254:0", Name: "vg-home", Role: "front", Targets: "snapshot-origin", SizeBytes: 1 << 30, Mounts: []string{"/home"}, Lower: []string{"254:3"}},
+		{Devno: "254:5", Name: "dmsnap-nightly-vg-home", Role: "image", Targets: "snapshot", SizeBytes: 1 << 30, Set: "nightly", Volume: "vg-home", State: dm.StateInvalid, Lower: []string{"254:3", "254:4"}},
+		{Devno: "254:3", Name: "dmsnap-base-vg-home", Role: "base", Targets: "linear", SizeBytes: 1 << 30, Suspended: true, Lower: []string{"252:0"}},
+		{Devno: "254:4", Name: "dmsnap-store-nightly-vg-home", Role: "store", Targets: "linear", SizeBytes: 256 << 20, Set: "nightly", UsedBytes: &used, Lower: []string{"7:0"}},
+		{Devno: "7:0", Name: "loop0", Role: "device", SizeBytes: 256 << 20, File: "/var/\"store\" <1>"},
+		{Devno: "252:0", Name: "vda", Role: "device", SizeBytes: 2 << 30},
+	}}
+}
+
+func sampleExplanation() *dm.Explanation {
+	fill, left := uint64(1<<20), uint64(243)
+	return &dm.Explanation{
+		Subject: "nightly", Kind: "set", Summary: "vg-srv: its image is invalid: its store is full (and 1 more)",
+		Findings: []dm.Finding{
+			{Level: dm.LevelOK, Topic: "state", Volume: "vg-home", Message: "its image is active"},
+			{
+				Level: dm.LevelProblem, Topic: "store", Volume: "vg-home", Message: "13m of 256m of its store are used", Hint: "remove the set soon",
+				Load: &dm.Load{FillBytesPerSecond: &fill, FullInSeconds: &left},
+			},
+			{
+				Level: dm.LevelNote, Topic: "holder", Volume: "vg-home", Message: "its image is open in pid 42 (dd\x1b)",
+				Holder: &dm.Holder{Kind: "process", Device: "/dev/mapper/dmsnap-nightly-vg-home", PID: 42, Command: "dd\x1b"},
+			},
+			{Level: dm.LevelProblem, Topic: "state", Volume: "vg-srv", Message: "its image is invalid: its store is full", Hint: "remove the set"},
 		},
 	}
 }

@@ -1,0 +1,269 @@
+package dm
+
+import (
+	"cmp"
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Graph is the stack as it is now: our devices, the origins they belong to, and
+// everything above and beneath them.
+type Graph struct {
+	Nodes []GraphNode `json:"nodes"` // those that nothing stands on first; by number among equals
+}
+
+// GraphNode is one device.
+type GraphNode struct {
+	Devno     string   `json:"devno"`
+	Name      string   `json:"name"` // its device-mapper name, or else the kernel's
+	Role      string   `json:"role"` // "front", "base", "store", "image", "era"; "device" for what is not ours
+	Targets   string   `json:"targets"`
+	SizeBytes uint64   `json:"size_bytes"`
+	Suspended bool     `json:"suspended"`
+	Mounts    []string `json:"mounts"`
+	File      string   `json:"file,omitempty"` // a loop device's
+	Lower     []string `json:"lower"`          // numbers of the devices it stands on
+
+	// Of images and stores only.
+	Set       string  `json:"set,omitempty"`
+	Volume    string  `json:"volume,omitempty"`
+	State     State   `json:"state,omitempty"`
+	UsedBytes *uint64 `json:"used_bytes,omitempty"` // of a store
+}
+
+// Graph draws nothing, but has all that a drawing needs. With origins named, as
+// for Create, or sets, only what belongs to them is in it. It takes no lock and
+// opens no block device.
+func (m *Manager) Graph(_ context.Context, names ...string) (g *Graph, err error) {
+	s, err := m.open("graph", "")
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	g, err = s.graph(names)
+	return g, s.fail(err)
+}
+
+// grapher collects nodes.
+type grapher struct {
+	*view
+	sets  []Set
+	nodes map[targets.DevNo]*GraphNode
+}
+
+func (s *session) graph(names []string) (*Graph, error) {
+	v, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	b := grapher{view: v, sets: v.sets(), nodes: map[targets.DevNo]*GraphNode{}}
+	seeds, err := b.seeds(names)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range seeds {
+		if err := b.add(d); err != nil {
+			return nil, err
+		}
+	}
+	return &Graph{Nodes: b.sorted()}, nil
+}
+
+// seeds are the devices to begin with: all of ours, all origins and what stands
+// on those; or, of all these, what is connected with what was named.
+func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
+	groups := map[targets.DevNo]targets.DevNo{} // device to the base it belongs to
+	var all []targets.DevNo
+	put := func(d, base targets.DevNo) {
+		all = append(all, d)
+		groups[d] = base
+	}
+	for _, d := range b.ours {
+		base := d.Dev
+		if d.Role != plan.RoleBase {
+			base = b.baseOf(d)
+		}
+		put(d.Dev, base)
+	}
+	for base, front := range b.fronts {
+		if front == nil {
+			continue
+		}
+		above, err := b.s.read.Above(targets.DevNo(front.Dev))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range above {
+			put(d, base)
+		}
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	wanted := map[targets.DevNo]bool{}
+	for _, name := range names {
+		found, err := b.named(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found {
+			wanted[cmp.Or(groups[d], d)] = true
+			all = append(all, d)
+		}
+	}
+	return slices.DeleteFunc(all, func(d targets.DevNo) bool { return !wanted[cmp.Or(groups[d], d)] }), nil
+}
+
+// baseOf is the base an image or store belongs to: the first one beneath it, or
+// beneath its set's image of the same volume.
+func (b *grapher) baseOf(d stack.Device) targets.DevNo {
+	image := b.member(d.ID, d.Volume, plan.RoleImage)
+	if image == nil {
+		return d.Dev
+	}
+	beneath, err := b.s.read.Beneath(image.Dev)
+	if err != nil {
+		return d.Dev
+	}
+	for _, low := range beneath {
+		for _, o := range b.ours {
+			if o.Dev == low && o.Role == plan.RoleBase {
+				return low
+			}
+		}
+	}
+	return image.Dev
+}
+
+// named finds the images of a set, or a device and all that stands on it.
+func (b *grapher) named(name string) (found []targets.DevNo, err error) {
+	set, dev, err := b.subject(name, b.sets)
+	if err != nil {
+		return nil, err
+	}
+	if set == nil {
+		return b.s.read.Above(dev)
+	}
+	for _, v := range set.Volumes {
+		if d, err := targets.ParseDevNo(v.Devno); err == nil {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
+// subject is what a user means by a name: a set, or else an origin.
+func (v *view) subject(name string, sets []Set) (*Set, targets.DevNo, error) {
+	for i := range sets {
+		if sets[i].Name == name {
+			return &sets[i], targets.DevNo{}, nil
+		}
+	}
+	if !path.IsAbs(name) && !strings.Contains(name, "=") {
+		return nil, targets.DevNo{}, plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are; write an origin as a path or a tag", "there is no set %s", name)
+	}
+	dev, err := v.s.read.Resolve(name, v.mounts)
+	return nil, dev, err
+}
+
+// add puts a device and all beneath it into the graph.
+func (b *grapher) add(d targets.DevNo) error {
+	if b.nodes[d] != nil {
+		return nil
+	}
+	found, err := b.s.read.Look(d)
+	if err != nil {
+		return err
+	}
+	n := &GraphNode{
+		Devno: d.String(), Name: cmp.Or(found.Name, d.String()), Role: b.role(found), Targets: found.Targets,
+		SizeBytes: found.Size.Bytes(), Suspended: found.Suspended, Mounts: []string{}, File: found.File, Lower: []string{},
+	}
+	b.nodes[d] = n
+	for _, m := range b.mounts.Of(ioctl.DevNo(d)) {
+		if m.PID == 0 && !slices.Contains(n.Mounts, m.Path) {
+			n.Mounts = append(n.Mounts, m.Path)
+		}
+	}
+	b.describe(n, found)
+	for _, low := range found.Lower {
+		n.Lower = append(n.Lower, low.String())
+		if err := b.add(low); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *grapher) role(n stack.Node) string {
+	if _, _, role, ok := plan.ParseUUID(n.UUID); ok {
+		return string(role)
+	}
+	for _, front := range b.fronts {
+		if front != nil && targets.DevNo(front.Dev) == n.Dev {
+			return string(plan.RoleFront)
+		}
+	}
+	return "device"
+}
+
+// describe says which volume of which set an image or store is of.
+func (b *grapher) describe(n *GraphNode, found stack.Node) {
+	id, volume, role, ok := plan.ParseUUID(found.UUID)
+	if !ok {
+		return
+	}
+	i := slices.IndexFunc(b.sets, func(s Set) bool { return s.UUID == id })
+	if i < 0 || volume < 0 || volume >= len(b.sets[i].Volumes) {
+		return
+	}
+	v := b.sets[i].Volumes[volume]
+	n.Set, n.Volume, n.State = b.sets[i].Name, v.Name, v.State
+	if role == plan.RoleStore {
+		n.State, n.UsedBytes = "", v.Store.UsedBytes
+	}
+}
+
+// sorted puts those first that nothing stands on: origins, then images; the
+// rest follows by number.
+func (b *grapher) sorted() []GraphNode {
+	lower := map[string]bool{}
+	for _, n := range b.nodes {
+		for _, l := range n.Lower {
+			lower[l] = true
+		}
+	}
+	rank := func(n GraphNode) int {
+		switch {
+		case lower[n.Devno]:
+			return 2
+		case n.Role == string(plan.RoleImage):
+			return 1
+		}
+		return 0
+	}
+	out := make([]GraphNode, 0, len(b.nodes))
+	for _, n := range b.nodes {
+		out = append(out, *n)
+	}
+	slices.SortFunc(out, func(x, y GraphNode) int {
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), compareDevnos(x.Devno, y.Devno))
+	})
+	return out
+}
+
+func compareDevnos(x, y string) int {
+	a, errA := targets.ParseDevNo(x)
+	b, errB := targets.ParseDevNo(y)
+	if errA != nil || errB != nil {
+		return cmp.Compare(x, y)
+	}
+	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
+}

@@ -1,0 +1,125 @@
+package dm
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// counts are what a volume's store and origin had counted at one time.
+type counts struct {
+	at      time.Time
+	used    *uint64 // bytes of the store
+	written *uint64 // bytes to the origin since it was made
+}
+
+// loads looks at the volumes of a set, waits, and looks again.
+func (x *explainer) loads(ctx context.Context, set *Set, sample time.Duration) ([]Load, error) {
+	before := x.count(set)
+	after := before
+	if sample > 0 {
+		timer := time.NewTimer(sample)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
+		if now, err := x.s.show(set.Name); err == nil && now.UUID == set.UUID && len(now.Volumes) == len(set.Volumes) {
+			*set = *now
+			after = x.count(set)
+		}
+	}
+	out := make([]Load, len(set.Volumes))
+	for i, v := range set.Volumes {
+		out[i] = load(before[i], after[i], set.Created, v.Store)
+	}
+	return out, nil
+}
+
+func (x *explainer) count(set *Set) []counts {
+	out := make([]counts, len(set.Volumes))
+	for i, v := range set.Volumes {
+		out[i] = counts{at: time.Now(), used: v.Store.UsedBytes}
+		if d, err := targets.ParseDevNo(v.OriginDevno); err == nil {
+			out[i].written = x.written(d)
+		}
+	}
+	return out
+}
+
+// written is the seventh figure of a device's statistics, sectors written
+// (Documentation/block/stat.rst).
+func (x *explainer) written(d targets.DevNo) *uint64 {
+	b, err := x.s.kernel.ReadFile("/sys/dev/block/" + d.String() + "/stat")
+	if err != nil {
+		return nil
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 7 {
+		return nil
+	}
+	n, err := strconv.ParseUint(fields[6], 10, 64)
+	if err != nil {
+		return nil
+	}
+	n *= targets.SectorSize
+	return &n
+}
+
+// load compares two counts. How fast a store fills is the larger of what it did
+// just now and since the cut: a quiet second does not make it safe.
+func load(before, after counts, cut *time.Time, s Store) (l Load) {
+	l.WriteBytesPerSecond = rate(before.written, after.written, after.at.Sub(before.at))
+	l.FillBytesPerSecond = rate(before.used, after.used, after.at.Sub(before.at))
+	if cut != nil {
+		zero := uint64(0)
+		average := rate(&zero, after.used, after.at.Sub(*cut))
+		if l.FillBytesPerSecond == nil || average != nil && *average > *l.FillBytesPerSecond {
+			l.FillBytesPerSecond = average
+		}
+	}
+	if l.FillBytesPerSecond != nil && *l.FillBytesPerSecond > 0 && s.SizeBytes >= *after.used {
+		left := (s.SizeBytes - *after.used) / *l.FillBytesPerSecond
+		l.FullInSeconds = &left
+	}
+	return l
+}
+
+// rate is bytes per second, nil if it cannot be known.
+func rate(before, after *uint64, took time.Duration) *uint64 {
+	if before == nil || after == nil || took <= 0 || *after < *before {
+		return nil
+	}
+	r := uint64(float64(*after-*before) / took.Seconds())
+	return &r
+}
+
+// A store is a problem that is full to this share, or will be in so many seconds.
+const (
+	crowded = 0.9
+	soon    = 600
+)
+
+func (x *explainer) store(v Volume, l Load) {
+	if v.Store.UsedBytes == nil || v.Store.SizeBytes == 0 {
+		return // it is lost; the state says why
+	}
+	used, size := *v.Store.UsedBytes, v.Store.SizeBytes
+	f := Finding{Level: LevelOK, Topic: "store", Volume: v.Name, Load: &l}
+	f.Message = fmt.Sprintf("%s of %s of its store are used", Size{Bytes: used}, Size{Bytes: size})
+	if l.FillBytesPerSecond != nil && *l.FillBytesPerSecond > 0 {
+		f.Message += fmt.Sprintf(", %s more each second", Size{Bytes: max(*l.FillBytesPerSecond>>10, 1) << 10})
+	}
+	if l.FullInSeconds != nil {
+		f.Message += fmt.Sprintf("; full in %v", time.Duration(*l.FullInSeconds)*time.Second)
+	}
+	if size < v.SizeBytes && (float64(used) > crowded*float64(size) || l.FullInSeconds != nil && *l.FullInSeconds < soon) {
+		f.Level, f.Hint = LevelProblem, "read what is needed and remove the set soon; a full store loses the image, never the origin"
+	}
+	x.add(f)
+}

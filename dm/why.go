@@ -1,0 +1,270 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Explanation is what Why found out about a set or an origin.
+type Explanation struct {
+	Subject  string    `json:"subject"` // as asked for
+	Kind     string    `json:"kind"`    // "set" or "origin"
+	Summary  string    `json:"summary"` // the worst finding
+	Findings []Finding `json:"findings"`
+}
+
+// Level is how much a finding matters.
+type Level string
+
+// The levels.
+const (
+	LevelOK      Level = "ok"      // as it should be
+	LevelNote    Level = "note"    // explains something: who holds a device, what makes writes slow
+	LevelProblem Level = "problem" // is in the way
+)
+
+// Finding is one thing that is so, and what can be done about it.
+type Finding struct {
+	Level   Level   `json:"level"`
+	Topic   string  `json:"topic"` // "state", "store", "writes", "holder", "operation", "suspended", "cut", "sets", "kernel"
+	Volume  string  `json:"volume,omitempty"`
+	Message string  `json:"message"`
+	Hint    string  `json:"hint,omitempty"`
+	Holder  *Holder `json:"holder,omitempty"`
+	Load    *Load   `json:"load,omitempty"`
+}
+
+// Load is what happens to a store or an origin just now.
+type Load struct {
+	WriteBytesPerSecond *uint64 `json:"write_bytes_per_second,omitempty"` // to the origin
+	FillBytesPerSecond  *uint64 `json:"fill_bytes_per_second,omitempty"`  // the larger of just now and since the cut
+	FullInSeconds       *uint64 `json:"full_in_seconds,omitempty"`        // at that rate; absent if it does not grow
+}
+
+// Why explains the state of a set, or of an origin, named as for Create: why it
+// is invalid, busy, refused or slow. For a set it looks twice, a sample apart, to
+// see how fast stores fill; zero looks once. It blocks no longer than that, takes
+// no lock and changes nothing; ctx ends the wait.
+func (m *Manager) Why(ctx context.Context, name string, sample time.Duration) (x *Explanation, err error) {
+	s, err := m.open("why", name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	x, err = s.why(ctx, name, sample)
+	return x, s.fail(err)
+}
+
+func (s *session) why(ctx context.Context, name string, sample time.Duration) (*Explanation, error) {
+	v, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	sets := v.sets()
+	set, dev, err := v.subject(name, sets)
+	if err != nil {
+		return nil, err
+	}
+	x := &explainer{view: v, Explanation: &Explanation{Subject: name, Kind: "set", Findings: []Finding{}}}
+	if set != nil {
+		err = x.set(ctx, set, sample)
+	} else {
+		x.Kind = "origin"
+		x.origin(name, dev, sets)
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.kernel()
+	x.summarise()
+	return x.Explanation, nil
+}
+
+// explainer collects findings.
+type explainer struct {
+	*view
+	*Explanation
+}
+
+func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
+
+func (x *explainer) set(ctx context.Context, set *Set, sample time.Duration) error {
+	loads, err := x.loads(ctx, set, sample)
+	if err != nil {
+		return err
+	}
+	for i, v := range set.Volumes {
+		x.state(v)
+		x.store(v, loads[i])
+		x.held(v)
+		x.waiting(v)
+	}
+	x.operation(set.Name, set.UUID, func(i journal.Intent) bool { return i.Set == set.Name || i.ID == set.UUID })
+	return nil
+}
+
+// remedies say what to do about a state.
+var remedies = map[State]string{
+	StateOverflow: "what is read is right, what is written to the image fails; remove the set and cut a new one with a larger store",
+	StateInvalid:  "remove the set and cut a new one with a larger store; the origin was not harmed",
+	StateBypassed: "remove the set, which leaves the new table alone, and cut a new one",
+	StateBroken:   "dmsnap recover ends what was interrupted; dmsnap remove takes down what is left",
+}
+
+func (x *explainer) state(v Volume) {
+	f := Finding{Level: LevelOK, Topic: "state", Volume: v.Name, Message: "its image is " + string(v.State)}
+	if v.State != StateActive {
+		f.Level, f.Message, f.Hint = LevelProblem, f.Message+": "+v.Reason, remedies[v.State]
+	}
+	x.add(f)
+}
+
+// held names everybody who keeps an image from being removed.
+func (x *explainer) held(v Volume) {
+	dev, err := targets.ParseDevNo(v.Devno)
+	if err != nil {
+		return // there is no image
+	}
+	for _, h := range x.s.busy(v.Device, dev).Holders {
+		x.add(Finding{
+			Level: LevelNote, Topic: "holder", Volume: v.Name, Holder: &h,
+			Message: "its image is " + h.String() + ", and cannot be removed meanwhile", Hint: release(x.Subject, h),
+		})
+	}
+}
+
+// release is how a holder is made to let go.
+func release(set string, h Holder) string {
+	switch {
+	case h.Kind == "mount" && h.Namespace == "":
+		return "dmsnap umount " + set
+	case h.Kind == "mount":
+		return fmt.Sprintf("nsenter -m -t %d umount %s", h.PID, h.Path)
+	case h.Kind == "process":
+		return fmt.Sprintf("end pid %d", h.PID)
+	}
+	return "remove device " + h.Path + " first"
+}
+
+// waiting finds suspended devices: whoever reads or writes above them waits.
+func (x *explainer) waiting(v Volume) {
+	for _, part := range []struct{ what, devno string }{{"image", v.Devno}, {"origin", v.OriginDevno}} {
+		d, err := targets.ParseDevNo(part.devno)
+		if err != nil {
+			continue // there is none
+		}
+		if which, found, err := x.s.read.Suspended(d); err == nil && found {
+			name := x.s.read.Node(which)
+			x.add(Finding{
+				Level: LevelProblem, Topic: "suspended", Volume: v.Name, Message: fmt.Sprintf("%s is suspended: who uses the %s waits", name, part.what),
+				Hint: "dmsnap recover, if a dmsnap left it so; else dmsetup resume " + name,
+			})
+		}
+	}
+}
+
+// operation tells what is under way on the subject, or was interrupted.
+func (x *explainer) operation(name, id string, concerns func(journal.Intent) bool) {
+	intents, err := x.s.state.Intents()
+	if err != nil {
+		x.s.log.Warn("an entry of the journal cannot be read", "error", err)
+	}
+	for _, i := range intents {
+		if !concerns(i) {
+			continue
+		}
+		f := Finding{Level: LevelNote, Topic: "operation", Message: fmt.Sprintf("pid %d has been at %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it is done"}
+		if !x.s.kernel.Alive(i.PID) {
+			f.Level, f.Message, f.Hint = LevelProblem, fmt.Sprintf("%s %s was interrupted", i.Op, i.Set), "dmsnap recover"
+		}
+		x.add(f)
+	}
+}
+
+// origin explains what a cut of an origin would meet, and what its sets cost.
+func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
+	r := x.s.examine(spec)
+	for _, p := range r.Problems {
+		x.add(Finding{Level: LevelProblem, Topic: "cut", Message: p.Message, Hint: p.Hint})
+	}
+	if r.Possible {
+		x.add(Finding{Level: LevelOK, Topic: "cut", Message: "a set can be cut"})
+	}
+	for _, f := range r.Filesystems {
+		if f.Method == string(plan.ByLockFS) {
+			x.add(Finding{Level: LevelNote, Topic: "cut", Message: fmt.Sprintf("%s on %s is frozen without a proof: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
+		}
+	}
+	x.copies(dev, sets)
+	x.waiting(Volume{OriginDevno: dev.String()})
+	x.operation("", "", func(i journal.Intent) bool { return slices.Contains(i.Origins, dev.String()) })
+}
+
+// copies tells what the sets of an origin make of its writes.
+func (x *explainer) copies(dev targets.DevNo, sets []Set) {
+	var names []string
+	for _, set := range sets {
+		for _, v := range set.Volumes {
+			if v.OriginDevno != dev.String() {
+				continue
+			}
+			if names = append(names, set.Name); v.State != StateActive {
+				x.add(Finding{Level: LevelProblem, Topic: "sets", Volume: v.Name, Message: fmt.Sprintf("the image of set %s is %s: %s", set.Name, v.State, v.Reason), Hint: remedies[v.State]})
+			}
+		}
+	}
+	if len(names) == 0 {
+		x.add(Finding{Level: LevelOK, Topic: "writes", Message: "no set: writes go straight to its own table"})
+		return
+	}
+	x.add(Finding{
+		Level: LevelNote, Topic: "writes", Hint: "remove sets that are not needed any more",
+		Message: fmt.Sprintf("the first write to each chunk waits for a copy into the store of each set (%s); discards are refused", strings.Join(names, ", ")),
+	})
+}
+
+// kernel names the parts that every set needs and this kernel lacks.
+func (x *explainer) kernel() {
+	for _, t := range needed[:3] {
+		if _, err := x.s.ctl.TargetVersion(t.name); errors.Is(err, unix.EINVAL) {
+			x.add(Finding{Level: LevelProblem, Topic: "kernel", Message: fmt.Sprintf("the kernel has no %s target (%s)", t.name, t.why), Hint: "install the module: dm-" + moduleOf(t.name)})
+		}
+	}
+}
+
+// summarise puts the worst first in a sentence; the findings keep their order.
+func (x *explainer) summarise() {
+	for _, level := range []Level{LevelProblem, LevelNote, LevelOK} {
+		n := 0
+		for _, f := range x.Findings {
+			if f.Level != level {
+				continue
+			}
+			if n++; n == 1 {
+				x.Summary = f.Message
+				if f.Volume != "" {
+					x.Summary = f.Volume + ": " + f.Message
+				}
+			}
+		}
+		if n > 1 {
+			x.Summary += fmt.Sprintf(" (and %d more)", n-1)
+		}
+		if n > 0 && level != LevelOK {
+			return
+		}
+		if n > 0 {
+			x.Summary = "nothing is wrong"
+		}
+	}
+}
