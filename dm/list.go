@@ -191,14 +191,14 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 func fromRecord(vol *Volume, r journal.Volume) {
 	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType = r.Name, r.Origin, r.OriginDevno, r.FSType
 	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
-	vol.Store = Store{Kind: r.StoreKind, Path: r.StorePath, SizeBytes: r.StoreBytes}
+	vol.Store = Store{Kind: r.StoreKind, Path: r.StorePath, SizeBytes: r.StoreBytes, Spill: r.Spill}
 	if r.Mountpoints != nil {
 		vol.Mountpoints = r.Mountpoints
 	}
 }
 
 func (v *view) store(vol *Volume, d stack.Device) {
-	vol.Store.SizeBytes = d.Table.Size().Bytes()
+	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
 	if lower, ok := d.Lower(); ok && vol.Store.Path == "" {
 		vol.Store.Kind, vol.Store.Path = "device", v.s.read.Node(lower)
 	}

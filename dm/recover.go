@@ -77,8 +77,12 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 }
 
 // finishIntent: a create whose record was written is complete but for its
-// intent; everything else comes down. The locks are held.
+// intent, an extend has grown a store or not; everything else comes down. The
+// locks are held.
 func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
+	if i.Op == "extend" {
+		return false, s.endExtend(i)
+	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		return false, s.state.End(i)
 	}

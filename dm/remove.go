@@ -215,7 +215,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		case plan.RoleStore:
 			v.Store = d.Name
 			if d.Info.Live {
-				v.StoreSize = d.Table.Size()
+				v.StoreSize, v.Spill = d.Table.Size(), pieces(d)
 			}
 		}
 	}
@@ -223,6 +223,20 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		r.Volumes = append(r.Volumes, *volumes[n])
 	}
 	return r, s.orphanBases(&r, name, ours)
+}
+
+// pieces are the places at which a store goes on with another device, whose head
+// a chunk of the origin may make look like something it is not.
+func pieces(d stack.Device) (starts []targets.Sectors) {
+	seen := map[targets.Device]bool{}
+	for i, row := range d.Table {
+		linear, ok := row.Target.(targets.Linear)
+		if ok && i > 0 && !seen[linear.Dev] {
+			starts = append(starts, row.Start)
+		}
+		seen[linear.Dev] = true
+	}
+	return starts
 }
 
 // recordedNames are the devices of a set by its record, if there is one. A base

@@ -66,6 +66,8 @@ type Store struct {
 	SizeBytes     uint64  `json:"size_bytes"`
 	UsedBytes     *uint64 `json:"used_bytes"`     // null when the kernel does not say
 	MetadataBytes *uint64 `json:"metadata_bytes"` // null when the kernel does not say
+	// Spill are the devices it goes on with, in order.
+	Spill []string `json:"spill"`
 }
 
 // Receipt is what the window of a cut really did.

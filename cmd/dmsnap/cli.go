@@ -25,6 +25,7 @@ type cli struct {
 	Show       showCmd    `cmd:"" help:"Show one set in detail."`
 	Mount      mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
 	Umount     umountCmd  `cmd:"" help:"Unmount the images of a set."`
+	Extend     extendCmd  `cmd:"" help:"Grow the stores of a set."`
 	Remove     removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
 	Recover    recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
 	Thaw       thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`

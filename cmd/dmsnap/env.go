@@ -20,6 +20,8 @@ type Env struct {
 type manager interface {
 	Create(ctx context.Context, r dm.CreateRequest) (*dm.Set, error)
 	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
+	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)
+	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)
 	PlanRemove(ctx context.Context, name string) (*dm.Plan, error)
 	Remove(ctx context.Context, name string) error
 	List(ctx context.Context) ([]dm.Set, error)

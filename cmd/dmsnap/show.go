@@ -94,6 +94,9 @@ func storeText(s *dm.Store) string {
 	if s.Path != "" {
 		text += " " + clean(s.Path)
 	}
+	if len(s.Spill) > 0 {
+		text += ", then " + list(s.Spill)
+	}
 	return text + ", " + sizeText(s.SizeBytes)
 }
 

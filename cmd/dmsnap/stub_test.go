@@ -27,6 +27,7 @@ type stub struct {
 	fail     map[string]error // by "method name"
 
 	request dm.CreateRequest
+	extend  dm.ExtendRequest
 	calls   []string
 }
 
@@ -46,6 +47,16 @@ func (s *stub) Create(_ context.Context, r dm.CreateRequest) (*dm.Set, error) {
 func (s *stub) PlanCreate(_ context.Context, r dm.CreateRequest) (*dm.Plan, error) {
 	s.request = r
 	return s.plan, s.call("plan create", r.Name)
+}
+
+func (s *stub) Extend(_ context.Context, r dm.ExtendRequest) (*dm.Set, error) {
+	s.extend = r
+	return s.set, s.call("extend", r.Name)
+}
+
+func (s *stub) PlanExtend(_ context.Context, r dm.ExtendRequest) (*dm.Plan, error) {
+	s.extend = r
+	return s.plan, s.call("plan extend", r.Name)
 }
 
 func (s *stub) PlanRemove(_ context.Context, name string) (*dm.Plan, error) {

@@ -35,9 +35,11 @@ type Volume struct {
 	StoreKind   string   `json:"store_kind"`
 	StorePath   string   `json:"store_path"`
 	StoreBytes  uint64   `json:"store_bytes"`
-	SizeBytes   uint64   `json:"size_bytes"`
-	ChunkBytes  uint64   `json:"chunk_bytes"`
-	Writable    bool     `json:"writable"`
+	// Spill are the devices the store goes on with, in their order.
+	Spill      []string `json:"spill,omitempty"`
+	SizeBytes  uint64   `json:"size_bytes"`
+	ChunkBytes uint64   `json:"chunk_bytes"`
+	Writable   bool     `json:"writable"`
 }
 
 // SaveSet writes the record of a set; it is the outcome of a create.

@@ -97,3 +97,29 @@ func noDevices(v *plan.RemoveVolume) { v.Image, v.Store, v.StoreSize = "", "", 0
 func removal(vs ...plan.RemoveVolume) plan.RemoveRequest {
 	return plan.RemoveRequest{Set: "nightly", ID: "5e7", Volumes: vs}
 }
+
+// grow is a volume whose 300 MiB store may grow on a disk of 400 MiB.
+func grow(name string, minor uint32, want targets.Sectors, mods ...func(*plan.ExtendVolume)) plan.ExtendVolume {
+	v := plan.ExtendVolume{
+		Name: "vg-" + name, Store: plan.StoreName("nightly", "vg-"+name), Path: "/dev/vdc", Table: linear(252, 32+16*minor, 0, 600<<10),
+		Room: 800 << 10, LogicalBlock: 512, Origin: gib, Chunk: 128, Want: want,
+	}
+	for _, mod := range mods {
+		mod(&v)
+	}
+	return v
+}
+
+// spilling lets a store go on with a further disk of 1 GiB.
+func spilling(v *plan.ExtendVolume) {
+	v.Further = &plan.Store{Kind: "device", Path: "/dev/vdx", Dev: targets.DevNo{Major: 252, Minor: 160}, Size: gib, LogicalBlock: 512}
+}
+
+func relative(v *plan.ExtendVolume) { v.Relative = true }
+
+// enough: the store can take every chunk already.
+func enough(v *plan.ExtendVolume) { v.Table = linear(252, 32, 0, plan.NeverFull(gib, 128)) }
+
+func extension(vs ...plan.ExtendVolume) plan.ExtendRequest {
+	return plan.ExtendRequest{Set: "nightly", ID: "5e7", Volumes: vs}
+}

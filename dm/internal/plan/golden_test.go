@@ -67,9 +67,19 @@ func removals() map[string]plan.RemoveRequest {
 		"remove-suspended":         removal(left("home", 0, suspended)),
 		"remove-suspended-beside":  removal(left("home", 0, suspended, notLast, noDevices)),
 		"remove-dead-store":        removal(left("home", 0, bypassed, deadStore)),
+		"remove-spilled":           removal(left("home", 0, func(v *plan.RemoveVolume) { v.Spill = []targets.Sectors{4096, 31744} })),
 		"remove-orphan-base":       removal(left("home", 0, bypassed, noDevices)),
 		"remove-orphan-front":      removal(left("home", 0, noDevices)),
 		"remove-nothing":           nothing,
+	}
+}
+
+func extensions() map[string]plan.ExtendRequest {
+	return map[string]plan.ExtendRequest{
+		"extend-one":   extension(grow("home", 0, 700<<10)),
+		"extend-two":   extension(grow("home", 0, 100<<10, relative), grow("db", 1, 100<<10, relative)),
+		"extend-spill": extension(grow("home", 0, 2<<20, spilling)), // no more than it can need
+		"extend-rest":  extension(grow("home", 0, 1, enough), grow("db", 1, 700<<10)),
 	}
 }
 
@@ -84,6 +94,13 @@ func TestGoldenPlans(t *testing.T) {
 	}
 	for name, r := range removals() {
 		got[name] = text(plan.Remove(r))
+	}
+	for name, r := range extensions() {
+		p, err := plan.Extend(r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got[name] = text(p)
 	}
 	for name, plan := range got {
 		t.Run(name, func(t *testing.T) { compare(t, name+".golden", plan) })

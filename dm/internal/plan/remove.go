@@ -20,6 +20,8 @@ type RemoveVolume struct {
 	Store  string
 	// StoreSize is zero if the store has no table: it cannot be written to then.
 	StoreSize targets.Sectors
+	// Spill is where the store goes on with further devices.
+	Spill []targets.Sectors
 	// File is what the store is made of; nil if it is a device.
 	File *File
 	// Dead tells that the kernel gave the image up: its store may have failed.
@@ -116,6 +118,12 @@ func dropStore(v RemoveVolume) []Step {
 		steps = append(steps, Step{
 			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || v.File != nil,
 			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()),
+		})
+	}
+	for _, at := range v.Spill {
+		steps = append(steps, Step{
+			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead,
+			At: at.Bytes(), Bytes: min(wipeBytes, (v.StoreSize - at).Bytes()),
 		})
 	}
 	return append(steps, drop(RoleStore, v.Store)...)

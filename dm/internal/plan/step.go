@@ -33,7 +33,7 @@ const (
 	Suspend      Action = "suspend"  // Device
 	Resume       Action = "resume"   // Device; swaps a loaded table in
 	RemoveDevice Action = "remove"   // Device
-	WipeHeader   Action = "wipe"     // zero the first Bytes of Device
+	WipeHeader   Action = "wipe"     // zero Bytes of Device, from At on
 	SyncFS       Action = "sync"     // write the filesystem's dirty data back
 	Freeze       Action = "freeze"   // the filesystem
 	Prove        Action = "prove"    // that the kernel holds it frozen
@@ -61,7 +61,7 @@ type Step struct {
 	// LockFS lets the suspend freeze the filesystem: only for those that cannot
 	// be frozen through their mount point, and never together with Freeze.
 	LockFS     bool
-	Bytes      uint64
+	At, Bytes  uint64
 	Filesystem *Filesystem
 	// File is what a store is made of. In a load it takes the place of Table's row.
 	File *File
@@ -122,7 +122,10 @@ func (s Step) Detail() string {
 	if s.LockFS {
 		d = append(d, "freezes the filesystem")
 	}
-	if s.Bytes != 0 {
+	switch {
+	case s.At != 0:
+		d = append(d, fmt.Sprintf("%d bytes at %d", s.Bytes, s.At))
+	case s.Bytes != 0:
 		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))
 	}
 	if s.File != nil {

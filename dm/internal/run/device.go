@@ -241,7 +241,7 @@ func (r *Runner) verify(s plan.Step) error {
 	return err
 }
 
-// wipe zeroes the head of a store through the node the kernel itself makes.
+// wipe zeroes a part of a store through the node the kernel itself makes.
 func (r *Runner) wipe(s plan.Step) error {
 	n, err := r.number(s.Device)
 	if err != nil {
@@ -251,7 +251,7 @@ func (r *Runner) wipe(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(make([]byte, s.Bytes), 0)
+	_, err = f.WriteAt(make([]byte, s.Bytes), int64(s.At))
 	if err == nil {
 		err = f.Sync()
 	}

@@ -98,7 +98,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		}
 		c.do, err = r.Control.PrepareSuspend(id, flags)
 		if err == nil {
-			c.undo, err = r.encodeRelease(id)
+			c.undo, err = r.encodeRelease(id, s.Role)
 		}
 	case plan.Resume:
 		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
@@ -117,14 +117,14 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 	return c, err
 }
 
-// encodeRelease makes a suspended front run again with the table it has. What
+// encodeRelease makes a suspended device run again with the table it has. What
 // waits in the inactive slot goes first: a resume would swap it in.
-func (r *Runner) encodeRelease(id ioctl.ID) ([]*ioctl.Call, error) {
+func (r *Runner) encodeRelease(id ioctl.ID, role plan.Role) ([]*ioctl.Call, error) {
 	clear, err := r.Control.PrepareClear(id)
 	if err != nil {
 		return nil, err
 	}
-	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(plan.RoleFront)))
+	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(role)))
 	return []*ioctl.Call{clear, resume}, err
 }
 
@@ -363,12 +363,13 @@ func (w *window) settleEvents() error {
 }
 
 // past tells whether the window did something that cannot be put back: an image
-// is gone, or a front of a final plan runs on its own table. Its writes reach no
-// image from then on, so giving it the snapshot-origin back would not help.
+// is gone, or a device of a final plan runs on its new table. Writes of a front
+// reach no image from then on, so giving it the snapshot-origin back would not
+// help; a store may have chunks in its new room.
 func (w *window) past(final bool) bool {
 	for _, c := range w.calls {
-		front := c.step.Action == plan.Resume && c.step.Role == plan.RoleFront
-		if c.done && (c.step.Action == plan.RemoveDevice || final && front) {
+		swapped := c.step.Action == plan.Resume && c.step.Role != plan.RoleImage
+		if c.done && (c.step.Action == plan.RemoveDevice || final && swapped) {
 			return true
 		}
 	}

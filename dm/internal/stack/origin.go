@@ -76,8 +76,7 @@ func (r *Reader) Geometry(node string) (Geometry, error) {
 // storeOf names the image that keeps its old chunks on a device.
 func storeOf(dev targets.DevNo, ours []Device) string {
 	for _, s := range ours {
-		lower, ok := s.Lower()
-		if s.Role != plan.RoleStore || !ok || lower != dev {
+		if s.Role != plan.RoleStore || !s.On(dev) {
 			continue
 		}
 		for _, i := range ours {

@@ -6,6 +6,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -41,6 +42,11 @@ func (d Device) Lower() (targets.DevNo, bool) {
 		return targets.DevNo{}, false
 	}
 	return devices[0].DevNo, true
+}
+
+// On tells whether any part of the table lies on a device.
+func (d Device) On(dev targets.DevNo) bool {
+	return slices.Contains(d.Table.Devices(), targets.Device{DevNo: dev})
 }
 
 // Ours lists our devices: one call, and two or three for each that is ours,

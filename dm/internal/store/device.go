@@ -47,7 +47,7 @@ func (d device) apart(s plan.Store, o plan.Origin, ours []stack.Device) error {
 		if mine.Dev == s.Dev {
 			return plan.Refuse(plan.Usage, d.path, "use a device that is not part of a set", "store %s is dmsnap's own %s device %s", d.path, mine.Role, mine.Name)
 		}
-		if lower, ok := mine.Lower(); ok && mine.Role == plan.RoleStore && lower == s.Dev {
+		if mine.Role == plan.RoleStore && mine.On(s.Dev) {
 			return plan.Refuse(plan.Busy, d.path, "remove that set, or use another device", "store %s already serves %s", d.path, mine.Name)
 		}
 	}

@@ -1,0 +1,255 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// ExtendRequest asks for larger stores of a set.
+type ExtendRequest struct {
+	Name string
+	// Size is what each store is to have, or to get beside what it has if
+	// Relative. A share is one of the volume's origin. No store gets more than it
+	// can ever need.
+	Size     Size
+	Relative bool
+	// Volumes limits the request to some; empty: all.
+	Volumes []string
+	// Store is a device on which the store goes on when what it lies on is used
+	// up. It is overwritten, and serves one volume. Empty: none.
+	Store string
+}
+
+// Extend makes the stores of a live set larger. Writers that need a chunk copied
+// wait while the kernel takes the new size over; no filesystem is frozen. It
+// blocks until the new room is in use.
+//
+// An Extend that fails has changed nothing, unless its code is CodePartial, when
+// some stores have grown, or CodeUnrecovered.
+func (m *Manager) Extend(ctx context.Context, r ExtendRequest) (set *Set, err error) {
+	s, err := m.open("extend", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	set, err = s.extend(ctx, r)
+	return set, s.fail(err)
+}
+
+// PlanExtend returns the steps Extend would take, and changes nothing.
+func (m *Manager) PlanExtend(_ context.Context, r ExtendRequest) (p *Plan, err error) {
+	s, err := m.open("extend", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	planned, err := s.planExtend(r)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return shown(planned), nil
+}
+
+func (s *session) extend(ctx context.Context, r ExtendRequest) (*Set, error) {
+	if _, err := s.recoverInterrupted(ctx); err != nil {
+		return nil, err
+	}
+	locks, err := s.state.Lock(ownPID(), journal.SetKey(r.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(locks)
+	p, err := s.planExtend(r)
+	if err != nil {
+		return nil, err
+	}
+	runner := s.runner(&facts{}, CreateRequest{})
+	intent, err := s.begin(p, runner)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := runner.Run(ctx, p); err != nil {
+		return nil, s.ended(intent, err)
+	}
+	return s.extended(intent)
+}
+
+// extended notes what the stores are made of now. They have grown, whatever
+// fails.
+func (s *session) extended(i journal.Intent) (*Set, error) {
+	err := s.noteStores(i.Set, i.ID)
+	if err == nil {
+		err = s.state.End(i)
+	}
+	if err != nil {
+		s.log.Warn("the journal entry of a finished extend stays until the next command", "error", err)
+	}
+	set, err := s.show(i.Set)
+	if err != nil {
+		return nil, &run.PartialError{Err: err}
+	}
+	return set, nil
+}
+
+// endExtend ends one that was interrupted: a store has grown, or what would have
+// made it grow goes.
+func (s *session) endExtend(i journal.Intent) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
+			continue
+		}
+		if err := s.ctl.Clear(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
+			return err
+		}
+	}
+	if err := s.noteStores(i.Set, i.ID); err != nil {
+		return err
+	}
+	return s.state.End(i)
+}
+
+// noteStores brings a record in line with the kernel's tables. A set without a
+// record stays without.
+func (s *session) noteStores(name, id string) error {
+	record, err := s.state.LoadSet(name)
+	if errors.Is(err, fs.ErrNotExist) || record.ID != id {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		if d.ID == id && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) {
+			v := &record.Volumes[d.Volume]
+			v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
+		}
+	}
+	return s.state.SaveSet(record)
+}
+
+// spill names the devices a store goes on with.
+func (s *session) spill(d stack.Device) (paths []string) {
+	for i, lower := range d.Table.Devices() {
+		if i > 0 {
+			paths = append(paths, s.read.Node(lower.DevNo))
+		}
+	}
+	return paths
+}
+
+func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
+	set, err := s.show(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range r.Volumes {
+		if !slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.Name == name }) {
+			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" names its volumes", "set %s has no volume %s", set.Name, name)
+		}
+	}
+	for i, v := range set.Volumes {
+		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, v.Name) {
+			continue
+		}
+		ev, err := s.extendVolume(r, v, ours, func(d stack.Device) bool { return d.ID == set.UUID && d.Volume == i })
+		if err != nil {
+			return nil, err
+		}
+		request.Volumes = append(request.Volumes, ev)
+	}
+	if err := s.further(r, &request, set, ours); err != nil {
+		return nil, err
+	}
+	return plan.Extend(request)
+}
+
+// extendVolume looks up what there is of a volume's store.
+func (s *session) extendVolume(r ExtendRequest, v Volume, ours []stack.Device, mine func(stack.Device) bool) (plan.ExtendVolume, error) {
+	out := plan.ExtendVolume{
+		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
+		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative,
+	}
+	if v.State != StateActive && v.State != StateMerging {
+		out.Lost = string(v.State)
+	}
+	at := slices.IndexFunc(ours, func(d stack.Device) bool {
+		return mine(d) && d.Role == plan.RoleStore && d.Info.Live && len(d.Table) > 0
+	})
+	if at < 0 {
+		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "volume %s has no store any more", v.Name)
+	}
+	d := ours[at]
+	out.Store, out.Table = d.Name, d.Table
+	g, err := s.read.Geometry(s.read.Node(d.Dev))
+	if err != nil {
+		return out, err
+	}
+	out.LogicalBlock = g.LogicalBlock
+	return out, s.room(&out, ours)
+}
+
+// room finds out how far the last piece of a store can grow: to the end of a
+// device that is the store's alone. On the base of an origin lie other things.
+func (s *session) room(v *plan.ExtendVolume, ours []stack.Device) error {
+	last, ok := v.Table[len(v.Table)-1].Target.(targets.Linear)
+	if !ok || slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Dev == last.Dev.DevNo }) {
+		return nil
+	}
+	node := s.read.Node(last.Dev.DevNo)
+	g, err := s.read.Geometry(node)
+	v.Room = g.Size
+	if len(v.Table) > 1 {
+		v.Path = node
+	}
+	return err
+}
+
+// further looks a device up on which a store may go on.
+func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set, ours []stack.Device) error {
+	if r.Store == "" {
+		return nil
+	}
+	if len(request.Volumes) != 1 {
+		return plan.Refuse(plan.Usage, r.Store, "name the volume with --volume", "set %s has several volumes, and one store serves one", set.Name)
+	}
+	kind, err := store.Parse(r.Store)
+	if err != nil {
+		return err
+	}
+	v := set.Volumes[slices.IndexFunc(set.Volumes, func(v Volume) bool { return v.Name == request.Volumes[0].Name })]
+	front, err := targets.ParseDevNo(v.OriginDevno)
+	if err != nil {
+		return err
+	}
+	origin, err := s.read.Origin(v.Origin, front, ours)
+	if err != nil {
+		return err
+	}
+	h := &store.Host{Read: s.read, Ours: ours, Origins: []plan.Origin{origin}}
+	found, err := kind.Inspect(h, origin)
+	request.Volumes[0].Further = &found
+	return err
+}
