@@ -273,7 +273,7 @@ func commandLine(line string) (args []string, ours bool) {
 	if !found || synopsis.MatchString(rest) {
 		return nil, false
 	}
-	for _, end := range []string{" #", " |", " &&", ";"} {
+	for _, end := range []string{" #", " |", " >", " &&", ";"} {
 		rest, _, _ = strings.Cut(rest, end)
 	}
 	for _, word := range strings.Fields(rest) {

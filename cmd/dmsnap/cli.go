@@ -32,7 +32,11 @@ type cli struct {
 	Doctor     doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
 	Why        whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
 	Graph      graphCmd   `cmd:"" help:"Draw the live stack."`
-	VersionCmd versionCmd `cmd:"" name:"version" help:"Print the version."`
+
+	// About the tool itself.
+	Completion completionCmd `cmd:"" help:"Print the completion of a shell."`
+	Man        manCmd        `cmd:"" help:"Write the manual pages."`
+	VersionCmd versionCmd    `cmd:"" name:"version" help:"Print the version."`
 }
 
 // errShown ends parsing once --help or --version has printed its text.

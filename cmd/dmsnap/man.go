@@ -1,0 +1,146 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type manCmd struct {
+	Dir string `arg:"" help:"Directory to write to; made if it is missing."`
+}
+
+func (manCmd) Help() string {
+	return `Writes the manual pages into a directory, for packages: dmsnap.8 and one for each command.`
+}
+
+func (manCmd) manual() manual {
+	return manual{examples: []string{"dmsnap man man8"}, exits: []int{0, 1, 2}}
+}
+
+// writtenFile is one file that a command wrote.
+type writtenFile struct {
+	Path string `json:"path"`
+}
+
+func (c *manCmd) Run(env *Env) error {
+	app, err := grammar(env)
+	if err != nil {
+		return err
+	}
+	files, err := writePages(app, c.Dir)
+	if err != nil {
+		return &dm.Error{Op: "man", Code: dm.CodeFailed, Device: c.Dir, Err: err}
+	}
+	return emit(env, "files", files, func(w io.Writer) {
+		for _, f := range files {
+			fmt.Fprintln(w, clean(f.Path))
+		}
+	})
+}
+
+// grammar is the one grammar, as the parser sees it.
+func grammar(env *Env) (*kong.Application, error) {
+	p, err := newParser(&cli{}, env)
+	if err != nil {
+		return nil, err
+	}
+	return p.Model, nil
+}
+
+func writePages(app *kong.Application, dir string) (files []writtenFile, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	put := func(name, text string) {
+		path := filepath.Join(dir, name)
+		err = errors.Join(err, os.WriteFile(path, []byte(text), 0o644))
+		files = append(files, writtenFile{path})
+	}
+	put("dmsnap.8", overviewPage(app))
+	for _, cmd := range app.Leaves(true) {
+		put(pageName(cmd)+".8", commandPage(app, cmd))
+	}
+	return files, err
+}
+
+// pageName is dmsnap-create for the command create.
+func pageName(cmd *kong.Node) string { return strings.ReplaceAll(cmd.FullPath(), " ", "-") }
+
+func overviewPage(app *kong.Application) string {
+	p := newPage("dmsnap", app.Help)
+	p.section("SYNOPSIS")
+	p.line(".B dmsnap", `[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]...`)
+	p.section("DESCRIPTION")
+	p.text("dmsnap puts a snapshot-origin table beneath a mounted filesystem without unmounting it, cuts one or several " +
+		"volumes at one instant, and takes everything out again when the set is removed. No command ever asks a question.")
+	p.section("COMMANDS")
+	for _, cmd := range app.Leaves(true) {
+		p.item(strings.TrimPrefix(cmd.FullPath(), "dmsnap "), "", cmd.Help)
+	}
+	p.section("OPTIONS")
+	p.flags(app.Flags)
+	p.section("EXIT STATUS")
+	p.exits(nil)
+	p.section("ENVIRONMENT")
+	p.item("NO_COLOR", "", "Log lines on a terminal have no colour if this is set.")
+	p.section("FILES")
+	p.item(dm.DefaultStateDir, "", "Set names, receipts and the journal.")
+	p.item("/dev/mapper/dmsnap-SET-VOLUME", "", "The image of a volume.")
+	p.section("SEE ALSO")
+	var all []string
+	for _, cmd := range app.Leaves(true) {
+		all = append(all, pageName(cmd))
+	}
+	p.seeAlso(append(all, "dmsetup"))
+	return p.String()
+}
+
+func commandPage(app *kong.Application, cmd *kong.Node) string {
+	p := newPage(pageName(cmd), cmd.Help)
+	m := cmd.Target.Addr().Interface().(documented).manual()
+	p.section("SYNOPSIS")
+	synopsis := `[\fIOPTION\fR]...`
+	for _, a := range cmd.Positional {
+		synopsis += " " + argument(a)
+	}
+	p.line(".B "+roff(cmd.FullPath()), synopsis)
+	p.section("DESCRIPTION")
+	p.text(cmp.Or(cmd.Detail, cmd.Help))
+	for _, a := range cmd.Positional {
+		p.item("", strings.ToUpper(a.Name), a.Help)
+	}
+	p.section("OPTIONS")
+	p.flags(cmd.Flags)
+	if len(visible(cmd.Flags)) > 0 {
+		p.line(".PP")
+	}
+	p.text("The options of dmsnap(8) may be given too.")
+	p.section("EXAMPLES")
+	p.example(m.examples)
+	p.section("EXIT STATUS")
+	p.exits(m.exits)
+	p.section("SEE ALSO")
+	p.seeAlso([]string{"dmsnap"})
+	return p.String()
+}
+
+// argument is how a synopsis shows one.
+func argument(a *kong.Positional) string {
+	text := `\fI` + roff(strings.ToUpper(a.Name)) + `\fR`
+	if a.IsCumulative() {
+		text += "..."
+	}
+	if !a.Required {
+		text = "[" + text + "]"
+	}
+	return text
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pages writes the manual and reads it back.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "man8")
+	o := do(t, nil, "man", dir)
+	all := map[string]string{}
+	for _, path := range strings.Fields(o.stdout) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Base(path)] = string(text)
+	}
+	if o.exit != 0 || len(all) == 0 {
+		t.Fatal(o)
+	}
+	return all
+}
+
+// manItems are the items of one section: what stands in bold after each .TP.
+func manItems(page, section string) (all []string) {
+	_, text, _ := strings.Cut(page, "\n.SH "+section+"\n")
+	text, _, _ = strings.Cut(text, "\n.SH ")
+	for _, item := range strings.Split("\n"+text, "\n.TP\n")[1:] {
+		line, _, _ := strings.Cut(item, "\n")
+		for _, m := range regexp.MustCompile(`\\fB(.*?)\\fR`).FindAllStringSubmatch(line, -1) {
+			all = append(all, strings.ReplaceAll(m[1], `\-`, "-"))
+		}
+	}
+	return all
+}
+
+// Every command and flag has its place in the manual, and nothing else has.
+func TestManHasGrammar(t *testing.T) {
+	all, app := pages(t), model(t)
+	var commands, files []string
+	for _, cmd := range app.Leaves(true) {
+		commands = append(commands, cmd.Name)
+		name := pageName(cmd) + ".8"
+		files = append(files, name)
+		if got, want := manItems(all[name], "OPTIONS"), flagNames(visible(cmd.Flags)); !same(got, want) {
+			t.Errorf("%s: options %v, want %v", name, got, want)
+		}
+		for _, a := range cmd.Positional {
+			if !strings.Contains(all[name], `\fI`+roff(strings.ToUpper(a.Name))) {
+				t.Errorf("%s: no argument %s", name, a.Name)
+			}
+		}
+	}
+	if got := manItems(all["dmsnap.8"], "COMMANDS"); !same(got, commands) {
+		t.Errorf("commands %v, want %v", got, commands)
+	}
+	if got, want := manItems(all["dmsnap.8"], "OPTIONS"), flagNames(app.Flags); !same(got, want) {
+		t.Errorf("options %v, want %v", got, want)
+	}
+	delete(all, "dmsnap.8")
+	var got []string
+	for name := range all {
+		got = append(got, name)
+	}
+	if !same(got, files) {
+		t.Errorf("pages %v, want %v", got, files)
+	}
+}
+
+func same(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+func TestRoff(t *testing.T) {
+	for in, want := range map[string]string{
+		"--all":       `\-\-all`,
+		`a\b 'c' ~`:   `a\eb \(aqc\(aq \(ti`,
+		".hidden\nno": `\&.hidden no`,
+	} {
+		if got := roff(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// Programs that print manual pages have nothing to say about these.
+func TestManIsWellFormed(t *testing.T) {
+	hostOnly(t)
+	for name, text := range pages(t) {
+		for _, args := range [][]string{{"groff", "-man", "-ww", "-Tutf8", "-z"}, {"mandoc", "-Tlint", "-W", "warning"}} {
+			if _, err := exec.LookPath(args[0]); err != nil {
+				continue
+			}
+			cmd := exec.Command(args[0], args[1:]...)
+			cmd.Stdin = strings.NewReader(text)
+			out, _ := cmd.CombinedOutput()
+			for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+				if line != "" && !strings.Contains(line, "missing date") { // on purpose
+					t.Errorf("%s: %s: %s", name, args[0], line)
+				}
+			}
+		}
+	}
+}
+
+// hostOnly keeps tests of programs on the host out of guests.
+func hostOnly(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_E2E") != "" {
+		t.Skip("host only: it says nothing about the kernel it runs on")
+	}
+}
