@@ -20,18 +20,18 @@ type cli struct {
 	StateDir string      `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
 	Version  versionFlag `help:"Print the version and exit."`
 
-	Create     createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
-	List       listCmd    `cmd:"" help:"List all sets."`
-	Show       showCmd    `cmd:"" help:"Show one set in detail."`
-	Mount      mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
-	Umount     umountCmd  `cmd:"" help:"Unmount the images of a set."`
-	Extend     extendCmd  `cmd:"" help:"Grow the stores of a set."`
-	Remove     removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
-	Recover    recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
-	Thaw       thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
-	Doctor     doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
-	Why        whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
-	Graph      graphCmd   `cmd:"" help:"Draw the live stack."`
+	Create  createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
+	List    listCmd    `cmd:"" help:"List all sets."`
+	Show    showCmd    `cmd:"" help:"Show one set in detail."`
+	Mount   mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
+	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
+	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
+	Remove  removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
+	Recover recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
+	Thaw    thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
+	Doctor  doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
+	Why     whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
+	Graph   graphCmd   `cmd:"" help:"Draw the live stack."`
 
 	// About the tool itself.
 	Completion completionCmd `cmd:"" help:"Print the completion of a shell."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -116,7 +117,7 @@ func bashArguments(b *strings.Builder, cmd *kong.Node) {
 	if len(all) > 1 && !slices.Equal(all[:1], all[1:]) {
 		rest := bashSource(all[1], cmd.Positional[1])
 		// The place is told by the word before: the command itself, or its first argument.
-		text = fmt.Sprintf("if [[ $prev == %s ]]; then %selse %sfi; ", cmd.Name, text, rest)
+		text = fmt.Sprintf("if [[ $prev == %s ]]; then %selse %sfi; ", cmd.Name, cmp.Or(text, ":; "), cmp.Or(rest, ":; "))
 	}
 	if text != "" {
 		fmt.Fprintf(b, "\t%s) %s;;\n", cmd.Name, text)
