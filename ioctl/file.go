@@ -123,6 +123,17 @@ func (f *File) Truncate(size int64) error {
 	return wrap("truncate", f.path, restart(func() error { return f.k.t.Ftruncate(f.fd, size) }))
 }
 
+// Allocate is fallocate(2): it gives a range of bytes its blocks, and the file
+// the size to hold them. What was not written reads as zeros. ENOSPC changes
+// nothing but may leave blocks; EOPNOTSUPP: the file system cannot. EINTR is
+// retried.
+func (f *File) Allocate(off, length int64) error {
+	return wrap("allocate", f.path, restart(func() error { return f.k.t.Fallocate(f.fd, 0, off, length) }))
+}
+
+// Link gives a file opened with unix.O_TMPFILE a name. EEXIST: it is taken.
+func (f *File) Link(path string) error { return wrap("link", path, f.k.t.Link(f.fd, path)) }
+
 // Sync is fsync(2): data and metadata of the file, or of the directory. EIO is
 // reported once per descriptor and must not be retried.
 func (f *File) Sync() error { return wrap("sync", f.path, f.k.t.Fsync(f.fd)) }

@@ -1,6 +1,7 @@
 package ioctl
 
 import (
+	"fmt"
 	"io"
 	"path"
 	"slices"
@@ -138,6 +139,17 @@ func (k *Kernel) Mount(source, target, fstype string, flags uintptr, data string
 // Unmount is umount2(2) with unix.MNT_* flags.
 func (k *Kernel) Unmount(target string, flags int) error {
 	return wrap("unmount", target, k.t.Unmount(target, flags))
+}
+
+// MountPrivate mounts a file system without a device, of its own, nowhere: it is
+// reached through the descriptor only, and gone when that and all files in it
+// are closed. Kernel 5.2 and later; EPERM without CAP_SYS_ADMIN.
+func (k *Kernel) MountPrivate(fstype string) (*File, error) {
+	fd, err := k.t.MountPrivate(fstype)
+	if err != nil {
+		return nil, wrap("mount", fstype, err)
+	}
+	return &File{k: k, fd: fd, path: fmt.Sprintf("/proc/self/fd/%d", fd)}, nil
 }
 
 // ReadFile reads a whole file, of procfs and sysfs too, where sizes lie.

@@ -114,6 +114,18 @@ func (s *syscalls) Ftruncate(fd int, size int64) error {
 	return s.file("ftruncate", fd, func(f *file) error { return s.k.ftruncate(f, size) })
 }
 
+func (s *syscalls) Fallocate(fd int, mode uint32, off, length int64) error {
+	return s.file("fallocate", fd, func(f *file) error { return s.k.fallocate(f, mode, off, length) })
+}
+
+func (s *syscalls) Link(fd int, path string) error {
+	return s.file("link", fd, func(f *file) error { return s.k.link(f, path) })
+}
+
+func (s *syscalls) MountPrivate(fstype string) (int, error) {
+	return onPath(s, "fsmount", "", func() (int, error) { return s.k.mountPrivate(fstype) })
+}
+
 func (s *syscalls) Fsync(fd int) error { return s.file("fsync", fd, s.k.fsync) }
 
 func (s *syscalls) Syncfs(fd int) error {

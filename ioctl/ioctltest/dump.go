@@ -23,7 +23,7 @@ func (k *Kernel) Snapshot() string {
 		k.dumpMapped(&b, md)
 	}
 	for _, d := range k.sortedDevices() {
-		if d.dm == nil {
+		if d.dm == nil && !d.spare() {
 			k.dumpDevice(&b, d)
 		}
 	}
@@ -39,6 +39,10 @@ func (k *Kernel) Snapshot() string {
 	k.dumpIPC(&b)
 	return b.String()
 }
+
+// spare tells whether a device is a loop device without a file: the kernel keeps
+// those it once made.
+func (d *device) spare() bool { return d.no.Major == loopMajor && d.loop == nil }
 
 func commaed(opts string) string {
 	if opts == "" {
@@ -103,6 +107,9 @@ func (k *Kernel) dumpTree(b *strings.Builder, prefix, path string, n *node) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
 		kid, at := n.kids[name], path+"/"+name
+		if d := k.devices[fromRdev(kid.rdev)]; kid.is(unix.S_IFBLK) && d != nil && d.spare() {
+			continue
+		}
 		fmt.Fprintf(b, "%s%s %#o", prefix, at, kid.mode)
 		switch kid.mode & unix.S_IFMT {
 		case unix.S_IFLNK:

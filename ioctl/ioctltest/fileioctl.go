@@ -11,7 +11,9 @@ const (
 	fsGetFlags = 0x80086601
 	fsSetFlags = 0x40086602
 	fiemapNr   = 0xc020660b
+	fsGetXAttr = 0x801c581f
 	immutable  = 0x10
+	appendOnly = 0x20
 
 	fiemapHeader = 32
 	fiemapExtent = 56
@@ -31,14 +33,16 @@ func (k *Kernel) fileIoctl(f *file, request uint32, arg []byte) error {
 		}
 		f.n.attrs = binary.NativeEndian.Uint32(arg)
 		return nil
+	case fsGetXAttr:
+		return nil
 	case fiemapNr:
 		return k.fiemap(f, arg)
 	}
 	return unix.ENOTTY
 }
 
-// fiemap reports one extent for the whole file. Files get their places from
-// the end of the device downwards; the contents there are not the file's.
+// fiemap reports where a file is; one that was never allocated gets its places
+// now.
 func (k *Kernel) fiemap(f *file, arg []byte) error {
 	sb := f.mnt.sb
 	if len(arg) < fiemapHeader {
@@ -50,27 +54,39 @@ func (k *Kernel) fiemap(f *file, arg []byte) error {
 	if binary.NativeEndian.Uint32(arg[16:])&^7 != 0 {
 		return unix.EBADR
 	}
-	length := (f.n.size + pageSize - 1) / pageSize * pageSize
-	if f.n.phys == 0 && length > 0 {
-		sb.taken += length
-		f.n.phys = int64(sb.bdev.size()*sectorSize)/pageSize*pageSize - sb.taken
-	}
+	k.give(sb, f.n, (f.n.size+pageSize-1)/pageSize*pageSize)
 	start, room := int64(binary.NativeEndian.Uint64(arg)), binary.NativeEndian.Uint32(arg[24:])
-	put32(arg, 20, 0)
-	if length <= start {
-		return nil
+	n := uint32(0)
+	for i, p := range f.n.places {
+		if p.logical+p.length <= start {
+			continue
+		}
+		if room > 0 {
+			if n == room {
+				break
+			}
+			if err := putExtent(arg, n, p, i == len(f.n.places)-1); err != nil {
+				return err
+			}
+		}
+		n++
 	}
-	put32(arg, 20, 1)
-	if room == 0 {
-		return nil
-	}
-	if len(arg) < fiemapHeader+fiemapExtent {
+	put32(arg, 20, n)
+	return nil
+}
+
+func putExtent(arg []byte, n uint32, p place, last bool) error {
+	at := fiemapHeader + int(n)*fiemapExtent
+	if len(arg) < at+fiemapExtent {
 		return unix.EFAULT
 	}
-	e := arg[fiemapHeader:]
-	clear(e[:fiemapExtent])
-	binary.NativeEndian.PutUint64(e[8:], uint64(f.n.phys))
-	binary.NativeEndian.PutUint64(e[16:], uint64(length))
-	put32(e, 40, fiemapLast)
+	e := arg[at : at+fiemapExtent]
+	clear(e)
+	binary.NativeEndian.PutUint64(e, uint64(p.logical))
+	binary.NativeEndian.PutUint64(e[8:], uint64(p.physical))
+	binary.NativeEndian.PutUint64(e[16:], uint64(p.length))
+	if last {
+		put32(e, 40, fiemapLast)
+	}
 	return nil
 }

@@ -36,6 +36,12 @@ func (f *file) isChar(major, minor uint32) bool {
 func (k *Kernel) open(path string, flags int, perm uint32) (int, error) {
 	w, err := k.walk(path, flags&unix.O_NOFOLLOW == 0)
 	switch {
+	case err == nil && flags&unix.O_TMPFILE == unix.O_TMPFILE:
+		f, err := k.nameless(w.at, flags, perm)
+		if err != nil {
+			return -1, err
+		}
+		return k.install(f), nil
 	case err == unix.ENOENT && flags&unix.O_CREAT != 0 && w.dir.n != nil:
 		if w, err = k.create(w, unix.S_IFREG|perm&0o777); err != nil {
 			return -1, err
@@ -50,12 +56,7 @@ func (k *Kernel) open(path string, flags int, perm uint32) (int, error) {
 	if err := k.openNode(f); err != nil {
 		return -1, err
 	}
-	fd := 3
-	for k.fds[fd] != nil {
-		fd++
-	}
-	k.fds[fd] = f
-	return fd, nil
+	return k.install(f), nil
 }
 
 // openNode does what the kind of file asks for.
@@ -112,14 +113,14 @@ func (k *Kernel) openRegular(f *file) error {
 		}
 		f.text = []byte(f.n.text())
 		return nil
-	case f.writable() && f.n.attrs&immutable != 0:
+	case f.writable() && f.n.attrs&immutable != 0, f.writable() && f.n.attrs&appendOnly != 0 && f.flags&unix.O_APPEND == 0:
 		return unix.EPERM
 	case f.flags&unix.O_TRUNC != 0 && f.writable():
 		if err := k.change(f.mnt, f.path); err != nil {
 			return err
 		}
 		f.n.data.truncate(0)
-		f.n.size = 0
+		f.n.size, f.n.places = 0, nil
 		return nil
 	}
 	return k.reachable(f.mnt, f.path)
@@ -234,6 +235,8 @@ func (k *Kernel) pwrite(f *file, b []byte, off int64) (int, error) {
 		return len(b), nil
 	case !f.n.is(unix.S_IFREG):
 		return len(b), nil
+	case f.n.attrs&immutable != 0:
+		return 0, unix.EPERM // of ext4; others let descriptors go on that were open before
 	}
 	if err := k.change(f.mnt, f.path); err != nil {
 		return 0, err
@@ -264,7 +267,7 @@ func (k *Kernel) ftruncate(f *file, size int64) error {
 	switch {
 	case !f.writable() || !f.n.is(unix.S_IFREG) || size < 0 || f.n.text != nil:
 		return unix.EINVAL
-	case f.n.attrs&immutable != 0:
+	case f.n.pinned():
 		return unix.EPERM
 	}
 	if err := k.change(f.mnt, f.path); err != nil {

@@ -47,6 +47,8 @@ type Kernel struct {
 	thins   map[string]*sparse
 	modules map[string]bool
 	loops   map[uint32]*device
+	// fragments is the number of pieces new files are allocated in.
+	fragments int
 
 	root   *namespace
 	spaces map[uint64]*namespace

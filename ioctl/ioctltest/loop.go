@@ -124,6 +124,10 @@ func (k *Kernel) configureLoop(d *device, arg []byte) error {
 	if block := u32(arg, 4); block != 0 {
 		d.logical, d.physical = block, block
 	}
+	// Direct I/O is dropped without an error where it cannot be had.
+	if bdev := l.mnt.sb.bdev; bdev == nil || bdev.logical > d.logical {
+		l.flags &^= loopDirectIO
+	}
 	d.loop, d.ro, d.sectors = l, l.flags&loopReadOnly != 0, l.sectors()
 	return nil
 }
@@ -146,6 +150,9 @@ func (k *Kernel) writeLoop(d *device, off uint64, b []byte) error {
 	}
 	if err := k.reachable(l.mnt, l.path); err != nil {
 		return err
+	}
+	if l.n.attrs&immutable != 0 {
+		return unix.EIO
 	}
 	l.n.data.write(int64(l.offset+off), b)
 	return nil

@@ -20,8 +20,7 @@ type superblock struct {
 	ro     bool
 	bdev   *device
 	root   *node
-	frozen int   // holds on the freeze: 6.12 and later can have two
-	taken  int64 // bytes of the device given to files that were mapped
+	frozen int // holds on the freeze: 6.12 and later can have two
 }
 
 // namespace is one mount namespace.

@@ -36,7 +36,8 @@ func (k *Kernel) statfs(at spot) transport.Statfs {
 	if sb.bdev != nil {
 		blocks = sb.bdev.size() * sectorSize / pageSize
 	}
-	return transport.Statfs{Type: magic, BlockSize: pageSize, Blocks: blocks, Free: blocks / 2, Avail: blocks / 2}
+	avail := uint64(k.avail(sb)) / pageSize
+	return transport.Statfs{Type: magic, BlockSize: pageSize, Blocks: blocks, Free: avail, Avail: avail}
 }
 
 func (k *Kernel) readDir(path string) ([]string, error) {
@@ -94,13 +95,13 @@ func (k *Kernel) rename2(from, to string) error {
 			return unix.EISDIR
 		}
 		return unix.ENOTDIR
-	case b.at.n.attrs&immutable != 0:
+	case b.at.n.pinned():
 		return unix.EPERM
 	}
 	if a.dir.mnt.sb != b.dir.mnt.sb {
 		return unix.EXDEV
 	}
-	if a.dir.n.kids == nil || b.dir.n.kids == nil || a.at.n.attrs&immutable != 0 {
+	if a.dir.n.kids == nil || b.dir.n.kids == nil || a.at.n.pinned() {
 		return unix.EPERM
 	}
 	if err := k.change(a.dir.mnt, from); err != nil {
@@ -126,7 +127,7 @@ func (k *Kernel) remove(path string, dir bool) error {
 		return unix.ENOTEMPTY
 	case !dir && w.at.n.is(unix.S_IFDIR):
 		return unix.EISDIR
-	case w.dir.n.kids == nil || w.dir.n.list != nil || w.at.n.attrs&immutable != 0:
+	case w.dir.n.kids == nil || w.dir.n.list != nil || w.at.n.pinned():
 		return unix.EPERM
 	}
 	if err := k.change(w.dir.mnt, path); err != nil {

@@ -23,7 +23,7 @@ type node struct {
 	size   int64
 	dirty  bool    // written since the last fsync
 	attrs  uint32  // FS_*_FL
-	phys   int64   // where FIEMAP says the file is; 0 for not allocated
+	places []place // where FIEMAP says the file is
 	locks  []*file // holders of flock
 	lockEx bool
 }

@@ -35,6 +35,16 @@ func (Host) Pwrite(fd int, b []byte, off int64) (int, error) { return unix.Pwrit
 // Ftruncate is ftruncate64(2).
 func (Host) Ftruncate(fd int, size int64) error { return unix.Ftruncate(fd, size) }
 
+// Fallocate is fallocate(2).
+func (Host) Fallocate(fd int, mode uint32, off, length int64) error {
+	return unix.Fallocate(fd, mode, off, length)
+}
+
+// Link is linkat(2) with AT_EMPTY_PATH.
+func (Host) Link(fd int, path string) error {
+	return unix.Linkat(fd, "", unix.AT_FDCWD, path, unix.AT_EMPTY_PATH)
+}
+
 // Fsync is fsync(2).
 func (Host) Fsync(fd int) error { return unix.Fsync(fd) }
 

@@ -116,3 +116,16 @@ func (Host) Mount(source, target, fstype string, flags uintptr, data string) err
 
 // Unmount is umount2(2).
 func (Host) Unmount(target string, flags int) error { return unix.Unmount(target, flags) }
+
+// MountPrivate is fsopen(2), fsconfig(2) and fsmount(2).
+func (Host) MountPrivate(fstype string) (int, error) {
+	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, err
+	}
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+}

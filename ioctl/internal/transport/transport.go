@@ -41,6 +41,9 @@ type Kernel interface {
 	Pread(fd int, b []byte, off int64) (int, error)
 	Pwrite(fd int, b []byte, off int64) (int, error)
 	Ftruncate(fd int, size int64) error
+	Fallocate(fd int, mode uint32, off, length int64) error
+	// Link is linkat of the descriptor itself (AT_EMPTY_PATH).
+	Link(fd int, path string) error
 	Fsync(fd int) error
 	Syncfs(fd int) error
 	Flock(fd, how int) error
@@ -69,6 +72,8 @@ type Kernel interface {
 	Rmdir(path string) error
 	Mount(source, target, fstype string, flags uintptr, data string) error
 	Unmount(target string, flags int) error
+	// MountPrivate is fsopen, fsconfig and fsmount: a mount without a place.
+	MountPrivate(fstype string) (fd int, err error)
 
 	Semget(key int32, n, flags int) (id int, err error)
 	// Semop blocks at most timeout; a negative timeout waits for ever.

@@ -1,0 +1,198 @@
+package ioctltest
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// place is a piece of a file on the device of its filesystem, in bytes.
+type place struct{ logical, physical, length int64 }
+
+// pinned says that nobody may open a file for writing, nor truncate, rename or
+// remove it.
+func (n *node) pinned() bool { return n.attrs&(immutable|appendOnly) != 0 }
+
+// fallocate is mode 0 only: it extends the file.
+func (k *Kernel) fallocate(f *file, mode uint32, off, length int64) error {
+	switch {
+	case !f.writable() || !f.n.is(unix.S_IFREG) || f.n.text != nil:
+		return unix.EBADF
+	case off < 0 || length <= 0:
+		return unix.EINVAL
+	case mode != 0 || !fallocates[f.mnt.sb.fstype]:
+		return unix.EOPNOTSUPP
+	case f.n.attrs&immutable != 0:
+		return unix.EPERM
+	}
+	if err := k.change(f.mnt, f.path); err != nil {
+		return err
+	}
+	end := (off + length + pageSize - 1) / pageSize * pageSize
+	if end-f.n.allocated() > k.avail(f.mnt.sb) {
+		return unix.ENOSPC
+	}
+	k.give(f.mnt.sb, f.n, end)
+	f.n.size = max(f.n.size, off+length)
+	return nil
+}
+
+var fallocates = map[string]bool{"ext4": true, "xfs": true, "btrfs": true, "f2fs": true, "tmpfs": true}
+
+func (n *node) allocated() int64 {
+	var sum int64
+	for _, p := range n.places {
+		sum += p.length
+	}
+	return sum
+}
+
+// avail is half of the device less what files were given.
+func (k *Kernel) avail(sb *superblock) int64 {
+	if sb.bdev == nil {
+		return 1 << 30
+	}
+	left := int64(sb.bdev.size()*sectorSize) / 2
+	for _, n := range k.inodes(sb) {
+		left -= n.allocated()
+	}
+	return max(0, left)
+}
+
+// inodes are the files of a filesystem, those without a name included.
+func (k *Kernel) inodes(sb *superblock) []*node {
+	seen := map[*node]bool{}
+	var walk func(n *node)
+	walk = func(n *node) {
+		if !seen[n] && n.list == nil {
+			seen[n] = true
+			for _, kid := range n.kids {
+				walk(kid)
+			}
+		}
+	}
+	walk(sb.root)
+	for _, f := range k.fds {
+		if f.mnt != nil && f.mnt.sb == sb {
+			walk(f.n)
+		}
+	}
+	for _, d := range k.loops {
+		if d.loop != nil && d.loop.mnt.sb == sb {
+			walk(d.loop.n)
+		}
+	}
+	var out []*node
+	for n := range seen {
+		out = append(out, n)
+	}
+	return out
+}
+
+// give extends what a file has to a number of bytes, from the end of the device
+// downwards and in as many pieces as Fragment said. The contents there are not
+// the file's.
+func (k *Kernel) give(sb *superblock, n *node, end int64) {
+	from := n.allocated()
+	if sb.bdev == nil || end <= from {
+		return
+	}
+	low := int64(sb.bdev.size()*sectorSize) / pageSize * pageSize
+	for _, other := range k.inodes(sb) {
+		for _, p := range other.places {
+			low = min(low, p.physical)
+		}
+	}
+	pages := (end - from) / pageSize
+	step := max(1, pages/int64(max(1, k.fragments))) * pageSize
+	for at := from; at < end; at += step {
+		length := min(step, end-at)
+		low -= length
+		if k.fragments > 1 {
+			low -= pageSize
+		}
+		n.places = append(n.places, place{at, low, length})
+	}
+}
+
+// Fragment has files that are allocated from now on lie in that many pieces.
+func (k *Kernel) Fragment(pieces int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fragments = pieces
+}
+
+// Relocate moves a file's blocks, as no user can while it is immutable.
+func (k *Kernel) Relocate(path string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w, err := k.walk(path, false)
+	must("relocate "+path, err)
+	end := w.at.n.allocated()
+	old := slices.Clone(w.at.n.places)
+	k.give(w.at.mnt.sb, w.at.n, 2*end)
+	w.at.n.places = w.at.n.places[len(old):]
+	for i := range w.at.n.places {
+		w.at.n.places[i].logical -= end
+	}
+}
+
+// link gives a file without a name one.
+func (k *Kernel) link(f *file, path string) error {
+	w, err := k.walk(path, false)
+	switch {
+	case err == nil:
+		return unix.EEXIST
+	case err != unix.ENOENT || w.dir.n == nil:
+		return err
+	case f.n.pinned() || w.dir.n.kids == nil || w.dir.n.list != nil:
+		return unix.EPERM
+	case w.dir.mnt.sb != f.mnt.sb:
+		return unix.EXDEV
+	}
+	if err := k.change(w.dir.mnt, path); err != nil {
+		return err
+	}
+	w.dir.n.kids[w.name] = f.n
+	return nil
+}
+
+// nameless is an open with O_TMPFILE of a directory.
+func (k *Kernel) nameless(dir spot, flags int, perm uint32) (*file, error) {
+	switch {
+	case !dir.n.is(unix.S_IFDIR):
+		return nil, unix.ENOTDIR
+	case flags&unix.O_ACCMODE == unix.O_RDONLY:
+		return nil, unix.EINVAL
+	case dir.mnt.sb.fstype == "vfat" || dir.n.kids == nil || dir.n.list != nil:
+		return nil, unix.EOPNOTSUPP
+	}
+	if err := k.change(dir.mnt, dir.path); err != nil {
+		return nil, err
+	}
+	return &file{k: k, path: dir.path, mnt: dir.mnt, n: k.newNode(unix.S_IFREG | perm&0o777), flags: flags, claim: claimKinds}, nil
+}
+
+// mountPrivate makes a filesystem without a device and a mount without a place.
+func (k *Kernel) mountPrivate(fstype string) (int, error) {
+	if k.euid != 0 {
+		return -1, unix.EPERM
+	}
+	if fstype != "ramfs" && fstype != "tmpfs" {
+		return -1, unix.ENODEV
+	}
+	k.nextAnon++
+	sb := &superblock{fstype: fstype, source: "none", root: k.newNode(unix.S_IFDIR | 0o755)}
+	sb.dev.Minor = uint32(k.nextAnon)
+	m := &mount{ns: &namespace{}, at: "/", sb: sb, root: sb.root, sub: "/"}
+	return k.install(&file{k: k, path: fstype, mnt: m, n: sb.root, flags: unix.O_RDONLY, claim: claimKinds}), nil
+}
+
+func (k *Kernel) install(f *file) int {
+	fd := 3
+	for k.fds[fd] != nil {
+		fd++
+	}
+	k.fds[fd] = f
+	return fd
+}

@@ -1,0 +1,99 @@
+package ioctl
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Request numbers of include/uapi/linux/loop.h.
+const (
+	reqLoopGetFree   uint32 = 0x4c82 // LOOP_CTL_GET_FREE
+	reqLoopConfigure uint32 = 0x4c0a // LOOP_CONFIGURE
+	reqLoopStatus    uint32 = 0x4c05 // LOOP_GET_STATUS64
+	reqLoopCapacity  uint32 = 0x4c07 // LOOP_SET_CAPACITY
+)
+
+// Sizes and places of struct loop_config and struct loop_info64.
+const (
+	loopConfigSize = 304
+	loopInfoSize   = 232
+	loopInfoAt     = 8  // in loop_config
+	loopFlagsAt    = 52 // in loop_info64
+	loopNameAt     = 56
+	loopNameSize   = 64
+)
+
+// LoopFlags are LO_FLAGS_* of include/uapi/linux/loop.h.
+type LoopFlags uint32
+
+// Flags of loop devices.
+const (
+	LoopReadOnly  LoopFlags = 1
+	LoopAutoclear LoopFlags = 4  // the device lets its file go at the last close
+	LoopDirectIO  LoopFlags = 16 // past the page cache of the file
+)
+
+// loopTries bounds how often another process may take the number first.
+const loopTries = 64
+
+// AttachLoop makes a loop device over a file that is open for reading and
+// writing, and returns it open. With LoopAutoclear it is gone when this
+// descriptor, and whatever opened the device meanwhile, is closed. The kernel
+// drops LoopDirectIO without an error where it cannot have it: ask LoopFlags.
+// BlockSize is the logical block size in bytes. Kernel 5.8 and later.
+func (k *Kernel) AttachLoop(backing *File, blockSize uint32, flags LoopFlags) (*File, error) {
+	control, err := k.Open("/dev/loop-control", unix.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	var loop *File
+	for range loopTries {
+		loop, err = control.freeLoop(backing, blockSize, flags)
+		if err != unix.EBUSY {
+			break
+		}
+	}
+	if closing := control.closeAfter(wrap("attach a loop device to", backing.path, err)); closing != nil {
+		if loop != nil {
+			return nil, loop.closeAfter(closing)
+		}
+		return nil, closing
+	}
+	return loop, nil
+}
+
+// freeLoop tries one number. EBUSY: somebody else has it by now.
+func (f *File) freeLoop(backing *File, blockSize uint32, flags LoopFlags) (*File, error) {
+	n, err := f.k.t.IoctlInt(f.fd, reqLoopGetFree, 0)
+	if err != nil {
+		return nil, err
+	}
+	loop, err := f.k.Open(fmt.Sprintf("/dev/loop%d", n), unix.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, loopConfigSize)
+	native.PutUint32(b[0:], uint32(backing.fd))
+	native.PutUint32(b[4:], blockSize)
+	info := b[loopInfoAt : loopInfoAt+loopInfoSize]
+	native.PutUint32(info[loopFlagsAt:], uint32(flags))
+	copy(info[loopNameAt:loopNameAt+loopNameSize-1], backing.path)
+	if _, err := f.k.t.Ioctl(loop.fd, reqLoopConfigure, b); err != nil {
+		return nil, loop.closeAfter(err)
+	}
+	return loop, nil
+}
+
+// LoopFlags are those the loop device really has. ENXIO: it has no file.
+func (f *File) LoopFlags() (LoopFlags, error) {
+	b := make([]byte, loopInfoSize)
+	err := f.ioctl("status of", reqLoopStatus, b)
+	return LoopFlags(native.Uint32(b[loopFlagsAt:])), err
+}
+
+// RefreshLoop has the loop device take the size that its file has now.
+func (f *File) RefreshLoop() error {
+	_, err := f.k.t.IoctlInt(f.fd, reqLoopCapacity, 0)
+	return wrap("refresh the size of", f.path, err)
+}
