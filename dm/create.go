@@ -194,6 +194,7 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	i.Freezes = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Freeze })
 	for _, v := range p.Volumes {
 		i.Bases = append(i.Bases, v.Base)
+		i.Files = append(i.Files, v.File)
 		if v.Front != "" {
 			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
@@ -246,6 +247,7 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 			Name: v.Name, Origin: v.Origin.Path, OriginDevno: v.Origin.Dev.String(), FrontUUID: v.Origin.UUID,
 			Mountpoints: f.mountpoints(v.Origin.Dev), FSType: f.fstype(v.Origin.Dev),
 			StoreKind: v.StoreFacts.Kind, StorePath: v.StoreFacts.Path, StoreBytes: v.StoreSize.Bytes(),
+			StoreWhy: v.StoreFacts.Why, StoreFile: v.File,
 			SizeBytes: v.Origin.Size.Bytes(), ChunkBytes: v.Chunk.Bytes(), Writable: v.Writable,
 		})
 	}

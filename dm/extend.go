@@ -147,8 +147,9 @@ func (s *session) noteStores(name, id string) error {
 
 // spill names the devices a store goes on with.
 func (s *session) spill(d stack.Device) (paths []string) {
-	for i, lower := range d.Table.Devices() {
-		if i > 0 {
+	devices := d.Table.Devices()
+	for i, lower := range devices {
+		if lower != devices[0] && lower != devices[i-1] {
 			paths = append(paths, s.read.Node(lower.DevNo))
 		}
 	}
@@ -248,7 +249,11 @@ func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set
 	if err != nil {
 		return err
 	}
-	h := &store.Host{Read: s.read, Ours: ours, Origins: []plan.Origin{origin}}
+	mounted, err := s.mounts()
+	if err != nil {
+		return err
+	}
+	h := &store.Host{Read: s.read, Ours: ours, Mounts: mounted.Table, Origins: []plan.Origin{origin}}
 	found, err := kind.Inspect(h, origin)
 	request.Volumes[0].Further = &found
 	return err

@@ -11,7 +11,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -107,29 +106,6 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 	}
 	// An origin that cannot be cut is worth more words than its store.
 	return v, plan.CheckOrigin(v.Origin)
-}
-
-// gatherStores comes after all origins are known: a store may lie on any.
-func (s *session) gatherStores(f *facts, r CreateRequest) error {
-	h := &store.Host{Read: s.read, Ours: f.ours}
-	for _, v := range f.request.Volumes {
-		h.Origins = append(h.Origins, v.Origin)
-	}
-	for i := range f.request.Volumes {
-		v := &f.request.Volumes[i]
-		spec, own := r.Stores[v.Origin.Spec]
-		if !own {
-			spec = r.Stores[""]
-		}
-		kind, err := store.Parse(spec)
-		if err != nil {
-			return err
-		}
-		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and

@@ -33,6 +33,24 @@ var operations = map[string]operation{
 			return err
 		},
 	},
+	"create in a file of its own": {
+		func(*testing.T, *host) {},
+		func(h *host) error { return h.createIn("file:/home/.cow") },
+	},
+	"create in a file elsewhere": {
+		func(t *testing.T, h *host) { h.elsewhere(t) },
+		func(h *host) error { return h.createIn("file:/srv/.cow") },
+	},
+	"create in memory": {
+		func(*testing.T, *host) {},
+		func(h *host) error { return h.createIn("ram") },
+	},
+	"create beside in a file": {
+		func(t *testing.T, h *host) {
+			h.create(t, CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
+		},
+		func(h *host) error { return h.createIn("file:/home") },
+	},
 	"mount": {
 		func(t *testing.T, h *host) { h.create(t, both()) },
 		func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },

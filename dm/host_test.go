@@ -35,6 +35,7 @@ func newHost(t *testing.T, o ioctltest.Options) *host {
 	k.Mount(h.vard, "/var", "xfs")
 	k.WriteFile("/mnt/.keep", "")
 	h.m = New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, UdevTimeout: time.Second})
+	h.m.sample = 0
 	if err := h.m.state.Init(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +65,21 @@ func (h *host) create(t *testing.T, r CreateRequest) *Set {
 		t.Fatal(err)
 	}
 	return set
+}
+
+// createIn cuts home with its store in some place.
+func (h *host) createIn(spec string) error {
+	_, err := h.m.Create(context.Background(), CreateRequest{
+		Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": spec}, StoreSize: Size{Bytes: mib},
+	})
+	return err
+}
+
+// elsewhere mounts another filesystem, on a plain disk.
+func (h *host) elsewhere(t *testing.T) {
+	t.Helper()
+	h.AddDisk("vde", ioctl.DevNo{Major: 252, Minor: 64}, 16*mib)
+	h.Mount(ioctl.DevNo{Major: 252, Minor: 64}, "/srv", "ext4")
 }
 
 // healthy fails the test if a call would have hung on a real kernel.

@@ -199,9 +199,25 @@ func fromRecord(vol *Volume, r journal.Volume) {
 
 func (v *view) store(vol *Volume, d stack.Device) {
 	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
-	if lower, ok := d.Lower(); ok && vol.Store.Path == "" {
-		vol.Store.Kind, vol.Store.Path = "device", v.s.read.Node(lower)
+	if vol.Store.Kind == "" {
+		vol.Store.Kind, vol.Store.Path = v.guessStore(d)
 	}
+}
+
+// guessStore tells from the kernel's tables what a store is whose record is lost.
+func (v *view) guessStore(d stack.Device) (kind, path string) {
+	f, err := v.s.lostFile(d, v.ours)
+	if err == nil && f != nil {
+		return "file", f.Path
+	}
+	lower, ok := d.Lower()
+	if !ok {
+		return "", ""
+	}
+	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
+		return "ram", ""
+	}
+	return "device", v.s.read.Node(lower)
 }
 
 func (v *view) image(vol *Volume, d stack.Device) {

@@ -30,6 +30,7 @@ const (
 	defaultBusyTimeout   = 5 * time.Second
 	defaultFreezeTimeout = 10 * time.Second
 	defaultChunkBytes    = 64 << 10
+	defaultSample        = 100 * time.Millisecond
 )
 
 // Options configure a Manager; the zero value works.
@@ -67,11 +68,13 @@ type Manager struct {
 	state journal.Dir
 	// fail is a failpoint for tests: it may fail any step before it runs.
 	fail func(plan.Step) error
+	// sample is how long writes are watched to size a store.
+	sample time.Duration
 }
 
 // New makes a Manager. It opens nothing yet.
 func New(o Options) *Manager {
-	m := &Manager{life: libraryLifecycle{}}
+	m := &Manager{life: libraryLifecycle{}, sample: defaultSample}
 	if o.Kernel != nil {
 		m.life = nil // the library knows only the host
 	} else {

@@ -15,6 +15,8 @@ import (
 // Recovered is what Recover did.
 type Recovered struct {
 	Sets []string `json:"sets"` // names of the sets it took down
+	// Left are files of stores that no set known here has. They stay.
+	Left []string `json:"left"`
 }
 
 // Recover ends what was interrupted: a create that did not reach its end is
@@ -27,7 +29,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 		return nil, err
 	}
 	defer s.close()
-	r = &Recovered{Sets: []string{}}
+	r = &Recovered{Sets: []string{}, Left: []string{}}
 	return r, s.fail(s.recover(ctx, r))
 }
 
@@ -38,7 +40,12 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := s.recoverIntents(ctx, r); err != nil {
 		return err
 	}
-	return s.recoverBases(ctx, r)
+	if err := s.recoverBases(ctx, r); err != nil {
+		return err
+	}
+	var err error
+	r.Left, err = s.leftFiles()
+	return err
 }
 
 // recoverIntent takes an interrupted operation down, if nobody is at it.
@@ -176,7 +183,7 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 	}
 	for _, d := range ours {
 		underWay := slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
-		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 {
+		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 || carriesStore(d, ours) {
 			continue
 		}
 		down, err := s.recoverBase(ctx, d, ours)
@@ -188,6 +195,14 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 		}
 	}
 	return nil
+}
+
+// carriesStore tells whether a store's file lies on a base.
+func carriesStore(base stack.Device, ours []stack.Device) bool {
+	return slices.ContainsFunc(ours, func(d stack.Device) bool {
+		lower, ok := d.Lower()
+		return ok && d.Role == plan.RoleStore && lower == base.Dev
+	})
 }
 
 // recoverBase takes one down, unless somebody is at its origin: an operation that

@@ -219,6 +219,16 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 			}
 		}
 	}
+	files, err := s.storeFiles(name, id, ours)
+	if err != nil {
+		return r, err
+	}
+	for n, f := range files {
+		if volumes[n] == nil {
+			volumes[n] = &plan.RemoveVolume{}
+		}
+		volumes[n].File = f
+	}
 	for _, n := range slices.Sorted(maps.Keys(volumes)) {
 		r.Volumes = append(r.Volumes, *volumes[n])
 	}

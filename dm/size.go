@@ -1,10 +1,10 @@
 package dm
 
 import (
-	"fmt"
 	"math/bits"
 	"strconv"
-	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/units"
 )
 
 // Size is an amount of space: bytes, or a share of the origin's size. The zero
@@ -36,53 +36,28 @@ func (s Size) String() string {
 	if s.Percent != 0 {
 		return strconv.FormatUint(s.Percent, 10) + "%"
 	}
-	for _, u := range sizeUnits {
-		if n := uint64(1) << u.shift; s.Bytes != 0 && s.Bytes%n == 0 {
-			return strconv.FormatUint(s.Bytes/n, 10) + string(u.letter)
+	for _, u := range units.Units {
+		if n := uint64(1) << u.Shift; s.Bytes != 0 && s.Bytes%n == 0 {
+			return strconv.FormatUint(s.Bytes/n, 10) + string(u.Letter)
 		}
 	}
 	return strconv.FormatUint(s.Bytes, 10) + " bytes"
 }
 
-var sizeUnits = [...]struct {
-	letter byte
-	shift  uint
-}{{'t', 40}, {'g', 30}, {'m', 20}, {'k', 10}}
-
 // UnmarshalText reads a number with k, m, g, t (powers of 1024, either case) or
 // %. A bare number is refused: half of the peers take it for sectors, the other
 // half for MiB.
 func (s *Size) UnmarshalText(text []byte) error {
-	t := strings.ToLower(string(text))
-	if t == "" {
-		return fmt.Errorf("empty size")
-	}
-	unit := t[len(t)-1]
-	n, err := strconv.ParseUint(t[:len(t)-1], 10, 64)
-	if unit >= '0' && unit <= '9' {
-		return fmt.Errorf("size %q has no unit: append k, m, g, t or %%", text)
-	}
-	if err != nil {
-		return fmt.Errorf("size %q is not a number with k, m, g, t or %%", text)
-	}
-	if n == 0 {
-		return fmt.Errorf("size %q is zero", text)
-	}
-	if unit == '%' {
+	n, percent, err := units.Parse(string(text))
+	switch {
+	case err != nil:
+		return err
+	case percent:
 		*s = Size{Percent: n}
-		return nil
+	default:
+		*s = Size{Bytes: n}
 	}
-	for _, u := range sizeUnits {
-		if u.letter != unit {
-			continue
-		}
-		if n > ^uint64(0)>>u.shift {
-			return fmt.Errorf("size %q is too large", text)
-		}
-		*s = Size{Bytes: n << u.shift}
-		return nil
-	}
-	return fmt.Errorf("size %q is not a number with k, m, g, t or %%", text)
+	return nil
 }
 
 // MarshalText is String as bytes.

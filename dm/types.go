@@ -98,11 +98,15 @@ type CreateRequest struct {
 	// Origins: block device paths, mount points, UUID=, LABEL=, PARTUUID= or
 	// PARTLABEL=. Each becomes a volume.
 	Origins []string
-	// Stores maps an entry of Origins, or "" for all others, to a store spec.
+	// Stores maps an entry of Origins, or "" for all others, to a store spec: an
+	// unused block device, file:PATH, ram, ram:LIMIT, or auto (also if empty).
 	Stores map[string]string
-	// StoreSize limits each store. Zero: as much as can ever be needed, at most
-	// the whole device.
+	// StoreSize limits each store. Zero: of a device as much as can ever be needed,
+	// at most the whole of it; of a file or memory by what is in use and how much is
+	// written.
 	StoreSize Size
+	// ForceStore takes devices as stores that carry a signature.
+	ForceStore bool
 	// ChunkBytes is the unit of copying; a power of two. Zero: 64 KiB.
 	ChunkBytes uint64
 	// Persistent keeps the exceptions on the store's medium too. A set is not

@@ -13,8 +13,9 @@ import (
 type createCmd struct {
 	Origins       []string      `arg:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
 	Name          string        `short:"n" help:"Name of the set; by default made from the time."`
-	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: an unused block device, which is overwritten. May be repeated, once for each origin. This version refuses auto (the default), ram and file:PATH."`
-	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default as much as can ever be needed."`
+	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: an unused block device, which is overwritten; file:PATH, a file to make or a directory to make it in; ram or ram:LIMIT; auto, the default, which chooses. May be repeated, once for each origin."`
+	ForceStore    bool          `help:"Overwrite store devices that carry a signature."`
+	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default all that can ever be needed of a device, and of a file or memory what is likely to be."`
 	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; 64k by default."`
 	Persistent    bool          `help:"Write the stores in the persistent format. This version does not bring the set back after a reboot."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
@@ -33,7 +34,9 @@ func (createCmd) Help() string {
 func (createCmd) manual() manual {
 	return manual{
 		examples: []string{
+			"dmsnap create /home",
 			"dmsnap create /home --store /dev/vdc",
+			"dmsnap create /home --store file:/srv/backup",
 			"dmsnap create -n nightly /home --store /home=/dev/vdc /srv --store /srv=/dev/vdd",
 			"dmsnap create LABEL=data --store /dev/vdc -s 20% --label job=7 --json",
 			"dmsnap create /dev/vg/home --store /dev/vdc --dry-run",
@@ -77,7 +80,7 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 func (c *createCmd) request() (dm.CreateRequest, error) {
 	r := dm.CreateRequest{
 		Name:      c.Name,
-		StoreSize: c.Size, ChunkBytes: c.Chunk.Bytes,
+		StoreSize: c.Size, ForceStore: c.ForceStore, ChunkBytes: c.Chunk.Bytes,
 		Persistent: c.Persistent, Writable: c.Writable,
 		FreezeTimeout: c.FreezeTimeout, Consistency: dm.Filesystem,
 	}

@@ -35,7 +35,10 @@ func writeRecovered(w io.Writer, r *dm.Recovered) {
 	for _, s := range r.Sets {
 		fmt.Fprintf(w, "taken down: %s\n", clean(s))
 	}
-	if len(r.Sets) == 0 {
+	for _, f := range r.Left {
+		fmt.Fprintf(w, "left: %s belongs to no set known here; if none uses it: chattr -ia and remove it\n", clean(f))
+	}
+	if len(r.Sets)+len(r.Left) == 0 {
 		fmt.Fprintln(w, "nothing to recover")
 	}
 }

@@ -58,9 +58,9 @@ func splitStore(origins []string, value string) (origin, spec string, err error)
 	case origin != "":
 		return origin, spec, nil
 	case named:
-		return "", "", fmt.Errorf("--store %q does not end in a store: auto, ram, a block device's path or file:PATH", value)
+		return "", "", fmt.Errorf("--store %q does not end in a store: auto, ram, ram:LIMIT, a block device's path or file:PATH", value)
 	case !isSpec(value):
-		return "", "", fmt.Errorf("--store %q is neither a store (auto, ram, a block device's path, file:PATH) nor ORIGIN=STORE for a given origin", value)
+		return "", "", fmt.Errorf("--store %q is neither a store (auto, ram, ram:LIMIT, a block device's path, file:PATH) nor ORIGIN=STORE for a given origin", value)
 	case looksNamed(value):
 		return "", "", fmt.Errorf("--store %q names an origin that is not given; write a device path containing '=' as ORIGIN=PATH", value)
 	}
@@ -72,7 +72,7 @@ func isSpec(s string) bool {
 	if path, ok := strings.CutPrefix(s, "file:"); ok {
 		return strings.HasPrefix(path, "/")
 	}
-	return s == "auto" || s == "ram" || len(s) > 1 && s[0] == '/'
+	return s == "auto" || s == "ram" || strings.HasPrefix(s, "ram:") || len(s) > 1 && s[0] == '/'
 }
 
 // looksNamed tells whether a device path reads like ORIGIN=SPEC.

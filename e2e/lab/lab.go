@@ -183,12 +183,20 @@ type Receipt struct {
 	Frozen      []string
 }
 
+// StoreInfo is the part of a volume's store that scenarios look at.
+type StoreInfo struct {
+	Kind, Path, Why string
+	SizeBytes       uint64 `json:"size_bytes"`
+	UsedBytes       uint64 `json:"used_bytes"`
+}
+
 // Set is the part of a set's JSON that scenarios look at.
 type Set struct {
 	Name, State string
 	Receipt     Receipt
 	Volumes     []struct {
 		Name, Device, State, Origin, Reason string
+		Store                               StoreInfo
 	}
 }
 

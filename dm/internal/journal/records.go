@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
 // Set is the record of a set: what its tables cannot say.
@@ -35,6 +37,10 @@ type Volume struct {
 	StoreKind   string   `json:"store_kind"`
 	StorePath   string   `json:"store_path"`
 	StoreBytes  uint64   `json:"store_bytes"`
+	// StoreWhy says why dmsnap chose the store; empty if the user did.
+	StoreWhy string `json:"store_why,omitempty"`
+	// StoreFile is what the store is made of, if it is no device.
+	StoreFile *plan.File `json:"store_file,omitempty"`
 	// Spill are the devices the store goes on with, in their order.
 	Spill      []string `json:"spill,omitempty"`
 	SizeBytes  uint64   `json:"size_bytes"`
@@ -94,6 +100,8 @@ type Intent struct {
 	Cookie string `json:"cookie,omitempty"`
 	// Bases are the names of the bases it makes or removes.
 	Bases []string `json:"bases"`
+	// Files are those it makes for stores, by volume; null for none.
+	Files []*plan.File `json:"files,omitempty"`
 	// Unread is why the file could not be read: torn, or of a newer version. Only
 	// Op and ID are known then, from its name.
 	Unread error `json:"-"`

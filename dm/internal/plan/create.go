@@ -172,11 +172,11 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 // have the most reasons to fail, then all bases, since a store may lie on the
 // base of another volume.
 func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
-	files, bases := make([]*File, len(vs)), basesOf(vs)
+	bases := basesOf(vs)
 	var steps []Step
 	for i := range vs {
-		files[i] = vs[i].file(bases)
-		steps = append(steps, allocate(files[i])...)
+		vs[i].File = vs[i].file(bases)
+		steps = append(steps, allocate(vs[i].File)...)
 	}
 	for i, v := range vs {
 		if !v.NewBase {
@@ -189,12 +189,12 @@ func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
 		steps = append(steps, rd.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID))...)
 	}
 	for i := range vs {
-		steps = append(steps, storeDevice(&vs[i], files[i], MemberUUID(r.ID, i, RoleStore))...)
+		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {
-		steps = append(steps, recheck(&vs[i], files[i])...)
+		steps = append(steps, recheck(&vs[i])...)
 	}
 	return steps, nil
 }

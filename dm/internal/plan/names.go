@@ -40,6 +40,15 @@ func StoreName(set, volume string) string { return StorePrefix + set + "-" + vol
 // ImageName is the snapshot that users read.
 func ImageName(set, volume string) string { return NamePrefix + set + "-" + volume }
 
+// FilePrefix is what names of files begin with that dmsnap chooses.
+const FilePrefix = ".dmsnap-"
+
+// FileName is the file of a volume's store, where the user named a directory or
+// nothing: it tells whose it is should all else be lost.
+func FileName(id string, volume int) string {
+	return fmt.Sprintf("%s%s.%d", FilePrefix, id, volume)
+}
+
 // BaseUUID is the uuid of a base; id is random and its own, because a base
 // serves all sets of its origin.
 func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase) }

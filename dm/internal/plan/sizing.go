@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/dmsnap/dmsnap/targets"
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
 
 // exceptionBytes is the size of one record in a persistent store's exception
 // area (dm-snap-persistent.c, struct disk_exception).
@@ -29,21 +33,57 @@ func NeverFull(origin, chunk targets.Sectors) targets.Sectors {
 	return targets.Sectors(1+n+(n+perArea)/perArea) * chunk
 }
 
+// What a store that dmsnap makes is sized by: a part of what is in use, and the
+// writes of some time, since writes go on where they went before.
+const (
+	usedShare    = 10 // a tenth
+	rateSeconds  = 600
+	leastDefault = 64 << 20
+)
+
+// Wanted is the default size of a store that dmsnap makes.
+func Wanted(origin, chunk targets.Sectors, d Demand) targets.Sectors {
+	bytes := max(leastDefault, d.Used/usedShare+min(d.Rate, 1<<40)*rateSeconds)
+	return min(NeverFull(origin, chunk), targets.Sectors(bytes/512))
+}
+
+// Least is the smallest store worth making without being asked for its size.
+func Least(origin, chunk targets.Sectors) targets.Sectors {
+	return min(NeverFull(origin, chunk), max(minChunks*chunk, leastDefault/512/4))
+}
+
 func storeSize(r CreateRequest, vr VolumeRequest) (targets.Sectors, error) {
-	most := NeverFull(vr.Origin.Size, r.Chunk)
-	size := min(most, vr.Store.Size)
-	if vr.StoreSize != 0 {
-		if vr.StoreSize > vr.Store.Size {
-			return 0, Refuse(NoSpace, vr.Store.Path, "ask for at most what it has",
-				"store %s has %d bytes, %d were asked for", vr.Store.Path, vr.Store.Size.Bytes(), vr.StoreSize.Bytes())
-		}
-		size = min(most, vr.StoreSize)
+	most, s := NeverFull(vr.Origin.Size, r.Chunk), vr.Store
+	if vr.StoreSize > s.Size {
+		return 0, Refuse(NoSpace, s.Path, fmt.Sprintf("ask for at most %dk", s.Size.Bytes()>>10),
+			"store %s has room for %d bytes, %d were asked for", s.label(), s.Size.Bytes(), vr.StoreSize.Bytes())
 	}
-	align := targets.Sectors(max(vr.Store.LogicalBlock, 512) / 512)
+	size, align := min(most, s.Size), targets.Sectors(max(s.LogicalBlock, 512)/512)
+	switch {
+	case vr.StoreSize != 0:
+		size = min(most, vr.StoreSize)
+	case s.Backing != Whole:
+		// Not all there is: others need room too.
+		size = min(Wanted(vr.Origin.Size, r.Chunk, s.Demand), max(s.Size/2, Least(vr.Origin.Size, r.Chunk)), s.Size)
+		if least := Least(vr.Origin.Size, r.Chunk); size < least {
+			return 0, Refuse(NoSpace, s.Path, "name a store elsewhere, or a --size that fits", "store %s has room for %d bytes; less than %d is not worth it", s.label(), s.Size.Bytes(), least.Bytes())
+		}
+	}
+	if s.Backing != Whole {
+		align = max(align, 8) // whole blocks of a filesystem, or pages
+	}
 	size -= size % align
 	if size < minChunks*r.Chunk {
-		return 0, Refuse(NoSpace, vr.Store.Path, "use a larger store, or a smaller --chunk",
-			"store %s of %d bytes is smaller than %d chunks of %d", vr.Store.Path, size.Bytes(), minChunks, r.Chunk.Bytes())
+		return 0, Refuse(NoSpace, s.Path, "use a larger store, or a smaller --chunk",
+			"store %s of %d bytes is smaller than %d chunks of %d", s.label(), size.Bytes(), minChunks, r.Chunk.Bytes())
 	}
 	return size, nil
+}
+
+// label names a store in messages.
+func (s Store) label() string {
+	if s.Backing == Memory {
+		return "in memory"
+	}
+	return s.Path
 }

@@ -157,6 +157,7 @@ type Volume struct {
 	Image              string
 	Origin             Origin
 	StoreFacts         Store
+	File               *File // what the store is made of, if it is no device
 	StoreSize          targets.Sectors
 	Chunk              targets.Sectors
 	NewBase            bool

@@ -37,6 +37,8 @@ type Store struct {
 	// Fill: the host has images of other sets, which still need what was in the
 	// file's blocks before.
 	Fill bool
+	// NoCOW: the filesystem writes in place only if it is told to.
+	NoCOW bool
 	// Demand is what the default size is made of.
 	Demand Demand
 }
@@ -51,8 +53,9 @@ func (s Store) place() string {
 
 // Stretch is a piece of a device that lies in one piece on the device beneath.
 type Stretch struct {
-	Start, Length targets.Sectors // on the upper device
-	Offset        targets.Sectors // on the lower one
+	Start  targets.Sectors `json:"start"` // on the upper device
+	Length targets.Sectors `json:"length"`
+	Offset targets.Sectors `json:"offset"` // on the lower device
 }
 
 // Demand is what is known of the writes a store has to take.
@@ -61,18 +64,19 @@ type Demand struct {
 	Rate uint64 // bytes a store takes in a second, as far as the past tells
 }
 
-// File is a store's file, to be made, mapped or removed.
+// File is a store's file, to be made, mapped or removed. Records keep it.
 type File struct {
-	Path    string
-	Bytes   uint64
-	Backing Backing
+	Path    string  `json:"path"`
+	Bytes   uint64  `json:"bytes"`
+	Backing Backing `json:"backing"`
 	// Dev is the device that the file's filesystem is on.
-	Dev targets.DevNo
+	Dev targets.DevNo `json:"devno"`
 	// Over is the dm name of the device that Way leads to. For Extents only.
-	Over         string
-	Way          []Stretch
-	Fill         bool
-	LogicalBlock uint32 // of the loop device
+	Over         string    `json:"over,omitempty"`
+	Way          []Stretch `json:"way,omitempty"`
+	Fill         bool      `json:"-"`
+	NoCOW        bool      `json:"-"` // the filesystem must be told to write in place
+	LogicalBlock uint32    `json:"-"` // of the loop device
 }
 
 // file describes what a store is made of; nil if it is a device that exists.
@@ -83,7 +87,7 @@ func (v *Volume) file(bases map[targets.DevNo]string) *File {
 	}
 	return &File{
 		Path: s.Path, Bytes: v.StoreSize.Bytes(), Backing: s.Backing, Dev: s.Dev,
-		Over: bases[s.Host], Way: s.Way, Fill: s.Fill, LogicalBlock: s.LogicalBlock,
+		Over: bases[s.Host], Way: s.Way, Fill: s.Fill, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
 	}
 }
 
@@ -100,7 +104,8 @@ func allocate(f *File) []Step {
 
 // recheck looks once more, right before the window, whether the file is where
 // the store's table says.
-func recheck(v *Volume, f *File) []Step {
+func recheck(v *Volume) []Step {
+	f := v.File
 	if f == nil || f.Backing != Extents {
 		return nil
 	}
@@ -109,7 +114,8 @@ func recheck(v *Volume, f *File) []Step {
 
 // storeDevice makes the device of a store. What stands for a file in its table
 // becomes extents or a loop device when the step runs.
-func storeDevice(v *Volume, f *File, uuid string) []Step {
+func storeDevice(v *Volume, uuid string) []Step {
+	f := v.File
 	on := numbered(v.StoreFacts.Dev)
 	if f != nil {
 		on = targets.Device{Path: f.standIn()}

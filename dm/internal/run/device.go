@@ -31,6 +31,14 @@ func (r *Runner) create(s plan.Step) error {
 // numbers: a path would be looked up in our mount namespace at an instant when
 // its node may not be there yet.
 func (r *Runner) load(s plan.Step) error {
+	if s.File != nil {
+		table, done, err := r.storeTable(s)
+		if err != nil {
+			return err
+		}
+		s.Table, s.File = table, nil
+		return errors.Join(r.load(s), done())
+	}
 	specs, err := r.specs(s.Table)
 	if err != nil {
 		return err
@@ -62,6 +70,9 @@ func (r *Runner) numbered(t targets.Table) (targets.Table, error) {
 	for i, row := range out {
 		var err error
 		switch target := row.Target.(type) {
+		case targets.Linear:
+			target.Dev, err = r.device(target.Dev)
+			out[i].Target = target
 		case targets.Origin:
 			target.Dev, err = r.device(target.Dev)
 			out[i].Target = target
@@ -243,6 +254,11 @@ func (r *Runner) verify(s plan.Step) error {
 
 // wipe zeroes a part of a store through the node the kernel itself makes.
 func (r *Runner) wipe(s plan.Step) error {
+	if s.File != nil && s.File.Backing == plan.Extents {
+		if err := r.checkFile(s); err != nil {
+			return err // these blocks may be another file's by now
+		}
+	}
 	n, err := r.number(s.Device)
 	if err != nil {
 		return err

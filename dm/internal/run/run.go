@@ -48,6 +48,8 @@ type Runner struct {
 	devices map[string]targets.DevNo // made or looked up by this run
 	made    map[string]targets.DevNo // devices that must have a node at the end
 	gone    map[string]bool          // devices that must not
+	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
+	linked  map[string]bool          // files this run tried to make: whether they got their name
 	undo    []plan.Step
 	done    int // steps of the plan
 	total   int
@@ -133,6 +135,8 @@ var (
 func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	r.done, r.total = 0, len(p.Steps)
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
+	r.files, r.linked = map[string]*ioctl.File{}, map[string]bool{}
+	defer r.closeFiles()
 	if err := r.begin(); err != nil {
 		return Trace{}, err
 	}
@@ -153,6 +157,15 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 		return trace, err
 	}
 	return trace, r.finish(context.WithoutCancel(ctx), p)
+}
+
+// closeFiles lets the files of stores go: their loop devices have them by now.
+func (r *Runner) closeFiles() {
+	for _, f := range r.files {
+		if err := f.Close(); err != nil {
+			r.Log.Warn("closing a store's file failed", "path", f.Path(), "error", err)
+		}
+	}
 }
 
 // begin makes the cookie by which udev tells that it has seen our devices.
@@ -283,6 +296,12 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.restore(s)
 	case plan.Verify:
 		return r.verify(s)
+	case plan.MakeFile:
+		return r.makeFile(ctx, s)
+	case plan.CheckFile:
+		return r.checkFile(s)
+	case plan.DropFile:
+		return r.dropFile(s)
 	case plan.Settle:
 		for _, name := range s.Gone {
 			r.gone[name] = true

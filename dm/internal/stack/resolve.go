@@ -56,7 +56,7 @@ func (r *Reader) Resolve(spec string, mounts Mounts) (targets.DevNo, error) {
 }
 
 func (r *Reader) mountPoint(spec string, mounts Mounts) (targets.DevNo, error) {
-	clean, err := r.realPath(spec)
+	clean, err := r.RealPath(spec)
 	if err != nil {
 		return targets.DevNo{}, err
 	}
@@ -77,10 +77,10 @@ func (r *Reader) mountPoint(spec string, mounts Mounts) (targets.DevNo, error) {
 // maxLinks is the kernel's own limit (MAXSYMLINKS, include/linux/namei.h).
 const maxLinks = 40
 
-// realPath resolves every symbolic link on the way, so that a path compares
+// RealPath resolves every symbolic link on the way, so that a path compares
 // with what mountinfo says. A ".." goes up from where a link led to, as in the
 // kernel: cleaning the text first would name another directory.
-func (r *Reader) realPath(p string) (string, error) {
+func (r *Reader) RealPath(p string) (string, error) {
 	if !path.IsAbs(p) {
 		return "", &plan.Refusal{Kind: plan.Usage, Device: p, Why: p + " is no absolute path", Hint: "name it from /"}
 	}

@@ -75,6 +75,9 @@ func (r *Reader) Suspended(d targets.DevNo) (which targets.DevNo, found bool, er
 	return targets.DevNo{}, false, nil
 }
 
+// Statistics is a device's stat file, empty if it has none.
+func (r *Reader) Statistics(d targets.DevNo) (string, error) { return r.attr(sysBlock(d) + "/stat") }
+
 func (r *Reader) closure(d targets.DevNo, dir string) ([]targets.DevNo, error) {
 	out := []targets.DevNo{d}
 	for i := 0; i < len(out); i++ {

@@ -34,7 +34,7 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	if err := d.apart(s, o, h.Ours); err != nil {
 		return s, err
 	}
-	return s, d.free(r, s)
+	return s, d.free(r, s, h.Force)
 }
 
 // apart refuses a store that is the origin, is one of ours, or stands on the
@@ -60,7 +60,7 @@ func (d device) apart(s plan.Store, o plan.Origin, ours []stack.Device) error {
 // free refuses a store that carries something or that somebody claims. An
 // exclusive open asks the kernel: mounts, swap, RAID members and other devices'
 // parts are claimed.
-func (d device) free(r *stack.Reader, s plan.Store) (err error) {
+func (d device) free(r *stack.Reader, s plan.Store, force bool) (err error) {
 	if held, found, err := r.Suspended(s.Dev); err != nil {
 		return err
 	} else if found {
@@ -74,12 +74,15 @@ func (d device) free(r *stack.Reader, s plan.Store) (err error) {
 		return err
 	}
 	defer f.Close()
+	if force {
+		return nil
+	}
 	found, err := probe.Identify(f)
 	if err != nil {
 		return err
 	}
 	if found.Type != "" {
-		return plan.Refuse(plan.Usage, d.path, "if nothing on it is needed: wipefs -a "+d.path, "store %s carries a %s signature", d.path, found.Type)
+		return plan.Refuse(plan.Usage, d.path, "if nothing on it is needed, use --force-store", "store %s carries a %s signature", d.path, found.Type)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -21,10 +22,28 @@ type Kind interface {
 
 // Host is what kinds look at.
 type Host struct {
-	Read *stack.Reader
-	Ours []stack.Device
+	Read   *stack.Reader
+	Ours   []stack.Device
+	Mounts *freeze.Table
 	// Origins are all origins of the set.
 	Origins []plan.Origin
+	// File is the name for a file that the user gave a directory for, or nothing.
+	File string
+	// Need is the size the store should have, and Least what is worth making.
+	Need, Least targets.Sectors
+	// Policy is the administrator's.
+	Policy Policy
+	// Force takes devices that carry a signature.
+	Force bool
+}
+
+// Policy is what the administrator wants of stores that dmsnap chooses and makes.
+type Policy struct {
+	// Stores are tried in this order before any that dmsnap finds itself.
+	Stores []string
+	// Reserve is what files leave free of a filesystem of that many bytes. Nil: a
+	// twentieth, at most 1 GiB.
+	Reserve func(filesystem uint64) uint64
 }
 
 // InUseError is a store that somebody holds.
@@ -35,26 +54,24 @@ type InUseError struct {
 
 func (e *InUseError) Error() string { return "store " + e.Path + " is in use" }
 
-// Parse reads a store spec: a block device. The other kinds are known by name
-// and refused.
+// Parse reads a store spec: auto or nothing, file:PATH, ram or ram:LIMIT, or the
+// absolute path of a block device.
 func Parse(spec string) (Kind, error) {
-	kind, _, _ := strings.Cut(spec, ":")
+	kind, rest, more := strings.Cut(spec, ":")
 	switch {
 	case spec == "" || spec == "auto":
-		return nil, &plan.Refusal{
-			Kind: plan.Unsupported, Why: "no store was named, and this version does not choose one",
-			Hint: "name an unused block device: --store /dev/...",
-		}
-	case kind == "file" || kind == "ram":
-		return nil, &plan.Refusal{
-			Kind: plan.Unsupported, Device: spec, Why: "stores of kind " + kind + " are not supported by this version",
-			Hint: "name an unused block device: --store /dev/...",
-		}
-	case !strings.HasPrefix(spec, "/"):
-		return nil, &plan.Refusal{
-			Kind: plan.Usage, Device: spec, Why: fmt.Sprintf("store %q is neither a device path nor a known kind", spec),
-			Hint: "name an unused block device by its absolute path",
-		}
+		return auto{}, nil
+	case kind == "file" && strings.HasPrefix(rest, "/"):
+		return file{path: rest}, nil
+	case kind == "ram" && !more:
+		return ram{}, nil
+	case kind == "ram":
+		return parseRAM(rest)
+	case strings.HasPrefix(spec, "/"):
+		return device{spec}, nil
 	}
-	return device{spec}, nil
+	return nil, &plan.Refusal{
+		Kind: plan.Usage, Device: spec, Why: fmt.Sprintf("store %q is neither a device path nor a known kind", spec),
+		Hint: "name an unused block device by its absolute path, file:PATH, ram or auto",
+	}
 }

@@ -93,12 +93,10 @@ func TestParse(t *testing.T) {
 		device string
 		says   string
 	}{
-		"":             {plan.Unsupported, "", "no store was named"},
-		"auto":         {plan.Unsupported, "", "no store was named"},
-		"ram":          {plan.Unsupported, "ram", "kind ram"},
-		"ram:1g":       {plan.Unsupported, "ram:1g", "kind ram"},
-		"file:/x":      {plan.Unsupported, "file:/x", "kind file"},
-		"file":         {plan.Unsupported, "file", "kind file"},
+		"file":         {plan.Usage, "file", "neither a device path nor"},
+		"file:x":       {plan.Usage, "file:x", "neither a device path nor"},
+		"ram:":         {plan.Usage, "ram:", "empty size"},
+		"ram:1024":     {plan.Usage, "ram:1024", "no unit"},
 		"vdc":          {plan.Usage, "vdc", "neither a device path nor"},
 		"dev/vdc":      {plan.Usage, "dev/vdc", "neither a device path nor"},
 		"UUID=x":       {plan.Usage, "UUID=x", "neither a device path nor"},

@@ -1,0 +1,80 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Through follows a range of a device down a way: what it is made of on the
+// lower device, in order.
+func Through(way []Stretch, start, length targets.Sectors) ([]Stretch, error) {
+	var out []Stretch
+	for at := start; at < start+length; {
+		s, found := stretchAt(way, at)
+		if !found {
+			return nil, fmt.Errorf("sector %d of %d is mapped to nothing", at, start+length)
+		}
+		n := min(start+length, s.Start+s.Length) - at
+		out = append(out, Stretch{Start: at, Length: n, Offset: s.Offset + at - s.Start})
+		at += n
+	}
+	return out, nil
+}
+
+func stretchAt(way []Stretch, at targets.Sectors) (Stretch, bool) {
+	for _, s := range way {
+		if at >= s.Start && at-s.Start < s.Length {
+			return s, true
+		}
+	}
+	return Stretch{}, false
+}
+
+// maxRows bounds a store's table: each row takes memory in the kernel, and a
+// file in more pieces would be read slowly as well.
+const maxRows = 20000
+
+// Rows is the table of a store over the pieces of a file: logical is where a
+// piece stands in the file, Offset where it lies on the filesystem's device.
+// The pieces must be in order and without a gap from the beginning.
+func (f *File) Rows(pieces []Stretch) (targets.Table, error) {
+	var table targets.Table
+	size, next := targets.Sectors(f.Bytes/512), targets.Sectors(0)
+	for _, p := range pieces {
+		if next >= size {
+			break // the file's last block may reach further
+		}
+		if p.Start != next {
+			return nil, Refuse(Unsupported, f.Path, "use another filesystem", "%s has a hole at byte %d", f.Path, next.Bytes())
+		}
+		length := min(p.Length, size-next)
+		lower, err := Through(f.Way, p.Offset, length)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range lower {
+			table = f.row(table, next+l.Start-p.Offset, l)
+		}
+		next += length
+	}
+	if next < size {
+		return nil, Refuse(Unsupported, f.Path, "use another filesystem", "%s ends at byte %d of %d", f.Path, next.Bytes(), f.Bytes)
+	}
+	if len(table) > maxRows {
+		return nil, Refuse(NoSpace, f.Path, "use a smaller store, or one elsewhere", "%s would lie in %d pieces, more than %d: the free space is too fragmented", f.Path, len(table), maxRows)
+	}
+	return table, nil
+}
+
+// row adds a piece, or makes the last row longer if the piece goes on there.
+func (f *File) row(t targets.Table, start targets.Sectors, s Stretch) targets.Table {
+	if n := len(t); n > 0 {
+		last := &t[n-1]
+		if l, ok := last.Target.(targets.Linear); ok && l.Offset+last.Length == s.Offset {
+			last.Length += s.Length
+			return t
+		}
+	}
+	return append(t, targets.Row{Start: start, Length: s.Length, Target: targets.Linear{Dev: mapped(f.Over), Offset: s.Offset}})
+}

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// file is a file that dmsnap makes, or a directory to make it in. On an origin
+// of the set its blocks are mapped beneath the origin's front; anywhere else a
+// loop device serves, which the filesystem cannot move away from.
+type file struct{ path string }
+
+// Filesystems whose blocks stay where they are, and those that can hold a loop
+// device's file. Others copy, compress, or move blocks when they like.
+var (
+	mappable = []string{"ext4", "xfs"}
+	loopable = []string{"btrfs", "ext4", "xfs"}
+)
+
+func (f file) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
+	name, err := f.name(h)
+	if err != nil {
+		return plan.Store{}, err
+	}
+	system, err := h.at(path.Dir(name))
+	if err != nil {
+		return plan.Store{}, err
+	}
+	return inspectFile(h, name, system)
+}
+
+// name is the path of the file without symbolic links. There must be none yet.
+func (f file) name(h *Host) (string, error) {
+	dir, base := path.Split(path.Clean(f.path))
+	st, err := h.Read.Kernel.Stat(f.path)
+	switch {
+	case err == nil && st.Is(unix.S_IFDIR):
+		dir, base = f.path, h.File
+	case err == nil:
+		return "", plan.Refuse(plan.Usage, f.path, "name a file that does not exist yet, or a directory", "store file %s exists already", f.path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", err
+	}
+	real, err := h.Read.RealPath(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", plan.Refuse(plan.NotFound, dir, "make the directory first", "%s does not exist: no store file can be made in it", dir)
+	}
+	return path.Join(real, base), err
+}
+
+func inspectFile(h *Host, name string, system filesystem) (plan.Store, error) {
+	s := plan.Store{Kind: "file", Path: name, Size: h.room(system)}
+	if !system.writable() {
+		return s, plan.Refuse(plan.Usage, name, "name a directory that can be written", "store file %s would be on a read-only filesystem", name)
+	}
+	if len(system.devices) == 0 {
+		return s, plan.Refuse(plan.Unsupported, name, "name a directory on another filesystem", "store file %s would be on %s, which has no block device of its own", name, system.FSType)
+	}
+	s.Dev = system.devices[0]
+	g, err := h.Read.Geometry(h.Read.Node(s.Dev))
+	if err != nil {
+		return s, err
+	}
+	s.LogicalBlock = g.LogicalBlock
+	for _, d := range system.devices {
+		way, found, err := h.Read.WayDown(d, h.Origins, h.Ours)
+		if err != nil {
+			return s, err
+		}
+		if found {
+			return onOrigin(h, s, system, way)
+		}
+	}
+	return elsewhere(h, s, system)
+}
+
+// onOrigin maps the file's blocks beneath the front: what is written there
+// neither waits for the frozen filesystem nor causes another copy.
+func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Store, error) {
+	if !slices.Contains(mappable, system.FSType) {
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with %s, which does not keep the blocks of files in one place", s.Path, system.FSType)
+	}
+	s.Backing, s.Host, s.Way = plan.Extents, way.Host.Dev, way.Stretches
+	for _, base := range way.Bases {
+		if len(base.Images) > 0 {
+			s.Fill = true
+			s.Size = min(s.Size, h.spare(base))
+		}
+	}
+	lower := way.Host.Table.Devices()
+	if way.Host.Base != nil {
+		lower = way.Host.Base.Table.Devices()
+	}
+	var numbers []targets.DevNo
+	for _, d := range lower {
+		numbers = append(numbers, d.DevNo)
+	}
+	var err error
+	s.Beneath, err = h.reach(numbers...)
+	return s, err
+}
+
+// spare is what the stores of a base's images can still take: making the file
+// has them copy what was in its blocks.
+func (h *Host) spare(base plan.Base) targets.Sectors {
+	least := targets.Sectors(1) << 54
+	for _, d := range h.Ours {
+		if !slices.Contains(base.Images, d.Name) || d.Status.State != targets.Active {
+			continue
+		}
+		// Half of it: the images must live on.
+		least = min(least, (d.Status.Total-min(d.Status.Total, d.Status.Used))/2)
+	}
+	return least - least%8
+}
+
+// elsewhere uses a loop device. It must not stand on any origin of the set:
+// writing an old chunk out would wait for the filesystem, and the filesystem for
+// the chunk.
+func elsewhere(h *Host, s plan.Store, system filesystem) (plan.Store, error) {
+	var err error
+	if s.Beneath, err = h.reach(system.devices...); err != nil {
+		return s, err
+	}
+	if o, found := h.origin(s.Beneath); found {
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store that nothing of the set is written to through", "what is written to store file %s may have to be copied from origin %s: both would wait for each other", s.Path, o.Path)
+	}
+	if !slices.Contains(loopable, system.FSType) {
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a directory on ext4, xfs or btrfs", "store file %s would be on %s, which is not fit for it", s.Path, system.FSType)
+	}
+	s.Backing, s.NoCOW = plan.Loop, system.FSType == "btrfs"
+	return s, nil
+}

@@ -1,0 +1,164 @@
+package dm
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// storeFiles finds the files of a set's stores, by volume: in its record, in the
+// intent of the create that did not come to its end, else by what the kernel's
+// tables and the names of files tell.
+func (s *session) storeFiles(name, id string, ours []stack.Device) (map[int]*plan.File, error) {
+	files := map[int]*plan.File{}
+	intents, _ := s.state.Intents() // one that cannot be read was reported
+	for _, i := range intents {
+		for n, f := range i.Files {
+			if i.ID == id && f != nil {
+				files[n] = f
+			}
+		}
+	}
+	if set, err := s.state.LoadSet(name); err == nil && set.ID == id {
+		for n, v := range set.Volumes {
+			if v.StoreFile != nil {
+				files[n] = v.StoreFile
+			}
+		}
+		return files, nil
+	}
+	for _, d := range ours {
+		if d.ID != id || d.Role != plan.RoleStore || files[d.Volume] != nil {
+			continue
+		}
+		f, err := s.lostFile(d, ours)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			files[d.Volume] = f
+		}
+	}
+	return files, nil
+}
+
+// lostFile finds the file of a store that only the kernel knows: by its loop
+// device, or at the root of the filesystem that its blocks belong to, if dmsnap
+// chose its name.
+func (s *session) lostFile(d stack.Device, ours []stack.Device) (*plan.File, error) {
+	lower, ok := d.Lower()
+	if !ok {
+		return nil, nil
+	}
+	if name, err := s.read.LoopFile(lower); err != nil || name != "" {
+		if strings.HasPrefix(name, "/dmsnap-store") || err != nil { // memory
+			return nil, err
+		}
+		return &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}, nil
+	}
+	for _, b := range ours {
+		if b.Role == plan.RoleBase && b.Dev == lower {
+			return s.lostOn(b, d)
+		}
+	}
+	return nil, nil
+}
+
+func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
+	f := &plan.File{
+		Bytes: d.Table.Size().Bytes(), Backing: plan.Extents, Over: base.Name,
+		Way: []plan.Stretch{{Length: base.Table.Size()}},
+	}
+	live, pending, err := s.read.Front(base.Dev)
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, front := range []*ioctl.Info{live, pending} {
+		if front == nil {
+			continue
+		}
+		above, err := s.read.Above(targets.DevNo(front.Dev))
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range above {
+			for _, m := range mounted.Of(ioctl.DevNo(a)) {
+				f.Dev, f.Path = a, path.Join(m.Reach, plan.FileName(d.ID, d.Volume))
+				if _, err := s.kernel.Lstat(f.Path); err == nil {
+					return f, nil
+				}
+			}
+		}
+	}
+	f.Path = ""
+	s.log.Warn("the store lies in a file whose name is lost; find it by its flag: lsattr -R shows i",
+		"store", d.Name, "base", base.Name, "bytes", f.Bytes)
+	return f, nil
+}
+
+// leftFiles are files by the name of stores, at the root of mounted filesystems,
+// that neither the kernel nor a record knows. They are reported and stay: another
+// state directory may know them.
+func (s *session) leftFiles() ([]string, error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := s.mounts()
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.knownIDs(ours)
+	if err != nil {
+		return nil, err
+	}
+	left := []string{}
+	for _, m := range mounted.All() {
+		image := slices.ContainsFunc(ours, func(d stack.Device) bool { return ioctl.DevNo(d.Dev) == m.DevNo })
+		if m.PID != 0 || image || len(mounted.Devices(m)) == 0 {
+			continue
+		}
+		names, err := s.kernel.ReadDir(m.Path)
+		if err != nil {
+			s.log.Debug("not looked for stores' files", "mountpoint", m.Path, "error", err)
+			continue
+		}
+		for _, name := range names {
+			rest, mine := strings.CutPrefix(name, plan.FilePrefix)
+			id, _, _ := strings.Cut(rest, ".")
+			if file := path.Join(m.Path, name); mine && !known[id] && !slices.Contains(left, file) {
+				left = append(left, file)
+			}
+		}
+	}
+	return left, nil
+}
+
+// knownIDs are the ids of sets that the kernel, a record or an intent has.
+func (s *session) knownIDs(ours []stack.Device) (map[string]bool, error) {
+	known := map[string]bool{}
+	for _, d := range ours {
+		known[d.ID] = true
+	}
+	sets, err := s.state.Sets()
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		known[set.ID] = true
+	}
+	intents, err := s.state.Intents()
+	for _, i := range intents {
+		known[i.ID] = true
+	}
+	return known, err
+}

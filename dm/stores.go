@@ -1,0 +1,120 @@
+package dm
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// gatherStores comes after all origins are known: a store may lie on any.
+func (s *session) gatherStores(f *facts, r CreateRequest) error {
+	h := &store.Host{Read: s.read, Ours: f.ours, Mounts: f.mounts.Table, Force: r.ForceStore}
+	for _, v := range f.request.Volumes {
+		h.Origins = append(h.Origins, v.Origin)
+	}
+	for i := range f.request.Volumes {
+		v := &f.request.Volumes[i]
+		spec, own := r.Stores[v.Origin.Spec]
+		if !own {
+			spec = r.Stores[""]
+		}
+		kind, err := store.Parse(spec)
+		if err != nil {
+			return err
+		}
+		var demand plan.Demand
+		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
+			if demand, err = s.demand(f, v.Origin, f.request.Chunk); err != nil {
+				return err
+			}
+		}
+		h.File = plan.FileName(f.request.ID, i)
+		h.Need, h.Least = plan.Wanted(v.Origin.Size, f.request.Chunk, demand), plan.Least(v.Origin.Size, f.request.Chunk)
+		if v.StoreSize != 0 {
+			h.Need, h.Least = v.StoreSize, v.StoreSize
+		}
+		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
+			return err
+		}
+		v.Store.Demand = demand
+	}
+	return nil
+}
+
+// demand is what a store of the origin is likely to take: by what is in use, and
+// by the writes since boot and just now, whichever were more.
+func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
+	var d plan.Demand
+	for _, dev := range f.above[o.Dev] {
+		for _, m := range f.mounts.Of(ioctl.DevNo(dev)) {
+			st, err := s.kernel.Statfs(m.Reach)
+			if err == nil {
+				d.Used += (st.Blocks - st.Free) * uint64(st.BlockSize)
+				break
+			}
+		}
+	}
+	first, err := s.writes(o.Dev)
+	if err != nil {
+		return d, err
+	}
+	start := time.Now()
+	time.Sleep(s.sample)
+	second, err := s.writes(o.Dev)
+	if err != nil {
+		return d, err
+	}
+	if took := time.Since(start); took >= s.sample {
+		d.Rate = second.sub(first).rate(took, chunk)
+	}
+	d.Rate = max(d.Rate, second.rate(s.uptime(), chunk))
+	return d, nil
+}
+
+// writes are those a device has completed.
+type writes struct{ count, sectors uint64 }
+
+func (w writes) sub(o writes) writes { return writes{w.count - o.count, w.sectors - o.sectors} }
+
+// rate is what copying for these writes takes of a store in a second, at most:
+// each may be to a chunk of its own.
+func (w writes) rate(in time.Duration, chunk targets.Sectors) uint64 {
+	bytes := float64(max(w.sectors*512, w.count*chunk.Bytes()))
+	if in <= 0 {
+		return 0
+	}
+	return uint64(bytes / in.Seconds())
+}
+
+// writes reads a device's statistics (Documentation/block/stat.rst): the fifth
+// field counts writes, the seventh their sectors.
+func (s *session) writes(d targets.DevNo) (w writes, err error) {
+	text, err := s.read.Statistics(d)
+	fields := strings.Fields(text)
+	if err != nil || len(fields) < 7 {
+		return w, err
+	}
+	if w.count, err = strconv.ParseUint(fields[4], 10, 64); err == nil {
+		w.sectors, err = strconv.ParseUint(fields[6], 10, 64)
+	}
+	return w, err
+}
+
+// uptime is how long the host runs; zero if it does not tell.
+func (s *session) uptime() time.Duration {
+	b, err := s.kernel.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0
+	}
+	text, _, _ := strings.Cut(string(b), " ")
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
