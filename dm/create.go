@@ -126,7 +126,7 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err != nil {
 		return nil, s.ended(intent, err)
 	}
-	receipt := f.receipt(trace, r)
+	receipt := f.receipt(p, trace, r)
 	if err := s.state.SaveSet(record(p, f, r, receipt, intent)); err != nil {
 		return nil, s.takeBack(ctx, p, intent, err)
 	}

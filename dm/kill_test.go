@@ -40,9 +40,14 @@ func (h *host) die(n int, do func(*host) error) (at *ioctltest.Call, err error) 
 func killable() map[string]operation {
 	remove := func(h *host) error { return h.m.Remove(context.Background(), "nightly") }
 	return map[string]operation{
-		"create":        operations["create"],
-		"create beside": operations["create beside"],
-		"remove":        {func(t *testing.T, h *host) { h.create(t, both()) }, remove},
+		"create":                        operations["create"],
+		"create beside":                 operations["create beside"],
+		"create in a file of its own":   operations["create in a file of its own"],
+		"create in a file elsewhere":    operations["create in a file elsewhere"],
+		"create in memory":              operations["create in memory"],
+		"remove with a file":            {func(t *testing.T, h *host) { h.elsewhere(t); check(t, h.createIn("file:/srv/.cow")) }, remove},
+		"remove with a file of its own": {func(t *testing.T, h *host) { check(t, h.createIn("file:/home/.cow")) }, remove},
+		"remove":                        {func(t *testing.T, h *host) { h.create(t, both()) }, remove},
 		"remove beside": {func(t *testing.T, h *host) {
 			operations["create beside"].prepare(t, h)
 			check(t, operations["create beside"].do(h))

@@ -185,39 +185,20 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	if image := v.member(id, i, plan.RoleImage); image != nil {
 		v.image(&vol, *image)
 	}
+	if i < len(r.Volumes) {
+		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
+		vol.Store.fill(r.Created)
+	}
 	return vol
 }
 
 func fromRecord(vol *Volume, r journal.Volume) {
 	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType = r.Name, r.Origin, r.OriginDevno, r.FSType
 	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
-	vol.Store = Store{Kind: r.StoreKind, Path: r.StorePath, SizeBytes: r.StoreBytes, Spill: r.Spill}
+	vol.Store = Store{Kind: r.StoreKind, Path: r.StorePath, Why: r.StoreWhy, SizeBytes: r.StoreBytes, Spill: r.Spill}
 	if r.Mountpoints != nil {
 		vol.Mountpoints = r.Mountpoints
 	}
-}
-
-func (v *view) store(vol *Volume, d stack.Device) {
-	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
-	if vol.Store.Kind == "" {
-		vol.Store.Kind, vol.Store.Path = v.guessStore(d)
-	}
-}
-
-// guessStore tells from the kernel's tables what a store is whose record is lost.
-func (v *view) guessStore(d stack.Device) (kind, path string) {
-	f, err := v.s.lostFile(d, v.ours)
-	if err == nil && f != nil {
-		return "file", f.Path
-	}
-	lower, ok := d.Lower()
-	if !ok {
-		return "", ""
-	}
-	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
-		return "ram", ""
-	}
-	return "device", v.s.read.Node(lower)
 }
 
 func (v *view) image(vol *Volume, d stack.Device) {

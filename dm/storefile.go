@@ -56,7 +56,7 @@ func (s *session) lostFile(d stack.Device, ours []stack.Device) (*plan.File, err
 		return nil, nil
 	}
 	if name, err := s.read.LoopFile(lower); err != nil || name != "" {
-		if strings.HasPrefix(name, "/dmsnap-store") || err != nil { // memory
+		if err != nil || name == "/"+plan.MemoryName {
 			return nil, err
 		}
 		return &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}, nil

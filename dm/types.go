@@ -61,13 +61,21 @@ type Volume struct {
 
 // Store is where a volume keeps old chunks.
 type Store struct {
-	Kind          string  `json:"kind"`
+	Kind string `json:"kind"` // "device", "file", "ram"
+	// Path of the device or file. A file on the origin's filesystem is in the image
+	// too, where its contents mean nothing: leave it out of backups.
 	Path          string  `json:"path"`
 	SizeBytes     uint64  `json:"size_bytes"`
 	UsedBytes     *uint64 `json:"used_bytes"`     // null when the kernel does not say
 	MetadataBytes *uint64 `json:"metadata_bytes"` // null when the kernel does not say
+	// FillRate is how fast it filled since the cut, in bytes a second, and
+	// FullIn the seconds until it is full if that goes on; null when not known.
+	FillRate *uint64 `json:"fill_bytes_per_second"`
+	FullIn   *uint64 `json:"full_in_seconds"` // null also when it does not fill
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
+	// Why dmsnap chose it; "" if the user did, or if the record is lost.
+	Why string `json:"why"`
 }
 
 // Receipt is what the window of a cut really did.
@@ -81,6 +89,16 @@ type Receipt struct {
 	Frozen      []string      `json:"frozen"`    // mount points proven frozen
 	Unproven    []string      `json:"unproven"`  // mounted, but not proven frozen
 	Steps       []StepReceipt `json:"steps"`
+	// Stores are those that dmsnap chose, and why.
+	Stores []StoreReceipt `json:"stores"`
+}
+
+// StoreReceipt is the choice of one store.
+type StoreReceipt struct {
+	Volume string `json:"volume"`
+	Kind   string `json:"kind"`
+	Path   string `json:"path"`
+	Why    string `json:"why"`
 }
 
 // StepReceipt is the time one call of the window took.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
@@ -97,7 +98,11 @@ func storeText(s *dm.Store) string {
 	if len(s.Spill) > 0 {
 		text += ", then " + list(s.Spill)
 	}
-	return text + ", " + sizeText(s.SizeBytes)
+	text += ", " + sizeText(s.SizeBytes)
+	if s.Why != "" {
+		text += ", chosen because " + clean(s.Why)
+	}
+	return text
 }
 
 func usedText(s *dm.Store) string {
@@ -108,5 +113,21 @@ func usedText(s *dm.Store) string {
 	if s.MetadataBytes != nil {
 		text += fmt.Sprintf(", of it %s metadata", bytesText(*s.MetadataBytes))
 	}
+	if s.FillRate != nil && s.FullIn != nil {
+		text += fmt.Sprintf("; %s/s since the cut, full in %s", bytesText(*s.FillRate), seconds(*s.FullIn))
+	}
 	return text
+}
+
+// seconds gives a time in its two largest units.
+func seconds(n uint64) string {
+	d := time.Duration(min(n, 1<<33)) * time.Second
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= time.Hour:
+		d = d.Round(time.Minute)
+		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return d.String()
 }

@@ -125,27 +125,28 @@ func at(text string) time.Time {
 
 func nightly() *dm.Set {
 	created := at("2026-11-20T11:00:00.5+01:00")
-	used, meta := uint64(13<<20), uint64(64<<10)
+	used, meta, rate, left := uint64(13<<20), uint64(64<<10), uint64(3<<10), uint64(82944)
 	return &dm.Set{
 		Name: "nightly", UUID: "DMSNAP-0b51d2f0a6c84f0e", Created: &created, State: dm.StateOverflow,
 		Labels: map[string]string{"job": "7", "a": "<b>"},
 		Receipt: &dm.Receipt{
 			Consistency: dm.Filesystem, Asked: dm.Filesystem, Start: created, End: created.Add(4180 * time.Microsecond),
 			WindowUS: 4180, SkewUS: 310, Frozen: []string{"/home", "/srv"},
-			Steps: []dm.StepReceipt{{Step: "freeze /home", US: 900}},
+			Steps:  []dm.StepReceipt{{Step: "freeze /home", US: 900}},
+			Stores: []dm.StoreReceipt{{Volume: "vg-srv", Kind: "file", Path: "/var/store", Why: "there is room"}},
 		},
 		Volumes: []dm.Volume{
 			{
 				Name: "vg-home", Origin: "/dev/mapper/vg-home", OriginDevno: "254:0", Mountpoints: []string{"/home"},
 				FSType: "ext4", Device: "/dev/mapper/dmsnap-nightly-vg-home", Devno: "254:5", SizeBytes: 1 << 30,
 				ChunkBytes: 64 << 10, State: dm.StateActive, ImageMounts: []string{"/mnt"},
-				Store: dm.Store{Kind: "device", Path: "/dev/vdc", SizeBytes: 256 << 20, UsedBytes: &used, MetadataBytes: &meta},
+				Store: dm.Store{Kind: "device", Path: "/dev/vdc", SizeBytes: 256 << 20, UsedBytes: &used, MetadataBytes: &meta, FillRate: &rate, FullIn: &left},
 			},
 			{
 				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: "254:1", Mountpoints: []string{"/srv\n/evil\x1b[31m"},
 				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: "254:6", SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
 				Writable: true, State: dm.StateOverflow, Reason: "store full",
-				Store: dm.Store{Kind: "file", Path: "/var/store", SizeBytes: 300 << 20},
+				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20},
 			},
 		},
 	}

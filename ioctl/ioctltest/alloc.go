@@ -115,6 +115,18 @@ func (k *Kernel) give(sb *superblock, n *node, end int64) {
 	}
 }
 
+// cutPlaces takes away what lies beyond the end.
+func cutPlaces(places []place, end int64) []place {
+	var left []place
+	for _, p := range places {
+		if p.logical < end {
+			p.length = min(p.length, end-p.logical)
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
 // Fragment has files that are allocated from now on lie in that many pieces.
 func (k *Kernel) Fragment(pieces int) {
 	k.mu.Lock()

@@ -10,6 +10,7 @@ import (
 type file struct {
 	k     *Kernel
 	path  string
+	real  string // path without symbolic links
 	mnt   *mount
 	n     *node
 	dev   *device // of a block device node
@@ -52,7 +53,7 @@ func (k *Kernel) open(path string, flags int, perm uint32) (int, error) {
 	case flags&unix.O_CREAT != 0 && flags&unix.O_EXCL != 0:
 		return -1, unix.EEXIST
 	}
-	f := &file{k: k, path: path, mnt: w.at.mnt, n: w.at.n, flags: flags, claim: claimKinds}
+	f := &file{k: k, path: path, real: w.at.path, mnt: w.at.mnt, n: w.at.n, flags: flags, claim: claimKinds}
 	if err := k.openNode(f); err != nil {
 		return -1, err
 	}
@@ -275,6 +276,7 @@ func (k *Kernel) ftruncate(f *file, size int64) error {
 	}
 	f.n.data.truncate(size)
 	f.n.size = size
+	f.n.places = cutPlaces(f.n.places, (size+pageSize-1)/pageSize*pageSize)
 	return nil
 }
 

@@ -112,7 +112,7 @@ func (k *Kernel) configureLoop(d *device, arg []byte) error {
 	case !f.n.is(unix.S_IFREG):
 		return unix.EINVAL
 	}
-	l := &loop{mnt: f.mnt, n: f.n, path: f.path}
+	l := &loop{mnt: f.mnt, n: f.n, path: f.real}
 	copy(l.info[:], arg[infoAt:])
 	l.offset = binary.NativeEndian.Uint64(l.info[infoOffset:])
 	l.limit = binary.NativeEndian.Uint64(l.info[infoLimit:])

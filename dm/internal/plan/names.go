@@ -43,6 +43,10 @@ func ImageName(set, volume string) string { return NamePrefix + set + "-" + volu
 // FilePrefix is what names of files begin with that dmsnap chooses.
 const FilePrefix = ".dmsnap-"
 
+// MemoryName is the file of a store in memory, at the root of a filesystem that
+// is mounted nowhere: what a loop device of one calls its file.
+const MemoryName = "dmsnap-memory"
+
 // FileName is the file of a volume's store, where the user named a directory or
 // nothing: it tells whose it is should all else be lost.
 func FileName(id string, volume int) string {

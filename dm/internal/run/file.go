@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -50,7 +51,7 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 		return err
 	}
 	if err := f.Allocate(0, int64(file.Bytes)); err != nil {
-		return unfit(err, file.Path)
+		return store.Unfit(err, file.Path)
 	}
 	if file.Fill {
 		if err := fill(ctx, f, file.Bytes); err != nil {
@@ -60,14 +61,7 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 	if err := f.Sync(); err != nil || file.Backing != plan.Extents {
 		return err
 	}
-	_, err := layout(f, file)
-	return err
-}
-
-func unfit(err error, name string) error {
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return plan.Refuse(plan.Unsupported, name, "use another filesystem", "the filesystem of %s cannot reserve blocks", name)
-	}
+	_, err := store.Layout(f, file, ioctl.FiemapSync)
 	return err
 }
 
@@ -114,37 +108,6 @@ func (r *Runner) pin(file *plan.File) error {
 	return errors.Join(err, f.Close())
 }
 
-// layout is where a file lies: the table of a store made of it.
-func layout(f *ioctl.File, file *plan.File) (targets.Table, error) {
-	realtime, err := f.Realtime()
-	switch {
-	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EOPNOTSUPP):
-	case err != nil:
-		return nil, err
-	case realtime:
-		return nil, plan.Refuse(plan.Unsupported, file.Path, "use a directory whose files are not on the realtime device", "%s lies on the realtime device of its filesystem", file.Path)
-	}
-	extents, err := f.Extents(ioctl.FiemapSync)
-	if err != nil {
-		return nil, unfit(err, file.Path)
-	}
-	pieces := make([]plan.Stretch, len(extents))
-	for i, e := range extents {
-		if bad := e.Flags & unmappable; bad != 0 || (e.Logical|e.Physical|e.Length)%512 != 0 {
-			return nil, plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "%s has no fixed place: extent at byte %d has flags %#x", file.Path, e.Logical, uint32(bad))
-		}
-		pieces[i] = plan.Stretch{
-			Start: targets.Sectors(e.Logical / 512), Length: targets.Sectors(e.Length / 512), Offset: targets.Sectors(e.Physical / 512),
-		}
-	}
-	return file.Rows(pieces)
-}
-
-// unmappable are the extents that are nowhere, may move, or are not the file's
-// alone.
-const unmappable = ioctl.ExtentUnknown | ioctl.ExtentDelalloc | ioctl.ExtentEncoded | ioctl.ExtentEncrypted |
-	ioctl.ExtentNotAligned | ioctl.ExtentInline | ioctl.ExtentTail | ioctl.ExtentShared
-
 // storeTable is the table of a store made of a file. A loop device of its table
 // is open until done is called; the kernel then has it from the loaded table, or
 // it is gone.
@@ -171,7 +134,7 @@ func (r *Runner) fileTable(file *plan.File) (targets.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := layout(f, file)
+	t, err := store.Layout(f, file, ioctl.FiemapSync)
 	if err == nil {
 		t, err = r.numbered(t)
 	}
@@ -214,7 +177,7 @@ func (r *Runner) attachMemory(file *plan.File) (loop *ioctl.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.Kernel.Open(path.Join(mount.Path(), "dmsnap-store"), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
+	f, err := r.Kernel.Open(path.Join(mount.Path(), plan.MemoryName), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return nil, errors.Join(err, mount.Close())
 	}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Damage says what has become of the file of a live store, as far as reading
+// tells; "" is well. Pinned files cannot be changed by accident: root must have
+// taken the flag away. Nothing is known, and "" said, while the file's device is
+// suspended or its filesystem not mounted.
+func Damage(r *stack.Reader, file *plan.File, live targets.Table, ours []stack.Device) (string, error) {
+	if _, held, err := r.Suspended(file.Dev); err != nil || held {
+		return "", err
+	}
+	f, err := r.Kernel.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return gone(r, file)
+	}
+	if err != nil {
+		return "", err
+	}
+	what, err := damage(f, file, live, ours)
+	return what, errors.Join(err, f.Close())
+}
+
+// gone: a loop device keeps a removed file's blocks, the mapped ones are free for
+// others.
+func gone(r *stack.Reader, file *plan.File) (string, error) {
+	st, err := r.Kernel.Stat(path.Dir(file.Path))
+	mounted := err == nil && targets.DevNo(st.Dev) == file.Dev
+	if file.Backing != plan.Extents || !mounted {
+		return "", nil
+	}
+	return "its store's file " + file.Path + " was removed: its blocks may be another file's by now", nil
+}
+
+func damage(f *ioctl.File, file *plan.File, live targets.Table, ours []stack.Device) (string, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if uint64(st.Size) < file.Bytes {
+		return "its store's file " + file.Path + " was cut short", nil
+	}
+	if file.Backing == plan.Loop {
+		return holes(f, file)
+	}
+	want, err := Layout(f, file, 0)
+	if _, refused := errors.AsType[*plan.Refusal](err); refused {
+		return "its store's file was changed: " + err.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !numbered(want, file.Over, ours).Equal(live[:min(len(live), len(want))]) {
+		return "its store's file " + file.Path + " does not lie any more where its blocks were", nil
+	}
+	return "", nil
+}
+
+// holes looks for blocks that were punched out of a file.
+func holes(f *ioctl.File, file *plan.File) (string, error) {
+	extents, err := f.Extents(0)
+	if err != nil {
+		return "", err
+	}
+	next := uint64(0)
+	for _, e := range extents {
+		if e.Logical > next {
+			break
+		}
+		next = e.Logical + e.Length
+	}
+	if next < file.Bytes {
+		return "blocks of its store's file " + file.Path + " were taken out", nil
+	}
+	return "", nil
+}
+
+// numbered puts the number of a device of ours in for its name.
+func numbered(t targets.Table, name string, ours []stack.Device) targets.Table {
+	for _, d := range ours {
+		if d.Name != name {
+			continue
+		}
+		for i, row := range t {
+			if l, ok := row.Target.(targets.Linear); ok {
+				l.Dev = targets.Device{DevNo: d.Dev}
+				t[i].Target = l
+			}
+		}
+	}
+	return t
+}

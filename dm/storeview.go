@@ -1,0 +1,63 @@
+package dm
+
+import (
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+)
+
+func (v *view) store(vol *Volume, d stack.Device) {
+	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
+	if vol.Store.Kind == "" {
+		vol.Store.Kind, vol.Store.Path = v.guessStore(d)
+	}
+}
+
+// guessStore tells from the kernel's tables what a store is whose record is lost.
+func (v *view) guessStore(d stack.Device) (kind, path string) {
+	f, err := v.s.lostFile(d, v.ours)
+	if err == nil && f != nil {
+		return "file", f.Path
+	}
+	lower, ok := d.Lower()
+	if !ok {
+		return "", ""
+	}
+	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
+		return "ram", ""
+	}
+	return "device", v.s.read.Node(lower)
+}
+
+// damage tells of a store's file that was changed by somebody. The image may be
+// wrong then, or what is written to the origin may hit another file.
+func (v *view) damage(vol *Volume, id string, i int, file *plan.File) {
+	d := v.member(id, i, plan.RoleStore)
+	if file == nil || file.Path == "" || d == nil || !d.Info.Live || vol.State != StateActive {
+		return
+	}
+	what, err := store.Damage(v.s.read, file, d.Table, v.ours)
+	if err != nil {
+		v.s.log.Warn("a store's file cannot be looked at", "path", file.Path, "error", err)
+	}
+	if what != "" {
+		vol.State, vol.Reason = StateBroken, what
+	}
+}
+
+// fill tells how fast the store filled since the cut, and when it is full if it
+// goes on like that.
+func (s *Store) fill(since time.Time) {
+	took := uint64(time.Since(since) / time.Second)
+	if s.UsedBytes == nil || took == 0 {
+		return
+	}
+	rate := *s.UsedBytes / took
+	s.FillRate = &rate
+	if rate > 0 {
+		left := (s.SizeBytes - min(s.SizeBytes, *s.UsedBytes)) / rate
+		s.FullIn = &left
+	}
+}
