@@ -21,28 +21,28 @@ import (
 // is not looked at. A Create that fails has changed nothing, unless its code is
 // CodeUnrecovered, or CodePartial: then the set exists, but could not be read.
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err error) {
-	if r.Name == "" {
-		r.Name = time.Now().UTC().Format("snap-20060102-150405")
-	}
 	s, err := m.open("create", r.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
+	if r.Name == "" {
+		r.Name = time.Now().UTC().Format("snap-20060102-150405")
+	}
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
 }
 
 // PlanCreate returns the steps Create would take, and changes nothing.
 func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err error) {
-	if r.Name == "" {
-		r.Name = "snap"
-	}
 	s, err := m.open("create", r.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
+	if r.Name == "" {
+		r.Name = "snap"
+	}
 	p, err = s.planCreate(r)
 	return p, s.fail(err)
 }
@@ -55,7 +55,7 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	if err := s.nameFree(r.Name, f); err != nil {
 		return nil, err
 	}
-	if err := f.freezable(); err != nil {
+	if err := s.freezable(f); err != nil {
 		return nil, err
 	}
 	p, err := plan.Create(f.request)
@@ -110,7 +110,7 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err := s.hold(f); err != nil {
 		return nil, err
 	}
-	if err := f.freezable(); err != nil {
+	if err := s.freezable(f); err != nil {
 		return nil, err
 	}
 	p, err := plan.Create(f.request)
@@ -143,6 +143,7 @@ func (s *session) created(name string, i journal.Intent) (*Set, error) {
 		err = errors.New("its record was lost")
 	}
 	if err != nil {
+		s.set = name
 		return nil, &run.PartialError{Err: fmt.Errorf("the set exists, but cannot be read: %w", err)}
 	}
 	return set, nil
@@ -208,6 +209,7 @@ func (s *session) ended(i journal.Intent, err error) error {
 	_, stuck := errors.AsType[*run.UndoError](err)
 	_, partial := errors.AsType[*run.PartialError](err)
 	if stuck || partial {
+		s.set = i.Set // something of that name is left
 		return err
 	}
 	return errors.Join(err, s.state.End(i))
@@ -216,6 +218,7 @@ func (s *session) ended(i journal.Intent, err error) error {
 // takeBack removes a set whose record could not be written.
 func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
 	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropRecord(p.Set)); err != nil {
+		s.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
 	return errors.Join(cause, s.state.End(i))

@@ -74,6 +74,9 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 	if r.Kernel, err = k.Release(); err != nil {
 		return nil, err
 	}
+	if err := plan.CheckRelease(r.Kernel); err != nil {
+		r.add(err)
+	}
 	if !r.Udev {
 		r.Problems = append(r.Problems, Problem{"udev is not running", "nothing to do: dmsnap makes the device nodes itself"})
 	}
@@ -120,6 +123,9 @@ func (r *Report) add(err error) {
 	if e, ok := errors.AsType[*Error](err); ok {
 		p = Problem{e.Error(), e.Hint}
 	}
+	if e, ok := errors.AsType[*plan.Refusal](err); ok {
+		p = Problem{e.Why, e.Hint}
+	}
 	r.Problems = append(r.Problems, p)
 }
 
@@ -145,7 +151,7 @@ func (s *session) examine(spec string) OriginReport {
 	for _, fs := range f.request.Volumes[0].Origin.Filesystems {
 		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: string(fs.Method), Reason: fs.Reason})
 	}
-	if err := f.freezable(); err != nil {
+	if err := s.freezable(f); err != nil {
 		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})
 	}
 	r.Possible = len(r.Problems) == 0

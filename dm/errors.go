@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Code classifies an error for programs: it is the "code" of a JSON error and
@@ -155,3 +157,6 @@ func (e *BusyError) Error() string {
 	}
 	return fmt.Sprintf("%s is %s", e.Device, strings.Join(parts, ", "))
 }
+
+// Unwrap: who is named or not, it is the kernel's EBUSY.
+func (e *BusyError) Unwrap() error { return unix.EBUSY }

@@ -34,7 +34,13 @@ type facts struct {
 // gather looks up all a plan needs, and changes nothing.
 func (s *session) gather(r CreateRequest) (*facts, error) {
 	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
-	var err error
+	release, err := s.kernel.Release()
+	if err != nil {
+		return nil, err
+	}
+	if err := plan.CheckRelease(release); err != nil {
+		return nil, err
+	}
 	if f.mounts, err = s.mounts(); err != nil {
 		return nil, err
 	}
@@ -149,7 +155,7 @@ func planned(key int, fs freeze.Filesystem, front string) plan.Filesystem {
 
 // freezable refuses a set whose filesystems cannot be held, or that writes to
 // devices outside the set: their image would not be of one instant.
-func (f *facts) freezable() error {
+func (s *session) freezable(f *facts) error {
 	for _, fs := range f.systems {
 		if fs.Method == freeze.None {
 			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)
@@ -161,7 +167,7 @@ func (f *facts) freezable() error {
 		for _, d := range devices {
 			if !f.inSet(targets.DevNo(d)) {
 				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or take a set with --consistency crash",
-					"%s on %s also lives on device %s, which is not part of the set", fs.FSType, fs.Mountpoint(), d)
+					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), s.read.Node(targets.DevNo(d)))
 			}
 		}
 	}

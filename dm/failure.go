@@ -44,6 +44,9 @@ func (s *session) fail(err error) error {
 func (s *session) classify(e *Error) {
 	if _, ok := errors.AsType[*run.UndoError](e.Err); ok {
 		e.Code, e.Hint = CodeUnrecovered, "run dmsnap recover"
+		if e.Op == "mount" {
+			e.Hint = "run dmsnap umount " + e.Set
+		}
 		return
 	}
 	if _, ok := errors.AsType[*run.PartialError](e.Err); ok {
@@ -63,7 +66,14 @@ func (s *session) classify(e *Error) {
 	}
 	if u, ok := errors.AsType[*store.InUseError](e.Err); ok {
 		e.Code, e.Device, e.Hint = CodeBusy, u.Path, "use a device that nothing else uses"
-		e.Err = fmt.Errorf("store %w (%w)", s.busy(u.Path, u.Dev), unix.EBUSY)
+		e.Err = fmt.Errorf("store %w", s.busy(u.Path, u.Dev))
+		return
+	}
+	if d, ok := errors.AsType[*journal.DirError](e.Err); ok {
+		e.Device, e.Hint = d.Dir, "make it a directory that only root can write and that has room, or name another with --state-dir"
+		if errors.Is(d.Err, unix.ENOSPC) {
+			e.Code, e.Hint = CodeNoSpace, "make room, then try again"
+		}
 		return
 	}
 	s.classifyErrno(e)
@@ -73,7 +83,7 @@ func (s *session) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):
-		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u thaws"
+		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u "+e.Device+" thaws it"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
 		e.Code, e.Hint = CodeFreeze, "take a set with --consistency crash, which does not freeze"
 	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, run.ErrResumed), errors.Is(e.Err, errUnfreezable):
@@ -84,7 +94,7 @@ func (s *session) classifyErrno(e *Error) {
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
 		e.Hint = "everything was taken back"
 	case errors.Is(e.Err, unix.EBUSY):
-		e.Code = CodeBusy
+		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; end that, then try again"
 		if inStep && step.Step.Device != "" {
 			s.nameHolders(e, step.Step.Device)
 		}
@@ -93,17 +103,40 @@ func (s *session) classifyErrno(e *Error) {
 	case errors.Is(e.Err, unix.ENOKEY):
 		e.Code, e.Hint = CodeUnsupported, "its key is in a kernel keyring only; cryptsetup refresh --disable-keyring NAME puts it into the table"
 	case errors.Is(e.Err, ioctl.ErrNotFound), errors.Is(e.Err, fs.ErrNotExist) && !inStep:
-		e.Code = CodeNotFound
-	case errors.Is(e.Err, fs.ErrPermission):
+		e.Code, e.Hint = CodeNotFound, "it went away meanwhile: try again"
+	case errors.Is(e.Err, fs.ErrPermission) && s.kernel.Geteuid() != 0:
 		e.Hint = "run it as root"
+	case inStep && step.Step.Action == plan.LoadTable && errors.Is(e.Err, unix.EINVAL):
+		s.missingTarget(e, step.Step)
+	case errors.As(e.Err, new(unix.Errno)):
+		e.Hint = askKernel
+	}
+}
+
+const askKernel = "the kernel's log may say why: dmesg"
+
+// missingTarget finds out whether a table was refused because the kernel does
+// not have its target.
+func (s *session) missingTarget(e *Error, step plan.Step) {
+	e.Hint = askKernel
+	for _, row := range step.Table {
+		name := row.Target.Type()
+		if _, err := s.ctl.TargetVersion(name); errors.Is(err, unix.EINVAL) {
+			e.Code, e.Hint = CodeUnsupported, "install or allow the module: modprobe dm-"+moduleOf(name)
+			e.Err = fmt.Errorf("the kernel has no target %s: %w", name, e.Err)
+			return
+		}
 	}
 }
 
 // noDeviceMapper explains why the control node cannot be opened.
 func noDeviceMapper(k *ioctl.Kernel, op, set string, err error) error {
 	e := &Error{Op: op, Set: set, Code: CodeUnsupported, Err: err, Hint: "load the module: modprobe dm-mod"}
-	if errors.Is(err, fs.ErrPermission) || k.Geteuid() != 0 {
+	switch {
+	case k.Geteuid() != 0:
 		e.Code, e.Hint = CodeFailed, "run it as root"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+		e.Hint = "it is missing and cannot be made here: give the container /dev/mapper/control, or run it on the host"
 	}
 	return e
 }

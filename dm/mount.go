@@ -211,7 +211,7 @@ func (s *session) makeDirs(dir string) (made []string, err error) {
 	st, err := s.kernel.Stat(dir)
 	switch {
 	case err == nil && !st.Is(unix.S_IFDIR):
-		return nil, fmt.Errorf("%s: %w", dir, unix.ENOTDIR)
+		return nil, plan.Refuse(plan.Usage, dir, "name a directory; one that is missing is made", "%s is no directory", dir)
 	case err == nil:
 		return nil, nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -276,16 +276,30 @@ func (s *session) unmountSet(set *Set) error {
 			all = append(all, mountedImage{v, p})
 		}
 	}
-	if len(all) == 0 {
-		return plan.Refuse(plan.NotFound, "", "dmsnap mount mounts it", "no image of %s is mounted", set.Name)
-	}
 	slices.SortFunc(all, func(a, b mountedImage) int { return strings.Compare(b.path, a.path) })
-	for _, m := range all {
+	for i, m := range all {
 		if err := s.kernel.Unmount(m.path, 0); err != nil {
-			return s.unmountFailed(m, err)
+			return begun(i, s.unmountFailed(m, err))
 		}
 	}
-	return s.forgetDirs(set.Name)
+	forgot, err := s.forgetDirs(set.Name)
+	if err == nil && !forgot && len(all) == 0 {
+		return plan.Refuse(plan.NotFound, "", "dmsnap mount mounts it", "no image of %s is mounted", set.Name)
+	}
+	return begun(len(all), err)
+}
+
+// begun is the error of an unmount that had unmounted some images before. The
+// same command again goes on.
+func begun(unmounted int, err error) error {
+	if err == nil || unmounted == 0 {
+		return err
+	}
+	partial := &Error{Code: CodePartial, Err: err, Hint: "run the same command again"}
+	if e, ok := errors.AsType[*Error](err); ok {
+		partial.Device, partial.Err, partial.Hint = e.Device, e.Err, e.Hint
+	}
+	return partial
 }
 
 type mountedImage struct {
@@ -303,20 +317,22 @@ func (s *session) unmountFailed(m mountedImage, err error) error {
 			b.Holders = append(b.Holders, Holder{Kind: "process", Device: m.volume.Device, PID: p.PID, Command: p.Command})
 		}
 	}
-	return &Error{Device: m.path, Code: CodeBusy, Err: fmt.Errorf("%w (%w)", err, b), Hint: "end the processes that use it, then try again"}
+	return &Error{Device: m.path, Code: CodeBusy, Err: b, Hint: "end the processes that use it, then try again"}
 }
 
-func (s *session) forgetDirs(name string) error {
+// forgetDirs removes the directories that mount made, also those that an earlier
+// unmount could not.
+func (s *session) forgetDirs(name string) (forgot bool, err error) {
 	set, err := s.state.LoadSet(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil || len(set.MadeDirs) == 0 {
-		return err
+		return false, err
 	}
 	if err := s.dropDirs(set.MadeDirs); err != nil {
-		return err
+		return false, err
 	}
 	set.MadeDirs = nil
-	return s.state.SaveSet(set)
+	return true, s.state.SaveSet(set)
 }

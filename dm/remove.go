@@ -126,10 +126,7 @@ func (s *session) idle(ctx context.Context, id string) error {
 			return err
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != "process" {
-			return &Error{
-				Device: held.Device, Code: CodeBusy, Err: held,
-				Hint: "dmsnap umount unmounts images; end other users, then try again",
-			}
+			return &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeing(held)}
 		}
 		select {
 		case <-ctx.Done():
@@ -137,6 +134,16 @@ func (s *session) idle(ctx context.Context, id string) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// freeing is how the user gets an image free.
+func (s *session) freeing(held *BusyError) string {
+	for _, h := range held.Holders {
+		if h.Kind != "mount" || h.Namespace != "" {
+			return "end what holds it, then try again"
+		}
+	}
+	return "dmsnap umount " + s.set
 }
 
 func (s *session) heldImage(id string) (*BusyError, error) {

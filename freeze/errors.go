@@ -37,7 +37,7 @@ type Error struct {
 // Error names operation, mount point and kind, then the cause.
 func (e *Error) Error() string {
 	text := e.Op + " " + e.Mountpoint + " (" + e.DevNo.String() + "): " + e.Kind.Error()
-	if e.Cause != nil {
+	if e.Cause != nil && e.Kind != ErrFrozenByOther { // the kernel's word for that is EBUSY, and says less
 		text += ": " + e.Cause.Error()
 	}
 	return text

@@ -87,7 +87,10 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 	if c.Consistency == "crash" {
 		r.Consistency = dm.Crash
 	}
-	if c.Chunk.Percent != 0 || c.Chunk.Bytes&(c.Chunk.Bytes-1) != 0 {
+	if c.Chunk.Percent != 0 {
+		return r, fmt.Errorf("chunk size %s is a share, and must be an amount", c.Chunk)
+	}
+	if c.Chunk.Bytes&(c.Chunk.Bytes-1) != 0 {
 		return r, fmt.Errorf("chunk size %s is not a power of two", c.Chunk)
 	}
 	if c.FreezeTimeout <= 0 {

@@ -40,9 +40,12 @@ type removal struct {
 func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	for i, name := range c.Names {
 		if slices.Contains(c.Names[:i], name) {
-			return &dm.Error{Op: "remove", Set: name, Code: dm.CodeUsage, Err: errors.New("named twice")}
+			return &dm.Error{Op: "remove", Set: name, Code: dm.CodeUsage, Err: errors.New("named twice"), Hint: "name each set once"}
 		}
 		if _, err := env.Manager.Show(ctx, name); err != nil {
+			if e, ok := errors.AsType[*dm.Error](err); ok {
+				e.Op = "remove"
+			}
 			return err
 		}
 	}

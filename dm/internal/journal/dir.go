@@ -22,6 +22,24 @@ const Schema = 1
 // ErrNewer means that a file was written by a later version of dmsnap.
 var ErrNewer = errors.New("written by a newer version of dmsnap")
 
+// DirError is a state directory that cannot be used.
+type DirError struct {
+	Dir string
+	Err error
+}
+
+func (e *DirError) Error() string { return "state directory " + e.Dir + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *DirError) Unwrap() error { return e.Err }
+
+func (d Dir) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &DirError{Dir: d.Path, Err: err}
+}
+
 // Dir is a state directory.
 type Dir struct {
 	Kernel *ioctl.Kernel
@@ -35,7 +53,9 @@ const (
 )
 
 // Init makes the directory, for root only: records name paths and devices.
-func (d Dir) Init() error {
+func (d Dir) Init() error { return d.wrap(d.init()) }
+
+func (d Dir) init() error {
 	for _, sub := range []string{"", setsDir, intentsDir, locksDir} {
 		if err := d.Kernel.MkdirAll(path.Join(d.Path, sub), 0o700); err != nil {
 			return err
@@ -46,7 +66,7 @@ func (d Dir) Init() error {
 		return err
 	}
 	if st.Mode&0o022 != 0 || st.UID != 0 && int(st.UID) != d.Kernel.Geteuid() {
-		return fmt.Errorf("%s is writable by others: %w", d.Path, unix.EPERM)
+		return fmt.Errorf("writable by others: %w", unix.EPERM)
 	}
 	return nil
 }
@@ -58,6 +78,10 @@ func (d Dir) save(sub, name string, v any) error {
 	if err != nil {
 		return err
 	}
+	return d.wrap(d.write(sub, name, b))
+}
+
+func (d Dir) write(sub, name string, b []byte) error {
 	dir := path.Join(d.Path, sub)
 	tmp := path.Join(dir, "."+name+".tmp")
 	if err := d.Kernel.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
@@ -79,9 +103,9 @@ func (d Dir) drop(file string) error {
 func (d Dir) remove(sub, name string) error {
 	dir := path.Join(d.Path, sub)
 	if err := d.drop(path.Join(dir, name)); err != nil {
-		return err
+		return d.wrap(err)
 	}
-	return d.Kernel.SyncDir(dir)
+	return d.wrap(d.Kernel.SyncDir(dir))
 }
 
 // load reads one file into v.

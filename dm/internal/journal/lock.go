@@ -21,10 +21,14 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
-	if e.PID == 0 {
-		return fmt.Sprintf("another dmsnap works on %s", e.Key)
+	kind, name, _ := strings.Cut(e.Key, "-")
+	if kind == "origin" {
+		name = strings.ReplaceAll(name, "_", ":")
 	}
-	return fmt.Sprintf("another dmsnap (pid %d) works on %s", e.PID, e.Key)
+	if e.PID == 0 {
+		return fmt.Sprintf("another dmsnap works on %s %s", kind, name)
+	}
+	return fmt.Sprintf("another dmsnap (pid %d) works on %s %s", e.PID, kind, name)
 }
 
 // Locks are held until Release. The kernel drops them when the process dies.
@@ -46,6 +50,9 @@ func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 	l := &Locks{dir: d}
 	for _, key := range keys {
 		f, err := d.lock(key, pid)
+		if _, held := errors.AsType[*LockedError](err); err != nil && !held {
+			err = d.wrap(err)
+		}
 		if err != nil {
 			return nil, errors.Join(err, l.Release())
 		}

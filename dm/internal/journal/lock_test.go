@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 func lockedBy(t *testing.T, err error, key string, pid int) {
 	t.Helper()
 	l, ok := errors.AsType[*journal.LockedError](err)
-	if !ok || l.Key != key || l.PID != pid || !strings.Contains(err.Error(), key) {
+	if !ok || l.Key != key || l.PID != pid || pid != 0 && !strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", pid)) {
 		t.Errorf("%v (%+v), not locked by %d on %s", err, l, pid, key)
 	}
 }

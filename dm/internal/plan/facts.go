@@ -1,6 +1,20 @@
 package plan
 
-import "github.com/dmsnap/dmsnap/targets"
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// CheckRelease refuses a kernel older than any that dmsnap was verified on. A
+// release that does not tell its version is believed.
+func CheckRelease(release string) error {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n == 2 && (major < 6 || major == 6 && minor < 1) {
+		return Refuse(Unsupported, "", "boot a newer kernel", "Linux %s is too old: 6.1 or newer is needed", release)
+	}
+	return nil
+}
 
 // Origin is what is known of one origin before anything is done.
 type Origin struct {

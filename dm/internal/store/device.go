@@ -25,14 +25,14 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		return plan.Store{}, err
 	}
 	s := plan.Store{Kind: "device", Path: d.path, Dev: dev, Size: g.Size, LogicalBlock: g.LogicalBlock}
-	if g.ReadOnly {
-		return s, plan.Refuse(plan.Usage, d.path, "use a device that can be written", "store %s is read-only", d.path)
-	}
 	if s.Beneath, err = r.Beneath(dev); err != nil {
 		return s, err
 	}
 	if err := d.apart(s, o, h.Ours); err != nil {
 		return s, err
+	}
+	if g.ReadOnly {
+		return s, plan.Refuse(plan.Usage, d.path, "use a device that can be written", "store %s is read-only", d.path)
 	}
 	return s, d.free(r, s, h.Force)
 }
@@ -82,7 +82,7 @@ func (d device) free(r *stack.Reader, s plan.Store, force bool) (err error) {
 		return err
 	}
 	if found.Type != "" {
-		return plan.Refuse(plan.Usage, d.path, "if nothing on it is needed, use --force-store", "store %s carries a %s signature", d.path, found.Type)
+		return plan.Refuse(plan.Usage, d.path, "if nothing on it is needed, use --force-store", "store %s carries something: %s signature", d.path, found.Type)
 	}
 	return nil
 }
