@@ -17,43 +17,59 @@ import (
 type operation struct {
 	prepare func(t *testing.T, h *host)
 	do      func(h *host) error
+	on      func(t *testing.T, o ioctltest.Options) *host // newHost if nil
+}
+
+func (op operation) host(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
+	if op.on == nil {
+		op.on = newHost
+	}
+	h := op.on(t, o)
+	op.prepare(t, h)
+	return h
 }
 
 var operations = map[string]operation{
 	"create": {
-		func(*testing.T, *host) {},
-		func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+	},
+	"create on copies": {
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+		on:      newCopiesHost,
 	},
 	"create beside": {
-		func(t *testing.T, h *host) {
+		prepare: func(t *testing.T, h *host) {
 			h.create(t, CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
 		},
-		func(h *host) error {
+		do: func(h *host) error {
 			_, err := h.m.Create(context.Background(), CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}})
 			return err
 		},
 	},
 	"create in a file of its own": {
-		func(*testing.T, *host) {},
-		func(h *host) error { return h.createIn("file:/home/.cow") },
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { return h.createIn("file:/home/.cow") },
 	},
 	"create in a file elsewhere": {
-		func(t *testing.T, h *host) { h.elsewhere(t) },
-		func(h *host) error { return h.createIn("file:/srv/.cow") },
+		prepare: func(t *testing.T, h *host) { h.elsewhere(t) },
+		do:      func(h *host) error { return h.createIn("file:/srv/.cow") },
 	},
 	"create in memory": {
-		func(*testing.T, *host) {},
-		func(h *host) error { return h.createIn("ram") },
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { return h.createIn("ram") },
 	},
 	"create beside in a file": {
-		func(t *testing.T, h *host) {
+		prepare: func(t *testing.T, h *host) {
 			h.create(t, CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
 		},
-		func(h *host) error { return h.createIn("file:/home") },
+		do: func(h *host) error { return h.createIn("file:/home") },
 	},
 	"mount": {
-		func(t *testing.T, h *host) { h.create(t, both()) },
-		func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },
+		prepare: func(t *testing.T, h *host) { h.create(t, both()) },
+		do:      func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },
 	},
 }
 
@@ -64,7 +80,10 @@ func TestFailedOperationChangesNothing(t *testing.T) {
 	hostOnly(t)
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
-			kernels(t, func(t *testing.T, o ioctltest.Options) { failEach(t, o, op, unix.EIO) })
+			op.kernels(t, func(t *testing.T, o ioctltest.Options) { failEach(t, o, op, unix.EIO) })
+			if op.on != nil {
+				return
+			}
 			for _, errno := range []unix.Errno{unix.ENOMEM, unix.EBUSY, unix.ENOSPC} {
 				failEach(t, ioctltest.Options{Udev: true}, op, errno)
 			}
@@ -72,11 +91,20 @@ func TestFailedOperationChangesNothing(t *testing.T) {
 	}
 }
 
+// kernels are all fakes; one for hosts of their own kind, which take long.
+func (op operation) kernels(t *testing.T, f func(t *testing.T, o ioctltest.Options)) {
+	t.Helper()
+	if op.on == nil {
+		kernels(t, f)
+	} else {
+		f(t, ioctltest.Options{Release: "6.12.0", Udev: true})
+	}
+}
+
 func failEach(t *testing.T, o ioctltest.Options, op operation, errno unix.Errno) {
 	t.Helper()
 	for n := 1; ; n += step() {
-		h := newHost(t, o)
-		op.prepare(t, h)
+		h := op.host(t, o)
 		before := withoutLocks(h.Snapshot())
 		failed := h.failNth(n, errno)
 		err := op.do(h)
@@ -160,8 +188,15 @@ func (h *host) failNth(n int, errno unix.Errno) *fault {
 // state before once the kernel works again.
 func TestEverythingFailsFromHereOn(t *testing.T) {
 	hostOnly(t)
+	for _, name := range []string{"create", "create on copies"} {
+		t.Run(name, func(t *testing.T) { failFromHereOn(t, operations[name]) })
+	}
+}
+
+func failFromHereOn(t *testing.T, op operation) {
+	t.Helper()
 	for n := 1; ; n++ {
-		h := newHost(t, ioctltest.Options{Udev: true})
+		h := op.host(t, ioctltest.Options{Udev: true})
 		before := h.Snapshot()
 		first, hit := h.Calls(), false
 		h.Fail(func(c ioctltest.Call) error {
@@ -171,7 +206,7 @@ func TestEverythingFailsFromHereOn(t *testing.T) {
 			hit = true
 			return unix.EIO
 		})
-		err := operations["create"].do(h)
+		err := op.do(h)
 		h.Fail(nil)
 		if !hit {
 			check(t, err)
@@ -202,35 +237,41 @@ func changes(c ioctltest.Call) bool {
 // set is whole, or the same call again finishes.
 func TestRemoveGoesOn(t *testing.T) {
 	hostOnly(t)
-	kernels(t, func(t *testing.T, o ioctltest.Options) {
-		for n := 1; ; n += step() {
-			h := newHost(t, o)
-			clean := h.Snapshot()
-			h.create(t, both())
-			before := h.Snapshot()
-			failed := h.failNth(n, unix.EIO)
-			err := h.m.Remove(context.Background(), "nightly")
-			h.Fail(nil)
-			if failed.past {
-				check(t, err)
-				return
-			}
-			h.healthy(t)
-			what := fmt.Sprintf("EIO at call %d, %s: %v", n, failed, err)
-			switch {
-			case err == nil: // at most an entry of the journal is left for the next command
-				recoverTo(t, h, what, clean)
-			case errors.Is(err, ErrPartial), errors.Is(err, ErrUnrecovered):
-				finishRemoval(t, h, what)
-				same(t, what+", then again", withoutLocks(clean), withoutLocks(h.Snapshot()))
-			default:
-				sameOrGone(t, what, before, clean, h)
-			}
-			if t.Failed() {
-				return
-			}
-		}
+	kernels(t, func(t *testing.T, o ioctltest.Options) { removeGoesOn(t, func() *host { return newHost(t, o) }) })
+	t.Run("from copies", func(t *testing.T) {
+		removeGoesOn(t, func() *host { return newCopiesHost(t, ioctltest.Options{Udev: true}) })
 	})
+}
+
+func removeGoesOn(t *testing.T, fresh func() *host) {
+	t.Helper()
+	for n := 1; ; n += step() {
+		h := fresh()
+		clean := h.Snapshot()
+		h.create(t, both())
+		before := h.Snapshot()
+		failed := h.failNth(n, unix.EIO)
+		err := h.m.Remove(context.Background(), "nightly")
+		h.Fail(nil)
+		if failed.past {
+			check(t, err)
+			return
+		}
+		h.healthy(t)
+		what := fmt.Sprintf("EIO at call %d, %s: %v", n, failed, err)
+		switch {
+		case err == nil: // at most an entry of the journal is left for the next command
+			recoverTo(t, h, what, clean)
+		case errors.Is(err, ErrPartial), errors.Is(err, ErrUnrecovered):
+			finishRemoval(t, h, what)
+			same(t, what+", then again", withoutLocks(clean), withoutLocks(h.Snapshot()))
+		default:
+			sameOrGone(t, what, before, clean, h)
+		}
+		if t.Failed() {
+			return
+		}
+	}
 }
 
 // finishRemoval repeats the command, as the hint says.

@@ -15,11 +15,11 @@ import (
 func GuardMain() int { return freeze.GuardMain() }
 
 // guard makes what starts a guard for one window, nil if none is wanted.
-func (s *session) guard(f *facts, deadline time.Duration) func([]string, []int) (run.Guard, error) {
+func (s *session) guard(f *facts, deadline time.Duration) func([]freeze.Front, []int) (run.Guard, error) {
 	if s.opts.Guard == nil {
 		return nil
 	}
-	return func(fronts []string, keys []int) (run.Guard, error) {
+	return func(fronts []freeze.Front, keys []int) (run.Guard, error) {
 		w := freeze.Watch{Deadline: deadline, Fronts: fronts}
 		for _, key := range keys {
 			w.Handles = append(w.Handles, f.handles[key])

@@ -28,9 +28,26 @@ func newHost(t *testing.T, o ioctltest.Options) *host {
 	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
 		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
 	}
+	return mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+}
+
+// newCopiesHost has origins whose tables must not run twice: home is a raid, var
+// a mirror.
+func newCopiesHost(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
+	k := ioctltest.New(o)
+	for i, name := range []string{"vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh"} {
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
+	}
+	return mounted(t, k,
+		ioctltest.Row{Length: 32768, Type: "raid", Params: "raid1 3 0 region_size 1024 2 252:64 252:0 252:80 252:16"},
+		ioctltest.Row{Length: 16384, Type: "mirror", Params: "disk 2 252:96 1024 2 252:112 0 252:112 16384 1 handle_errors"})
+}
+
+func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {
+	t.Helper()
 	h := &host{Kernel: k}
-	h.home = k.AddDM("home", "LVM-home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
-	h.vard = k.AddDM("var", "LVM-var", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+	h.home, h.vard = k.AddDM("home", "LVM-home", home), k.AddDM("var", "LVM-var", vard)
 	k.Mount(h.home, "/home", "ext4")
 	k.Mount(h.vard, "/var", "xfs")
 	k.WriteFile("/mnt/.keep", "")

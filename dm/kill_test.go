@@ -45,13 +45,15 @@ func killable() map[string]operation {
 		"create in a file of its own":   operations["create in a file of its own"],
 		"create in a file elsewhere":    operations["create in a file elsewhere"],
 		"create in memory":              operations["create in memory"],
-		"remove with a file":            {func(t *testing.T, h *host) { h.elsewhere(t); check(t, h.createIn("file:/srv/.cow")) }, remove},
-		"remove with a file of its own": {func(t *testing.T, h *host) { check(t, h.createIn("file:/home/.cow")) }, remove},
-		"remove":                        {func(t *testing.T, h *host) { h.create(t, both()) }, remove},
-		"remove beside": {func(t *testing.T, h *host) {
+		"create on copies":              operations["create on copies"],
+		"remove with a file":            {prepare: func(t *testing.T, h *host) { h.elsewhere(t); check(t, h.createIn("file:/srv/.cow")) }, do: remove},
+		"remove with a file of its own": {prepare: func(t *testing.T, h *host) { check(t, h.createIn("file:/home/.cow")) }, do: remove},
+		"remove":                        {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove},
+		"remove from copies":            {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove, on: newCopiesHost},
+		"remove beside": {prepare: func(t *testing.T, h *host) {
 			operations["create beside"].prepare(t, h)
 			check(t, operations["create beside"].do(h))
-		}, remove},
+		}, do: remove},
 	}
 }
 
@@ -196,8 +198,7 @@ func everyKill(t *testing.T, step int, repair func(t *testing.T, h *host, what s
 
 func killOnce(t *testing.T, o ioctltest.Options, op operation, n int, repair func(*testing.T, *host, string)) (more bool) {
 	t.Helper()
-	h := newHost(t, o)
-	op.prepare(t, h)
+	h := op.host(t, o)
 	before := withoutLocks(h.Snapshot())
 	at, err := h.die(n, op.do)
 	if at == nil {
@@ -234,8 +235,7 @@ func (h *host) after(t *testing.T, what string, next *Manager, op operation) {
 	} else if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: %v", what, err)
 	}
-	fresh := newHost(t, ioctltest.Options{})
-	op.prepare(t, fresh)
+	fresh := op.host(t, ioctltest.Options{})
 	if err := fresh.m.Remove(context.Background(), "nightly"); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}

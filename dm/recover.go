@@ -225,7 +225,7 @@ func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []sta
 	}
 	defer s.release(locks)
 	for _, f := range fronts {
-		if err := s.runFront(f); err != nil {
+		if err := s.runFront(f, base); err != nil {
 			return false, err
 		}
 	}

@@ -21,8 +21,8 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	for _, d := range ours {
-		if (d.ID == i.ID && d.Role != plan.RoleImage || slices.Contains(i.Bases, d.Name)) && holds(d) {
-			if err := s.runAgain(d.Info); err != nil {
+		if d.ID == i.ID && d.Role != plan.RoleImage || slices.Contains(i.Bases, d.Name) {
+			if err := s.endHold(d); err != nil {
 				return err
 			}
 		}
@@ -39,7 +39,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 			if !slices.Contains(i.Bases, d.Name) && !slices.Contains(i.Origins, targets.DevNo(f.Info.Dev).String()) {
 				continue
 			}
-			if err := s.runFront(f); err != nil {
+			if err := s.runFront(f, d); err != nil {
 				return err
 			}
 		}
@@ -59,15 +59,36 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 	return nil
 }
 
+// endHold makes a device of ours run again that keeps somebody waiting.
+func (s *session) endHold(d stack.Device) error {
+	if held, err := s.holds(d); err != nil || !held {
+		return err
+	}
+	return s.runAgain(d.Info)
+}
+
 // holds tells whether a device of ours keeps somebody waiting. An image whose
-// table never went live is suspended too, but nobody uses it.
-func holds(d stack.Device) bool { return d.Info.Live && d.Info.Suspended }
+// table never went live is suspended too, but nobody uses it; nor does anybody
+// use a base that was handed over and on which no front stands.
+func (s *session) holds(d stack.Device) (bool, error) {
+	if !d.Info.Live || !d.Info.Suspended || d.Role != plan.RoleBase || !plan.HandedOver(d.Table) {
+		return d.Info.Live && d.Info.Suspended, nil
+	}
+	fronts, err := s.read.Fronts(d)
+	return slices.ContainsFunc(fronts, func(f stack.Front) bool { return f.Live }), err
+}
 
 // runFront makes a front run with the table it has: what waits for a resume goes
-// first, unless it is somebody else's.
-func (s *session) runFront(f stack.Front) error {
+// first, unless it is somebody else's. A base that was handed over must not run
+// beside its front's own table.
+func (s *session) runFront(f stack.Front, base stack.Device) error {
 	if f.Info.Inactive && !f.Foreign {
 		if err := s.ctl.Clear(ioctl.ID{Dev: f.Info.Dev}); err != nil {
+			return err
+		}
+	}
+	if plan.HandedOver(base.Table) && !f.Live {
+		if _, err := s.ctl.Suspend(ioctl.ID{Dev: ioctl.DevNo(base.Dev)}, ioctl.SkipLockFS); err != nil {
 			return err
 		}
 	}

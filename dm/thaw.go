@@ -139,7 +139,9 @@ func (r *rescue) unfinished() (list []unfinished, err error) {
 func (r *rescue) resumeOurs(ours []stack.Device) error {
 	var errs []error
 	for _, d := range ours {
-		if !holds(d) || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
+		held, err := r.holds(d)
+		errs = append(errs, err)
+		if !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
 		errs = append(errs, r.resumed(d.Name, r.runAgain(d.Info)))
@@ -189,7 +191,7 @@ func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) 
 		r.left(name, "suspended, but by no operation that the journal knows; --all resumes it")
 		return false, nil
 	}
-	err = r.resumed(name, r.runFront(f))
+	err = r.resumed(name, r.runFront(f, base))
 	return err == nil, err
 }
 

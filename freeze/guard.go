@@ -34,15 +34,23 @@ type Guard struct {
 // Watch is what a guard is told beforehand.
 type Watch struct {
 	Deadline time.Duration
-	Fronts   []string // dm names, in the order of their suspends
+	Fronts   []Front // in the order of their suspends
 	Handles  []*Handle
 	Expedite *Expedite // put back when the owner cannot; may be nil
+}
+
+// Front is a device to make run again, by its dm name. Base is set if its own
+// table and the base's must not both run: it is suspended before the front runs
+// on its own table, and runs before the front runs on it.
+type Front struct {
+	Name string `json:"name"`
+	Base string `json:"base,omitempty"`
 }
 
 // program is Watch on its way through the pipe.
 type program struct {
 	Deadline time.Duration `json:"deadline"`
-	Fronts   []string      `json:"fronts"`
+	Fronts   []Front       `json:"fronts"`
 	PID      int           `json:"pid"`
 	FDs      []int         `json:"fds"`
 

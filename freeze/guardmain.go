@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -57,7 +58,16 @@ type guard struct {
 	seen     atomic.Bool // the owner said that it saw us take over, or that it is done
 }
 
-type guardedFront struct{ status, clear, resume *ioctl.Call }
+type guardedFront struct {
+	status, clear, resume *ioctl.Call
+	base                  *guardedBase // nil if it may always run
+}
+
+// guardedBase is the base of a handover.
+type guardedBase struct {
+	dev                   ioctl.DevNo
+	deps, suspend, resume *ioctl.Call // deps of the front
+}
 
 func armGuard(k *ioctl.Kernel) (*guard, error) {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
@@ -100,14 +110,9 @@ func (g *guard) encode(p program) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range p.Fronts {
-		id := ioctl.ID{Name: name}
-		var f guardedFront
-		var errs [3]error
-		f.status, errs[0] = ctl.PrepareStatus(id)
-		f.clear, errs[1] = ctl.PrepareClear(id)
-		f.resume, errs[2] = ctl.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))
-		if err := errors.Join(errs[:]...); err != nil {
+	for _, front := range p.Fronts {
+		f, err := encodeFront(ctl, front)
+		if err != nil {
 			return err
 		}
 		g.fronts = append(g.fronts, f)
@@ -128,6 +133,31 @@ func (g *guard) encode(p program) error {
 		g.expedite = &Expedite{file: f, before: p.ExpediteBefore}
 	}
 	return nil
+}
+
+func encodeFront(ctl *ioctl.Control, front Front) (f guardedFront, err error) {
+	id := ioctl.ID{Name: front.Name}
+	var errs [4]error
+	f.status, errs[0] = ctl.PrepareStatus(id)
+	f.clear, errs[1] = ctl.PrepareClear(id)
+	f.resume, errs[2] = ctl.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))
+	if front.Base != "" {
+		f.base, errs[3] = encodeBase(ctl, id, ioctl.ID{Name: front.Base})
+	}
+	return f, errors.Join(errs[:]...)
+}
+
+func encodeBase(ctl *ioctl.Control, front, base ioctl.ID) (*guardedBase, error) {
+	info, err := ctl.Status(base)
+	if err != nil {
+		return nil, err
+	}
+	b := &guardedBase{dev: info.Dev}
+	var errs [3]error
+	b.deps, errs[0] = ctl.PrepareDeps(front)
+	b.suspend, errs[1] = ctl.PrepareSuspend(base, ioctl.SkipLockFS)
+	b.resume, errs[2] = ctl.PrepareResume(base, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden))
+	return b, errors.Join(errs[:]...)
 }
 
 // watch waits for the window, then for its end.
@@ -218,11 +248,28 @@ func (g *guard) releaseAll() bool {
 		if info.Inactive {
 			_ = f.clear.Do() // a resume that swaps is better than none
 		}
+		if f.base != nil {
+			f.base.follow()
+		}
 		if info.Suspended && f.resume.Do() != nil {
 			all = false // tried again in the next round
 		}
 	}
 	return all
+}
+
+// follow makes a base run if the front stands on it, and stand still if the front
+// has its own table. Nothing is left in the front's inactive slot that could turn
+// that round. A failure shows when the front is resumed, or in the next round.
+func (b *guardedBase) follow() {
+	if b.deps.Do() != nil {
+		return
+	}
+	if slices.Contains(b.deps.Deps(), b.dev) {
+		_ = b.resume.Do()
+	} else {
+		_ = b.suspend.Do()
+	}
 }
 
 // thawAll tells whether nothing of ours is left to thaw. While the owner lives a

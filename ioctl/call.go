@@ -27,7 +27,7 @@ func (c *Control) prepare(r *request, err error) (*Call, error) {
 		k: c.k, fd: c.fd, number: r.number, restart: r.restart,
 		name: r.op + " " + r.subject, err: *r.failure(),
 	}
-	size := headerSize + padded(len(r.body))
+	size := max(r.room, headerSize+padded(len(r.body)))
 	if size > maxBuffer {
 		return nil, r.fail(ErrTooBig)
 	}
@@ -67,6 +67,10 @@ func (c *Control) PrepareClear(id ID) (*Call, error) { return c.prepare(clearReq
 
 // PrepareStatus is a Status to be run later.
 func (c *Control) PrepareStatus(id ID) (*Call, error) { return c.prepare(statusRequest(id)) }
+
+// PrepareDeps is a Deps of the live table to be run later. Its room for the reply
+// cannot grow: it holds 2000 devices.
+func (c *Control) PrepareDeps(id ID) (*Call, error) { return c.prepare(depsRequest(id, 0)) }
 
 // PrepareFreeze is a Freeze to be run later.
 func (f *File) PrepareFreeze() *Call { return f.prepare("freeze", reqFreeze) }
@@ -121,6 +125,24 @@ func (call *Call) Info() Info {
 		return Info{}
 	}
 	return h.info()
+}
+
+// Deps is the reply of the last Do of a PrepareDeps, nil if that failed. It
+// allocates as Info does.
+func (call *Call) Deps() []DevNo {
+	if !call.done || call.number != reqTableDeps {
+		return nil
+	}
+	h, err := parseHeader(call.buf)
+	if err != nil || h.flags&flagBufferFull != 0 {
+		return nil
+	}
+	payload, err := h.payload(call.buf)
+	if err != nil {
+		return nil
+	}
+	deps, _ := parseDeps(payload)
+	return deps
 }
 
 // String is the verb and its object: "suspend vg-home".

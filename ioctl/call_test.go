@@ -50,6 +50,7 @@ func TestCallsAllocateNothing(t *testing.T) {
 		func() (*Call, error) { return c.PrepareRemove(id, 0, Event{}) },
 		func() (*Call, error) { return c.PrepareClear(id) },
 		func() (*Call, error) { return c.PrepareStatus(id) },
+		func() (*Call, error) { return c.PrepareDeps(id) },
 		func() (*Call, error) { return c.PrepareLoad(id, ReadOnly, exampleSpecs()) },
 	} {
 		call, err := prepare()
@@ -69,6 +70,36 @@ func TestCallsAllocateNothing(t *testing.T) {
 				wantErr(t, err, errno)
 			}
 		}
+	}
+}
+
+// TestPreparedDeps has room for the reply, and none to show after a failure.
+func TestPreparedDeps(t *testing.T) {
+	want := []DevNo{{254, 3}, {8, 16}}
+	payload := make([]byte, 8)
+	native.PutUint32(payload, uint32(len(want)))
+	for _, d := range want {
+		payload = native.AppendUint64(payload, d.huge())
+	}
+	results := []error{nil, unix.ENXIO}
+	c := control(func(_ uint32, b []byte) (int, error) {
+		err := results[0]
+		results = results[1:]
+		answer(b, header{name: "reply"}, payload)
+		return 0, err
+	})
+	call, err := c.PrepareDeps(ID{Name: "vg-home"})
+	wantErr(t, err)
+	if call.Deps() != nil {
+		t.Error("a reply before the first run")
+	}
+	wantErr(t, call.Do())
+	if got := call.Deps(); !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	wantErr(t, call.Do(), unix.ENXIO)
+	if got := call.Deps(); got != nil {
+		t.Errorf("after a failure: %v", got)
 	}
 }
 

@@ -115,12 +115,10 @@ func (c *Control) specs(r *request) (info Info, specs []Spec, err error) {
 // Deps returns the devices a live table has open. Valid flags: QueryInactive. No
 // table is an empty result.
 func (c *Control) Deps(id ID, flags Flags) ([]DevNo, error) {
-	r, err := newRequest("dependencies of", reqTableDeps, id, flags, QueryInactive)
+	r, err := depsRequest(id, flags)
 	if err != nil {
 		return nil, err
 	}
-	r.restart = true
-	r.room = firstBuffer
 	var deps []DevNo
 	_, err = c.call(r, func(h *header, b []byte) error {
 		payload, err := h.payload(b)
@@ -133,6 +131,16 @@ func (c *Control) Deps(id ID, flags Flags) ([]DevNo, error) {
 		return nil, err
 	}
 	return deps, nil
+}
+
+func depsRequest(id ID, flags Flags) (*request, error) {
+	r, err := newRequest("dependencies of", reqTableDeps, id, flags, QueryInactive)
+	if err != nil {
+		return nil, err
+	}
+	r.restart = true
+	r.room = firstBuffer
+	return r, nil
 }
 
 // messageBuffer is the room for the reply to a message: a message must not be

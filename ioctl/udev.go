@@ -21,6 +21,10 @@ const (
 	// rules take the event for a stray one. Every Event has it, asked for or not.
 	PrimarySource UdevFlags = 1 << 6
 	Subsystem0    UdevFlags = 1 << 8 // eight private flags from here; LVM: do not scan
+
+	// Hidden is for layers that nobody but their owner is to look at; lvm2 has the
+	// same for its own.
+	Hidden = DisableSubsystemRules | DisableDiskRules | DisableOtherRules
 )
 
 // Event is what a resume, a rename or a removal puts into its uevent: flags, and

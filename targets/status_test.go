@@ -57,6 +57,46 @@ func TestSnapshotFigures(t *testing.T) {
 	}
 }
 
+func TestCopiesStatus(t *testing.T) {
+	for _, c := range []struct {
+		parse func(string) (targets.CopiesStatus, error)
+		text  string
+		want  targets.CopiesStatus
+		whole bool
+	}{
+		{targets.ParseRaidStatus, "raid1 2 AA 262144/262144 idle 0 0 -", targets.CopiesStatus{Health: "AA", Synced: 262144, Total: 262144, Action: "idle"}, true},
+		{targets.ParseRaidStatus, "raid1 2 Aa 8/262144 recover 0 0 -", targets.CopiesStatus{Health: "Aa", Synced: 8, Total: 262144, Action: "recover"}, false},
+		{targets.ParseRaidStatus, "raid1 2 AD 16/16 idle 0", targets.CopiesStatus{Health: "AD", Synced: 16, Total: 16, Action: "idle"}, false},
+		{targets.ParseRaidStatus, "raid6_zr 5 AAAAA 16/16 check 0 0 -", targets.CopiesStatus{Health: "AAAAA", Synced: 16, Total: 16, Action: "check"}, false},
+		{targets.ParseMirrorStatus, "2 254:1 254:2 256/256 1 AA 3 disk 254:0 A", targets.CopiesStatus{Health: "AA", Synced: 256, Total: 256}, true},
+		{targets.ParseMirrorStatus, "2 254:1 254:2 3/256 1 AA 1 core", targets.CopiesStatus{Health: "AA", Synced: 3, Total: 256}, false},
+		{targets.ParseMirrorStatus, "2 254:1 254:2 256/256 1 AD 3 disk 254:0 A", targets.CopiesStatus{Health: "AD", Synced: 256, Total: 256}, false},
+	} {
+		got, err := c.parse(c.text)
+		if err != nil || got != c.want || got.Whole() != c.whole {
+			t.Errorf("%q: got %+v, whole %v, %v", c.text, got, got.Whole(), err)
+		}
+	}
+}
+
+func TestCopiesStatusRefuses(t *testing.T) {
+	for text, parse := range map[string]func(string) (targets.CopiesStatus, error){
+		"":                             targets.ParseRaidStatus,
+		"raid1 2 A 8/8 idle":           targets.ParseRaidStatus,
+		"raid1 2 AA 8 idle":            targets.ParseRaidStatus,
+		"raid1 2 AA 8/8":               targets.ParseRaidStatus,
+		"raid1 x AA 8/8 idle":          targets.ParseRaidStatus,
+		"0":                            targets.ParseMirrorStatus,
+		"2 254:1 254:2 8/8 1 A 1 core": targets.ParseMirrorStatus,
+		"2 254:1 254:2 8/8":            targets.ParseMirrorStatus,
+		"9 254:1 254:2 8/8 1 AA":       targets.ParseMirrorStatus,
+	} {
+		if got, err := parse(text); err == nil || got.Whole() {
+			t.Errorf("%q: got %+v, %v", text, got, err)
+		}
+	}
+}
+
 func TestOriginStatus(t *testing.T) {
 	if err := targets.ParseOriginStatus(" "); err != nil {
 		t.Error(err)

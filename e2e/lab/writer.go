@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"sync"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writer puts stamped records into a file in a ring of slots, one after the other, each on the medium before the next is
+// Writer puts stamped records into a file or device in a ring of slots, one after the other, each on the medium before the next is
 // begun. The file at any instant tells how many records were complete, and that none is missing, torn or out of order.
 type Writer struct {
 	files []*os.File
@@ -154,13 +155,18 @@ func (w *Writer) Gap(start, end time.Time) time.Duration {
 	return longest
 }
 
-// Check reads a file of an image and returns how many records it holds. Every slot must have the newest record that
-// belongs there.
+// Check reads the ring in a file of an image, or at the start of a device, and returns how many records it holds. Every
+// slot must have the newest record that belongs there.
 func Check(t *testing.T, path string, slots int) uint64 {
 	t.Helper()
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, slots*recordSize)
+	if _, err := io.ReadFull(f, b); err != nil {
+		t.Fatalf("%s: %v", path, err)
 	}
 	newest, err := verify(b, slots)
 	if err != nil {

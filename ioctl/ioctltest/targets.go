@@ -26,6 +26,8 @@ func targetTypes() []targetType {
 		{"striped", "", [3]uint32{1, 6, 0}, makeStriped},
 		{"zero", "dm_zero", [3]uint32{1, 2, 0}, makeZero},
 		{"crypt", "dm_crypt", [3]uint32{1, 24, 0}, makeCrypt},
+		{"raid", "dm_raid", [3]uint32{1, 15, 1}, makeRaid},
+		{"mirror", "dm_mirror", [3]uint32{1, 14, 0}, makeMirror},
 		{"thin-pool", "dm_thin_pool", [3]uint32{1, 22, 0}, makeThinPool},
 		{"thin", "dm_thin_pool", [3]uint32{1, 22, 0}, makeThin},
 		{"snapshot", "dm_snapshot", [3]uint32{1, 16, 0}, makeSnapshot},

@@ -51,11 +51,10 @@ func Create(r CreateRequest) (*Plan, error) {
 	if err := distinct(p.Volumes); err != nil {
 		return nil, err
 	}
-	prepare, err := prepare(r, p.Volumes)
-	if err != nil {
+	if err := checkApart(p.Volumes); err != nil {
 		return nil, err
 	}
-	p.Steps = append(p.Steps, prepare...)
+	p.Steps = append(p.Steps, prepare(r, p.Volumes)...)
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
 	return p, nil
@@ -81,6 +80,8 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	}
 	if o.Base != nil {
 		v.Base = o.Base.Name
+	} else if v.redirector, err = Redirect(o); err != nil {
+		return Volume{}, err
 	}
 	v.ImageTable = targets.Table{{Length: o.Size, Target: targets.Snapshot{
 		// Rule A: the same device as the front's snapshot-origin names.
@@ -171,7 +172,7 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
 // base of another volume.
-func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
+func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
 	var steps []Step
 	for i := range vs {
@@ -182,11 +183,7 @@ func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
 		if !v.NewBase {
 			continue
 		}
-		rd, err := Redirect(v.Origin)
-		if err != nil {
-			return nil, err
-		}
-		steps = append(steps, rd.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID))...)
+		steps = append(steps, v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID))...)
 	}
 	for i := range vs {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
@@ -196,7 +193,7 @@ func prepare(r CreateRequest, vs []Volume) ([]Step, error) {
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
 	}
-	return steps, nil
+	return steps
 }
 
 func basesOf(vs []Volume) map[targets.DevNo]string {
@@ -233,7 +230,7 @@ func prepareImage(r CreateRequest, v *Volume) []Step {
 // blocks while the device beneath is suspended, hence resume before thaw.
 func window(r CreateRequest, vs []Volume) []Step {
 	lockFS := map[string]bool{}
-	var freeze, prove, thaw, suspend, images, fronts []Step
+	var freeze, prove, thaw, suspend, bases, images, fronts []Step
 	for _, f := range frozen(r, vs) {
 		switch f.Method {
 		case ByFIFREEZE:
@@ -246,6 +243,9 @@ func window(r CreateRequest, vs []Volume) []Step {
 		}
 	}
 	for _, v := range topDown(vs) {
+		if v.NewBase {
+			bases = append(bases, v.redirector.Engage(v.Origin, v.Base)...)
+		}
 		suspend = append(suspend, Step{
 			Phase: Window, Action: Suspend, Role: RoleFront, Device: v.Front, LockFS: lockFS[v.Front],
 			Undo: &Step{Action: Resume, Role: RoleFront, Device: v.Front},
@@ -255,7 +255,7 @@ func window(r CreateRequest, vs []Volume) []Step {
 	}
 	slices.Reverse(fronts)
 	var steps []Step
-	for _, group := range [][]Step{freeze, prove, suspend, images, fronts, thaw} {
+	for _, group := range [][]Step{freeze, prove, suspend, bases, images, fronts, thaw} {
 		steps = append(steps, group...)
 	}
 	return steps
@@ -313,7 +313,7 @@ func topDown(vs []Volume) []Volume {
 func finishCreate(vs []Volume) []Step {
 	steps := []Step{{Phase: Finish, Action: Settle}}
 	for _, v := range vs {
-		front := targets.Table{{Length: v.Origin.Size, Target: targets.Origin{Dev: mapped(v.Base)}}}
+		front := frontTable(v.Origin.Size, v.Base)
 		steps = append(steps,
 			Step{Phase: Finish, Action: Verify, Role: RoleFront, Device: v.Front, Table: front},
 			Step{Phase: Finish, Action: Verify, Role: RoleImage, Device: v.Image, Table: v.ImageTable},

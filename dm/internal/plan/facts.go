@@ -30,7 +30,10 @@ type Origin struct {
 	Table        targets.Table
 	Size         targets.Sectors
 	LogicalBlock uint32 // bytes
-	// Depth is how many layers of block devices lie beneath.
+	// Status is the status line of a table that is handed over.
+	Status string
+	// Beneath are the devices it stands on, Depth how many layers they are.
+	Beneath        []targets.DevNo
 	Depth          int
 	ReadOnly       bool
 	Suspended      bool

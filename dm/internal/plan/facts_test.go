@@ -47,6 +47,13 @@ func with(key int, fstype string, method plan.Method, mountpoints ...string) fun
 	}
 }
 
+// copied makes a volume a whole raid1: its table is handed over.
+func copied(v *plan.VolumeRequest) {
+	o := &v.Origin
+	o.Table = targets.Single(o.Size, targets.Raw{Kind: "raid", Text: "raid1 3 0 region_size 4096 2 254:90 254:91 254:92 254:93"})
+	o.Status = "raid1 2 AA 2097152/2097152 idle 0 0 -"
+}
+
 // layered gives a volume the layer of an older set.
 func layered(v *plan.VolumeRequest) {
 	o := &v.Origin
@@ -72,6 +79,12 @@ func left(name string, minor uint32, mods ...func(*plan.RemoveVolume)) plan.Remo
 		mod(&v)
 	}
 	return v
+}
+
+// handedOver: the base is a raid.
+func handedOver(v *plan.RemoveVolume) {
+	vr := volume("x", 0, copied)
+	v.Origin.Base.Table = vr.Origin.Table
 }
 
 // bypassed: somebody reloaded the front, so that nothing leads to the base.

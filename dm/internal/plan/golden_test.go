@@ -40,6 +40,11 @@ func creations() map[string]plan.CreateRequest {
 		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
 		"create-persistent": persistent,
 		"create-read-only":  request(volume("home", 0, func(v *plan.VolumeRequest) { v.Origin.ReadOnly = true })),
+		"create-handover": request( // the raid's base is engaged between suspends and images
+			volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"), copied),
+			volume("var", 1),
+		),
+		"create-handover-beside": request(volume("home", 0, copied, layered)),
 		"create-stacked": request( // crypt stands on disk; a third has nothing to do with them
 			volume("disk", 0, func(v *plan.VolumeRequest) { v.Origin.Depth = 1 }),
 			volume("crypt", 1, func(v *plan.VolumeRequest) {
@@ -61,6 +66,8 @@ func removals() map[string]plan.RemoveRequest {
 			left("disk", 0),
 			left("crypt", 1, func(v *plan.RemoveVolume) { v.Origin.Depth = 3 }),
 		),
+		"remove-handover":          removal(left("home", 0, handedOver), left("var", 1)),
+		"remove-handover-first":    removal(left("home", 0, handedOver, notLast)),
 		"remove-bypassed":          removal(left("home", 0, bypassed)),
 		"remove-pending":           removal(left("home", 0, pending)),
 		"remove-pending-suspended": removal(left("home", 0, pending, suspended)),

@@ -9,7 +9,7 @@ import (
 )
 
 func randomRemoval(r *rand.Rand) plan.RemoveRequest {
-	mods := []func(*plan.RemoveVolume){bypassed, pending, notLast, suspended, deadStore, noDevices}
+	mods := []func(*plan.RemoveVolume){handedOver, bypassed, pending, notLast, suspended, deadStore, noDevices}
 	req := removal()
 	for i := range r.IntN(5) {
 		v := left(fmt.Sprint("v", i), uint32(i))
@@ -49,12 +49,16 @@ func TestRemovePlansKeepTheRules(t *testing.T) {
 	}
 }
 
-// windowOrderOfRemoval: images go while all fronts stand still.
+// windowOrderOfRemoval: bases that are handed over stand still, and images go,
+// while all fronts do.
 func (c checker) windowOrderOfRemoval() {
-	groups := map[plan.Action]int{plan.Suspend: 1, plan.RemoveDevice: 2, plan.Resume: 3}
+	groups := map[plan.Action]int{plan.Suspend: 1, plan.RemoveDevice: 3, plan.Resume: 4}
 	last := 0
 	for _, s := range c.p.In(plan.Window) {
 		group := groups[s.Action]
+		if s.Role == plan.RoleBase {
+			group = 2
+		}
 		if group < last || group == 0 {
 			c.errorf("%s at the wrong place in the window", s)
 		}
@@ -84,6 +88,10 @@ func (c checker) frontAfter(v plan.RemoveVolume) {
 		c.errorf("%s does not get its own table back", o.Name)
 	case restored && !c.p.Steps[load].Undo.Table.Equal(o.Table):
 		c.errorf("%s would be given %s for %s", o.Name, c.p.Steps[load].Undo.Table, o.Table)
+	}
+	disengaged := c.at(plan.Window, plan.Suspend, o.Base.Name)
+	if alone := plan.HandedOver(o.Base.Table); (alone && v.Last && o.Base.Fronted) != (disengaged >= 0) || disengaged > resume {
+		c.errorf("%s is disengaged at %d, its front resumed at %d", o.Base.Name, disengaged, resume)
 	}
 	clear := c.at(plan.Prepare, plan.ClearTable, o.Name)
 	if o.Base.Pending != (clear >= 0) || clear >= 0 && load >= 0 && load < clear {

@@ -30,6 +30,9 @@ func randomRequest(r *rand.Rand) plan.CreateRequest {
 		if i > 0 && r.IntN(3) == 0 { // a filesystem of several devices
 			v.Origin.Filesystems = append(v.Origin.Filesystems, req.Volumes[0].Origin.Filesystems...)
 		}
+		if r.IntN(3) == 0 {
+			copied(&v)
+		}
 		if r.IntN(2) == 0 {
 			layered(&v)
 		}
@@ -54,6 +57,7 @@ func TestCreatePlansKeepTheRules(t *testing.T) {
 		for i, v := range p.Volumes {
 			c.sameOrigin(v)
 			c.imageInsideFront(v)
+			c.handedOver(v)
 			c.verified(v)
 			c.frozen(req.Volumes[i].Origin, req.Crash)
 		}
@@ -117,7 +121,7 @@ func (c checker) undos() {
 			if s.Undo == nil || s.Undo.Action != plan.RemoveDevice || s.Undo.Device != s.Device {
 				c.errorf("%s is undone by %v", s, s.Undo)
 			}
-			if c.at(plan.Prepare, plan.LoadTable, s.Device) < 0 {
+			if c.lastLoad(s.Device).Device == "" {
 				c.errorf("%s gets no table", s.Device)
 			}
 		case s.Action == plan.LoadTable && s.Role == plan.RoleFront:
@@ -129,12 +133,26 @@ func (c checker) undos() {
 			if s.Undo == nil || s.Undo.Action != plan.WipeHeader || s.Undo.Bytes == 0 {
 				c.errorf("%s is undone by %v", s, s.Undo)
 			}
+		case s.Phase == plan.Window && s.Role == plan.RoleBase:
+			if s.Undo == nil || s.Undo.Action != plan.Suspend || s.Undo.Device != s.Device || s.Action != plan.Resume {
+				c.errorf("%s is undone by %v", s, s.Undo)
+			}
 		case s.Phase == plan.Window && s.Action == plan.Suspend:
 			if s.Undo == nil || s.Undo.Action != plan.Resume || s.Undo.Device != s.Device {
 				c.errorf("%s is undone by %v", s, s.Undo)
 			}
 		}
 	}
+}
+
+// lastLoad is the step that gives a device the table it has in the end.
+func (c checker) lastLoad(device string) (last plan.Step) {
+	for _, s := range c.p.In(plan.Prepare) {
+		if s.Action == plan.LoadTable && s.Device == device {
+			last = s
+		}
+	}
+	return last
 }
 
 func (c checker) volume(front string) plan.Volume {
@@ -174,7 +192,7 @@ func (c checker) sameOrigin(v plan.Volume) {
 	if !ok || origin.Dev != snapshot.Origin || c.p.Steps[load].Table.Size() != v.Origin.Size {
 		c.errorf("front table %s, image of %s", c.p.Steps[load].Table, snapshot.Origin)
 	}
-	base := c.p.Steps[c.at(plan.Prepare, plan.LoadTable, v.Base)]
+	base := c.lastLoad(v.Base)
 	if !base.Table.Equal(v.Origin.Table) || base.ReadOnly != v.Origin.ReadOnly {
 		c.errorf("base table %s, the origin had %s", base.Table, v.Origin.Table)
 	}
@@ -200,11 +218,37 @@ func (c checker) imageInsideFront(v plan.Volume) {
 		return
 	}
 	steps = []int{
-		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Base),
-		c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, v.Image),
+		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, v.Image),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
 		c.errorf("steps of %s at %v", v.Base, steps)
+	}
+}
+
+// handedOver: a table that must run once is loaded into a base that has another,
+// and runs there from when its front stands still, before the images. If the
+// window is undone, the base stands still before the front runs.
+func (c checker) handedOver(v plan.Volume) {
+	resume := c.at(plan.Window, plan.Resume, v.Base)
+	if !v.NewBase || !plan.HandedOver(v.Origin.Table) {
+		if resume >= 0 {
+			c.errorf("%s is resumed inside the window", v.Base)
+		}
+		return
+	}
+	steps := []int{
+		c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Window, plan.Suspend, v.Front), resume, c.at(plan.Window, plan.Resume, v.Image),
+	}
+	if steps[0] < 0 || !slices.IsSorted(steps) {
+		c.errorf("handover of %s at %v", v.Base, steps)
+	}
+	for i, s := range c.p.Steps {
+		if s.Device == v.Base && s.Action == plan.LoadTable && plan.HandedOver(s.Table) == (i < steps[0]) {
+			c.errorf("%s: %s before its place", v.Base, s.Table)
+		}
+		if s.Device == v.Front && s.Action == plan.LoadTable && s.Undo.Peer != v.Base {
+			c.errorf("%s is given its table back while %s runs", v.Front, v.Base)
+		}
 	}
 }
 
@@ -218,12 +262,15 @@ func (c checker) verified(v plan.Volume) {
 }
 
 // windowOrder is one instant for all: all freezes, all proofs, all suspends, all
-// images, all fronts, all thaws.
+// bases that are handed over, all images, all fronts, all thaws.
 func (c checker) windowOrder() {
 	last := 0
 	for _, s := range c.p.In(plan.Window) {
-		group := slices.Index([]plan.Action{plan.Freeze, plan.Prove, plan.Suspend, plan.Resume, "", plan.Thaw}, s.Action)
-		if s.Action == plan.Resume && s.Role == plan.RoleFront {
+		group := slices.Index([]plan.Action{plan.Freeze, plan.Prove, plan.Suspend, "", plan.Resume, "", plan.Thaw}, s.Action)
+		switch {
+		case s.Role == plan.RoleBase:
+			group--
+		case s.Role == plan.RoleFront && s.Action == plan.Resume:
 			group++
 		}
 		if group < last {

@@ -12,12 +12,18 @@ import (
 type Redirector interface {
 	// Name is what doctor and --dry-run call it.
 	Name() string
-	// Attach returns the steps, all in Prepare, after which the base is live and
-	// the front's table waits in the inactive slot.
+	// Attach returns the steps, all in Prepare, after which the base has its size
+	// and the front's table waits in the inactive slot.
 	Attach(o Origin, base, baseUUID string) []Step
+	// Engage returns the steps of the window, between the suspend of the front and
+	// the resume of the image, after which the base serves.
+	Engage(o Origin, base string) []Step
 	// Detach returns the steps, all in Prepare, after which the origin's own
 	// table waits in the front's inactive slot.
 	Detach(o Origin) []Step
+	// Disengage returns the steps of the window, between the suspend of the front
+	// and its resume, after which the base does not serve.
+	Disengage(o Origin) []Step
 }
 
 // Redirect chooses the redirector of an origin, or says why there is none.
@@ -28,6 +34,9 @@ func Redirect(o Origin) (Redirector, error) {
 			Why:  fmt.Sprintf("%s is no device-mapper device, and a mounted plain device cannot be brought under device-mapper by a stock kernel", o.Path),
 			Hint: "put the filesystem on LVM, LUKS or any other device-mapper device, or give the device below it as a linear map before it is mounted",
 		}
+	}
+	if HandedOver(o.Table) {
+		return handoverRedirector{}, checkHandover(o)
 	}
 	for _, row := range o.Table {
 		if why, bad := stateful[row.Target.Type()]; bad {
@@ -42,7 +51,12 @@ func Redirect(o Origin) (Redirector, error) {
 }
 
 // redirectorOf is the redirector that made an origin's layer.
-func redirectorOf(Origin) Redirector { return dmRedirector{} }
+func redirectorOf(o Origin) Redirector {
+	if HandedOver(o.Base.Table) {
+		return handoverRedirector{}
+	}
+	return dmRedirector{}
+}
 
 // stateful are targets of which two live instances, or an instance loaded while
 // another runs, would each write the same metadata: their table must not be
@@ -55,13 +69,13 @@ var stateful = map[string]string{
 	"writecache":      "whose cache only one table may hold",
 	"vdo":             "whose metadata only one table may hold",
 	"thin-pool":       "whose metadata only one table may hold",
-	"raid":            "whose superblocks only one table may hold",
-	"mirror":          "whose log only one table may hold",
+	"raid":            "beside others: superblocks can be handed over only as a whole",
+	"mirror":          "beside others: a log can be handed over only as a whole",
 	"zoned":           "whose metadata only one table may hold",
 	"snapshot":        "which is itself a snapshot",
 	"snapshot-merge":  "which is being merged",
 	"snapshot-origin": "which already belongs to snapshots of another tool",
-	"multipath":       "which is request-based: the kernel does not let a snapshot-origin take its place",
+	"multipath":       "which the kernel lets no other target replace, whatever its queue mode",
 }
 
 // dmRedirector serves origins that are device-mapper devices already: their
@@ -72,18 +86,26 @@ func (dmRedirector) Name() string { return "dm" }
 
 func (dmRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps := newDevice(RoleBase, base, baseUUID, o.Table, o.ReadOnly)
-	front := targets.Table{{Length: o.Size, Target: targets.Origin{Dev: mapped(base)}}}
 	return append(steps, Step{
-		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: front, ReadOnly: o.ReadOnly,
+		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), ReadOnly: o.ReadOnly,
 		Undo: restore(o.Name, o.Table, o.ReadOnly),
 	})
 }
+
+func (dmRedirector) Engage(Origin, string) []Step { return nil } // the base is live since prepare
 
 func (dmRedirector) Detach(o Origin) []Step {
 	return []Step{{
 		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: o.Base.Table, ReadOnly: o.Base.ReadOnly,
 		Undo: restore(o.Name, o.Table, o.ReadOnly),
 	}}
+}
+
+func (dmRedirector) Disengage(Origin) []Step { return nil }
+
+// frontTable has the kernel copy old chunks for all images of a base.
+func frontTable(size targets.Sectors, base string) targets.Table {
+	return targets.Single(size, targets.Origin{Dev: mapped(base)})
 }
 
 // restore gives a front the table back that it had, whichever slot ours is in.

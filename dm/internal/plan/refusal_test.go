@@ -101,6 +101,55 @@ func TestStatefulTargets(t *testing.T) {
 	}
 }
 
+// TestHandoverRefusals: copies that are not whole, or that a second table would
+// begin to make whole again.
+func TestHandoverRefusals(t *testing.T) {
+	const raid, mirror = "raid1 3 0 region_size 4096 2 254:90 254:91 254:92 254:93", "disk 2 254:90 1024 2 254:91 0 254:92 0 1 handle_errors"
+	const wholeRaid, wholeMirror = "raid1 2 AA 8/8 idle 0 0 -", "2 254:91 254:92 8/8 1 AA 3 disk 254:90 A"
+	for name, row := range map[string]struct {
+		kind, params, status string
+		refusal              plan.Kind // "": none
+		says                 string
+	}{
+		"raid":            {"raid", raid, wholeRaid, "", ""},
+		"mirror":          {"mirror", mirror, wholeMirror, "", ""},
+		"nosync":          {"mirror", "core 2 1024 nosync 2 254:91 0 254:92 0", "2 254:91 254:92 8/8 1 AA 1 core", "", ""},
+		"degraded":        {"raid", raid, "raid1 2 AD 8/8 idle 0 0 -", plan.Busy, "devices AD"},
+		"resync":          {"raid", raid, "raid1 2 aa 4/8 resync 0 0 -", plan.Busy, "4 of 8 in sync, resync under way"},
+		"scrub":           {"raid", raid, "raid1 2 AA 8/8 check 0 0 -", plan.Busy, "check under way"},
+		"rebuild":         {"raid", "raid1 4 0 rebuild 1 2 254:90 254:91 254:92 254:93", wholeRaid, plan.Busy, "says rebuild"},
+		"mirror copying":  {"mirror", mirror, "2 254:91 254:92 7/8 1 AA 3 disk 254:90 A", plan.Busy, "7 of 8"},
+		"mirror degraded": {"mirror", mirror, "2 254:91 254:92 8/8 1 AD 3 disk 254:90 A", plan.Busy, "devices AD"},
+		"log in memory":   {"mirror", "core 1 1024 2 254:91 0 254:92 0", "2 254:91 254:92 8/8 1 AA 1 core", plan.Unsupported, "not on a disk"},
+		"no parameters":   {"mirror", "", wholeMirror, plan.Unsupported, "not on a disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request(volume("a", 0))
+			o := &r.Volumes[0].Origin
+			o.Table, o.Status = targets.Single(gib, targets.Raw{Kind: row.kind, Text: row.params}), row.status
+			_, err := plan.Create(r)
+			if row.refusal != "" {
+				refused(t, err, row.refusal, row.says, o.Path)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("no status", func(t *testing.T) {
+		r := request(volume("a", 0, copied))
+		r.Volumes[0].Origin.Status = ""
+		if _, err := plan.Create(r); err == nil {
+			t.Error("planned without knowing")
+		}
+	})
+	t.Run("above another of the set", func(t *testing.T) {
+		r := request(volume("a", 0), volume("b", 1, copied))
+		r.Volumes[1].Origin.Beneath = []targets.DevNo{r.Volumes[1].Origin.Dev, r.Volumes[0].Origin.Dev}
+		_, err := plan.Create(r)
+		refused(t, err, plan.Unsupported, "at the same time", "/dev/mapper/vg-b")
+	})
+}
+
 // TestSectorsOfFourKiB: an origin and a store with large sectors go together.
 func TestSectorsOfFourKiB(t *testing.T) {
 	r := request(volume("a", 0))

@@ -39,7 +39,7 @@ type RemoveVolume struct {
 // stays still depends on it.
 func Remove(r RemoveRequest) *Plan {
 	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID, Final: true}
-	var suspend, inside, resume []Step
+	var suspend, bases, inside, resume []Step
 	for _, v := range removeOrder(r.Volumes) {
 		o := v.Origin
 		restoreFront := v.Last && o.fronted()
@@ -48,6 +48,7 @@ func Remove(r RemoveRequest) *Plan {
 		}
 		if restoreFront {
 			p.Steps = append(p.Steps, redirectorOf(o).Detach(o)...)
+			bases = append(bases, redirectorOf(o).Disengage(o)...)
 		}
 		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
 			suspend = append(suspend, Step{
@@ -60,7 +61,7 @@ func Remove(r RemoveRequest) *Plan {
 			}
 		}
 	}
-	for _, group := range [][]Step{suspend, inside, resume} {
+	for _, group := range [][]Step{suspend, bases, inside, resume} {
 		p.Steps = append(p.Steps, group...)
 	}
 	for _, drop := range []func(RemoveVolume) []Step{dropImage, dropStore, dropBase} {

@@ -69,6 +69,9 @@ type Step struct {
 	Why string
 	// Gone names devices that must have no node after Settle.
 	Gone []string
+	// Peer is the other device of a handover: the front of a base that is engaged
+	// or disengaged, the base of a front that is restored.
+	Peer string
 	// Optional: a failure is worth a warning and nothing more.
 	Optional bool
 	// Undo takes the step back; nil if the undo of an earlier step does.
@@ -161,6 +164,7 @@ type Volume struct {
 	StoreSize          targets.Sectors
 	Chunk              targets.Sectors
 	NewBase            bool
+	redirector         Redirector // of a new base
 	ImageTable         targets.Table
 	Mode               targets.Mode
 	Writable           bool

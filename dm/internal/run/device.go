@@ -127,7 +127,7 @@ func udevFlags(role plan.Role) ioctl.UdevFlags {
 	if role == plan.RoleFront {
 		return ioctl.PrimarySource
 	}
-	return ioctl.PrimarySource | ioctl.DisableSubsystemRules | ioctl.DisableDiskRules | ioctl.DisableOtherRules
+	return ioctl.Hidden
 }
 
 // remove retries a busy device for a while: udev opens every new device for a
@@ -190,12 +190,35 @@ func (r *Runner) restore(s plan.Step) error {
 		if err := r.load(s); err != nil {
 			return err
 		}
+		if s.Peer != "" {
+			return r.takeBack(s)
+		}
 		return r.resume(s)
 	}
 	if info.Suspended {
 		return r.resume(s)
 	}
 	return nil
+}
+
+// takeBack hands over from the base to the front, whose own table is loaded. If
+// that fails the base goes on to serve, should the front still stand on it.
+func (r *Runner) takeBack(s plan.Step) error {
+	_, err := r.Control.Suspend(ioctl.ID{Name: s.Device}, ioctl.SkipLockFS)
+	if err == nil {
+		_, err = r.Control.Suspend(ioctl.ID{Name: s.Peer}, ioctl.SkipLockFS)
+	}
+	if err == nil {
+		err = r.resume(s)
+	}
+	if err == nil {
+		return nil
+	}
+	if _, live, readErr := r.table(ioctl.ID{Name: s.Device}); readErr != nil || !isOrigin(live) {
+		return errors.Join(err, readErr)
+	}
+	base := plan.Step{Action: plan.Resume, Role: plan.RoleBase, Device: s.Peer}
+	return errors.Join(err, r.Control.Clear(ioctl.ID{Name: s.Device}), r.resume(base), r.resume(s))
 }
 
 func isOrigin(t targets.Table) bool {

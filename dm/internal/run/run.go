@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -34,7 +35,7 @@ type Runner struct {
 	// StartGuard makes the process that ends the window if we cannot, for fronts
 	// in the order of their suspends and filesystems by key in the order of their
 	// freezes. Nil: nobody does.
-	StartGuard func(fronts []string, keys []int) (Guard, error)
+	StartGuard func(fronts []freeze.Front, keys []int) (Guard, error)
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
 	Fail func(step plan.Step) error
 	// Observe is told of every step outside the window, before it is taken, with

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -70,19 +71,29 @@ func (w *window) startGuard() (err error) {
 	if w.r.StartGuard == nil || len(w.calls) == 0 {
 		return nil
 	}
-	var fronts []string
+	var fronts []freeze.Front
 	var keys []int
 	for _, c := range w.calls {
-		switch c.step.Action {
-		case plan.Suspend:
-			fronts = append(fronts, c.step.Device)
-		case plan.Freeze:
+		switch {
+		case c.step.Role == plan.RoleFront && c.step.Action == plan.Suspend:
+			fronts = append(fronts, freeze.Front{Name: c.step.Device, Base: w.handedOver(c.step.Device)})
+		case c.step.Action == plan.Freeze:
 			w.place[c.step.Filesystem.Key] = len(keys)
 			keys = append(keys, c.step.Filesystem.Key)
 		}
 	}
 	w.guard, err = w.r.StartGuard(fronts, keys)
 	return err
+}
+
+// handedOver is the base that must not run together with its front's own table.
+func (w *window) handedOver(front string) string {
+	for _, c := range w.calls {
+		if c.step.Role == plan.RoleBase && c.step.Peer == front {
+			return c.step.Device
+		}
+	}
+	return ""
 }
 
 func (r *Runner) encode(s plan.Step) (c call, err error) {
@@ -96,8 +107,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		if s.LockFS {
 			flags = 0
 		}
-		c.do, err = r.Control.PrepareSuspend(id, flags)
-		if err == nil {
+		if c.do, err = r.Control.PrepareSuspend(id, flags); err == nil {
 			c.undo, err = r.encodeRelease(id, s.Role)
 		}
 	case plan.Resume:
@@ -106,6 +116,9 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		}
 		if err == nil && s.Role == plan.RoleFront {
 			c.look, err = r.Control.PrepareStatus(id)
+		}
+		if err == nil && s.Role == plan.RoleBase {
+			c.undo, err = r.encodeHold(id)
 		}
 	case plan.RemoveDevice:
 		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
@@ -126,6 +139,12 @@ func (r *Runner) encodeRelease(id ioctl.ID, role plan.Role) ([]*ioctl.Call, erro
 	}
 	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(role)))
 	return []*ioctl.Call{clear, resume}, err
+}
+
+// encodeHold suspends a base again: its front runs on, with the same table.
+func (r *Runner) encodeHold(id ioctl.ID) ([]*ioctl.Call, error) {
+	suspend, err := r.Control.PrepareSuspend(id, ioctl.SkipLockFS)
+	return []*ioctl.Call{suspend}, err
 }
 
 // run holds the writers, and lets them go whatever happens. The thread is ours
@@ -230,8 +249,13 @@ func (w *window) attempt(c *call) error {
 			return err
 		}
 	}
+	return again(c.do)
+}
+
+// again repeats a call that was interrupted.
+func again(c *ioctl.Call) error {
 	for {
-		if err := c.do.Do(); !errors.Is(err, unix.EINTR) {
+		if err := c.Do(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -296,8 +320,8 @@ func (w *window) back(failed int) error {
 			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
 			err = w.thaw(c)
-		case c.step.Action == plan.Suspend:
-			if err = c.release(); err != nil {
+		case len(c.undo) > 0:
+			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
 				stuck = c.step.Device
 			}
 		}
@@ -310,14 +334,14 @@ func (w *window) back(failed int) error {
 
 var errLeftFrozen = errors.New("left frozen")
 
-// release makes a front run again. That a table could not be cleared matters
+// release makes a front or a base what it was. That a table could not be cleared matters
 // only if the resume fails too.
 func (c *call) release() error {
 	var cleared error
 	for _, u := range c.undo[:len(c.undo)-1] {
 		cleared = errors.Join(cleared, u.Do())
 	}
-	if err := c.undo[len(c.undo)-1].Do(); err != nil {
+	if err := again(c.undo[len(c.undo)-1]); err != nil {
 		return errors.Join(err, cleared)
 	}
 	return nil
@@ -326,17 +350,30 @@ func (c *call) release() error {
 // passed tells whether a later call already did what the undo would: the front
 // runs again, or the filesystem is thawed.
 func (w *window) passed(c *call, failed int) bool {
-	for i := range w.calls[:failed] {
+	front := cmp.Or(c.step.Peer, c.step.Device)
+	for i := range w.calls[:failed+1] {
 		l := &w.calls[i]
 		switch {
+		case c.step.Role == plan.RoleBase && l.swapped(front):
+			return true
 		case !l.done:
-		case c.step.Action == plan.Suspend && l.step.Action == plan.Resume && l.step.Device == c.step.Device:
+		case len(c.undo) > 0 && l.step.Action == plan.Resume && l.step.Device == front:
 			return true
 		case c.step.Action == plan.Freeze && l.step.Action == plan.Thaw && l.step.Filesystem.Key == c.step.Filesystem.Key:
 			return true
 		}
 	}
 	return false
+}
+
+// swapped tells that somebody else resumed the front, and so its new table is
+// live: what it stands on must not be turned back.
+func (c *call) swapped(front string) bool {
+	if c.look == nil || c.step.Device != front {
+		return false
+	}
+	info := c.look.Info()
+	return info.Live && !info.Inactive
 }
 
 // settleEvents gives back the cookie counts of calls that raised no event.
@@ -387,7 +424,7 @@ func (w *window) trace(start, end time.Time) Trace {
 		switch {
 		case c.step.Action == plan.Prove && c.done:
 			t.Proven = append(t.Proven, c.step.Filesystem.Key)
-		case c.step.Action == plan.Suspend && c.done:
+		case c.step.Action == plan.Suspend && c.step.Role == plan.RoleFront && c.done:
 			if first.IsZero() {
 				first = c.end
 			}

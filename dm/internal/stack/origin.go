@@ -17,6 +17,9 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Ori
 		return o, err
 	}
 	var err error
+	if o.Beneath, err = r.Beneath(dev); err != nil {
+		return o, err
+	}
 	if o.Depth, err = r.depth(dev); err != nil {
 		return o, err
 	}
@@ -36,7 +39,10 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Ori
 	}
 	o.StoreOf = storeOf(dev, ours)
 	o.Base = r.base(&o, ours)
-	return o, nil
+	if plan.HandedOver(table) {
+		o.Status, err = r.statusLine(ioctl.ID{Dev: ioctl.DevNo(dev)})
+	}
+	return o, err
 }
 
 func (r *Reader) geometry(o *plan.Origin) error {

@@ -115,11 +115,21 @@ func (r *Reader) Table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Tabl
 // status reads a snapshot's status line. A snapshot may be asked while it is
 // suspended; an era target must never be (it would hang), and never is here.
 func (r *Reader) status(id ioctl.ID) (targets.SnapshotStatus, error) {
-	_, specs, err := r.Control.TargetStatus(id, 0)
-	if err != nil || len(specs) != 1 {
+	line, err := r.statusLine(id)
+	if err != nil || line == "" {
 		return targets.SnapshotStatus{}, err
 	}
-	return targets.ParseSnapshotStatus(specs[0].Params)
+	return targets.ParseSnapshotStatus(line)
+}
+
+// statusLine is what the only target of a device says of itself; empty if there
+// are more.
+func (r *Reader) statusLine(id ioctl.ID) (string, error) {
+	_, specs, err := r.Control.TargetStatus(id, 0)
+	if err != nil || len(specs) != 1 {
+		return "", err
+	}
+	return specs[0].Params, nil
 }
 
 // Front finds the device whose live table leads to a base, and tells whether an

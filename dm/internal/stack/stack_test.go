@@ -22,7 +22,7 @@ func TestOriginWithoutLayer(t *testing.T) {
 	want := plan.Origin{
 		Spec: "/home", Path: "/dev/mapper/vg-home", Volume: "vg-home", Dev: dev(h.home), Name: "vg-home", UUID: "LVM-home",
 		Table: targets.Table{{Length: sectors, Target: targets.Linear{Dev: targets.Numbered(252, 0)}}},
-		Size:  sectors, LogicalBlock: 512, Depth: 1,
+		Size:  sectors, LogicalBlock: 512, Depth: 1, Beneath: []targets.DevNo{dev(h.home), dev(disk(0))},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -67,7 +67,10 @@ func TestOriginPlain(t *testing.T) {
 	h := newHost(t)
 	got, err := h.r.Origin("/dev/vdd", dev(disk(3)), nil)
 	check(t, err)
-	want := plan.Origin{Spec: "/dev/vdd", Path: "/dev/vdd", Dev: dev(disk(3)), Size: 64 * mib / 512, LogicalBlock: 4096, ReadOnly: true}
+	want := plan.Origin{
+		Spec: "/dev/vdd", Path: "/dev/vdd", Dev: dev(disk(3)), Size: 64 * mib / 512, LogicalBlock: 4096, ReadOnly: true,
+		Beneath: []targets.DevNo{dev(disk(3))},
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -88,6 +88,9 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 	if !slices.Contains(mappable, system.FSType) {
 		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with %s, which does not keep the blocks of files in one place", s.Path, system.FSType)
 	}
+	if plan.HandedOver(way.Host.OwnTable()) {
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with copies of its own, %s, beneath which nothing can be written before the cut", s.Path, way.Host.Path)
+	}
 	s.Backing, s.Host, s.Way = plan.Extents, way.Host.Dev, way.Stretches
 	for _, base := range way.Bases {
 		if len(base.Images) > 0 {
@@ -95,12 +98,8 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 			s.Size = min(s.Size, h.spare(base))
 		}
 	}
-	lower := way.Host.Table.Devices()
-	if way.Host.Base != nil {
-		lower = way.Host.Base.Table.Devices()
-	}
 	var numbers []targets.DevNo
-	for _, d := range lower {
+	for _, d := range way.Host.OwnTable().Devices() {
 		numbers = append(numbers, d.DevNo)
 	}
 	var err error
