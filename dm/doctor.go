@@ -38,7 +38,7 @@ type OriginReport struct {
 	Origin      string     `json:"origin"`
 	Device      string     `json:"device"`
 	Devno       string     `json:"devno"`
-	Redirector  string     `json:"redirector"` // "dm", "none"
+	Redirector  string     `json:"redirector"` // "dm", "handover", "none"
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`
@@ -144,7 +144,7 @@ func (s *session) examine(spec string) OriginReport {
 		return r
 	}
 	if o.Base != nil {
-		r.Redirector = "dm"
+		r.Redirector = plan.RedirectorOf(o).Name()
 	} else if rd, err := plan.Redirect(o); err == nil {
 		r.Redirector = rd.Name()
 	}

@@ -17,7 +17,7 @@ import (
 // and image are loaded on it; its own table waits in the inactive slot.
 type handoverRedirector struct{}
 
-func (handoverRedirector) Name() string { return "dm handover" }
+func (handoverRedirector) Name() string { return "handover" }
 
 func (handoverRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps := newDevice(RoleBase, base, baseUUID, targets.Single(o.Size, targets.Error{}), o.ReadOnly)

@@ -50,8 +50,8 @@ func Redirect(o Origin) (Redirector, error) {
 	return dmRedirector{}, nil
 }
 
-// redirectorOf is the redirector that made an origin's layer.
-func redirectorOf(o Origin) Redirector {
+// RedirectorOf is the redirector that made an origin's layer.
+func RedirectorOf(o Origin) Redirector {
 	if HandedOver(o.Base.Table) {
 		return handoverRedirector{}
 	}

@@ -47,8 +47,8 @@ func Remove(r RemoveRequest) *Plan {
 			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name})
 		}
 		if restoreFront {
-			p.Steps = append(p.Steps, redirectorOf(o).Detach(o)...)
-			bases = append(bases, redirectorOf(o).Disengage(o)...)
+			p.Steps = append(p.Steps, RedirectorOf(o).Detach(o)...)
+			bases = append(bases, RedirectorOf(o).Disengage(o)...)
 		}
 		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
 			suspend = append(suspend, Step{
