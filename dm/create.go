@@ -72,7 +72,11 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 	if _, err := s.recoverInterrupted(ctx); err != nil {
 		return nil, err
 	}
-	locks, err := s.lockForCreate(r)
+	s.expireToo(ctx)
+	if err := s.leasable(r); err != nil {
+		return nil, err
+	}
+	locks, err := s.lockForCreate(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +86,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 
 // lockForCreate takes the locks of all origins and of the name. Facts are
 // gathered after that: what was seen before may have changed.
-func (s *session) lockForCreate(r CreateRequest) (*journal.Locks, error) {
+func (s *session) lockForCreate(ctx context.Context, r CreateRequest) (*journal.Locks, error) {
 	mounts, err := s.mounts()
 	if err != nil {
 		return nil, err
@@ -95,10 +99,10 @@ func (s *session) lockForCreate(r CreateRequest) (*journal.Locks, error) {
 		}
 		keys = append(keys, journal.OriginKey(dev.String()))
 	}
-	return s.state.Lock(ownPID(), keys...)
+	return s.lock(ctx, keys...)
 }
 
-func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, err error) {
+func (s *session) createLocked(ctx context.Context, r CreateRequest) (_ *Set, err error) {
 	f, err := s.gather(r)
 	if err != nil {
 		return nil, err
@@ -122,12 +126,14 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (set *Set, 
 	if err != nil {
 		return nil, err
 	}
+	hooks := s.hooks(&intent, p, r)
+	runner.Hook = hooks.call
 	trace, err := runner.Run(ctx, p)
 	if err != nil {
 		return nil, s.ended(intent, err)
 	}
-	receipt := f.receipt(p, trace, r)
-	if err := s.state.SaveSet(record(p, f, r, receipt, intent)); err != nil {
+	set := record(p, f, r, f.receipt(trace, p, r, hooks.done), intent)
+	if err := errors.Join(s.leased(&set, r.Lease), s.state.SaveSet(set)); err != nil {
 		return nil, s.takeBack(ctx, p, intent, err)
 	}
 	return s.created(r.Name, intent)

@@ -64,7 +64,7 @@ func (s *session) extend(ctx context.Context, r ExtendRequest) (*Set, error) {
 	if _, err := s.recoverInterrupted(ctx); err != nil {
 		return nil, err
 	}
-	locks, err := s.state.Lock(ownPID(), journal.SetKey(r.Name))
+	locks, err := s.lock(ctx, journal.SetKey(r.Name))
 	if err != nil {
 		return nil, err
 	}

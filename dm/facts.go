@@ -60,6 +60,9 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 	if err := s.gatherStores(f, r); err != nil {
 		return nil, err
 	}
+	if f.request.Hooks, err = s.findHooks(r); err != nil {
+		return nil, err
+	}
 	if !f.request.Crash {
 		f.systems = f.mounts.Plan(f.devices()...)
 		f.assign()

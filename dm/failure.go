@@ -82,6 +82,8 @@ func (s *session) classify(e *Error) {
 func (s *session) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
+	case errors.Is(e.Err, freeze.ErrHook):
+		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the set without what the hook does"
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):
 		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u "+e.Device+" thaws it"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):

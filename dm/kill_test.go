@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -253,6 +256,7 @@ func TestLockedOriginNamesItsOwner(t *testing.T) {
 	h := newHost(t, ioctltest.Options{Udev: true})
 	locks, err := h.m.state.Lock(4711, journal.OriginKey(h.home.String()))
 	check(t, err)
+	released := make(chan struct{})
 	before := h.Snapshot()
 	_, err = h.m.Create(context.Background(), both())
 	owner, ok := errors.AsType[*journal.LockedError](err)
@@ -260,6 +264,18 @@ func TestLockedOriginNamesItsOwner(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	same(t, "while locked", before, h.Snapshot())
-	check(t, locks.Release())
-	h.create(t, both())
+	o := h.m.opts
+	o.Wait = time.Minute
+	go func() { // held, then let go, while the other waits
+		defer close(released)
+		waiting := func(c ioctltest.Call) bool { return c.Op == "flock" }
+		first := len(h.Log())
+		for !slices.ContainsFunc(h.Log()[first:], waiting) {
+			runtime.Gosched()
+		}
+		check(t, locks.Release())
+	}()
+	_, err = New(o).Create(context.Background(), both())
+	check(t, err)
+	<-released
 }

@@ -120,6 +120,7 @@ func (v *view) set(id string, r journal.Set) Set {
 	if r.ID != "" {
 		created := r.Created
 		set.Created = &created
+		set.Lease = v.s.leaseState(r)
 		set.Receipt = new(Receipt)
 		if json.Unmarshal(r.Receipt, set.Receipt) != nil {
 			set.Receipt = nil

@@ -7,6 +7,7 @@
 package dm
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
@@ -29,6 +30,7 @@ const (
 	defaultUdevTimeout   = 30 * time.Second
 	defaultBusyTimeout   = 5 * time.Second
 	defaultFreezeTimeout = 10 * time.Second
+	defaultHookTimeout   = 30 * time.Second
 	defaultChunkBytes    = 64 << 10
 	defaultSample        = 100 * time.Millisecond
 )
@@ -56,6 +58,9 @@ type Options struct {
 	// page has to be read from a frozen filesystem, and unlocks all of it then.
 	// For processes that do nothing else and may lie on an origin. Only with Guard.
 	LockMemory bool
+	// Wait bounds the wait for another process or goroutine that works on the same
+	// set or origin. Zero: fail with CodeLocked at once.
+	Wait time.Duration
 	// BusyTimeout bounds the retries on a device that is busy, as udev often
 	// opens new ones for a moment. Zero: 5 s.
 	BusyTimeout time.Duration
@@ -126,6 +131,11 @@ func (m *Manager) open(op, set string) (*session, error) {
 }
 
 func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
+
+// lock takes the locks of an operation, all or none.
+func (s *session) lock(ctx context.Context, keys ...string) (*journal.Locks, error) {
+	return s.state.LockWithin(ctx, s.opts.Wait, ownPID(), keys...)
+}
 
 // tidy takes the error of letting something go after the work is done: it
 // changes no result, but is not swallowed.

@@ -22,33 +22,33 @@ import (
 // at their origins' mount points below dir. Each filesystem gets the options it
 // needs beside its live twin. Missing directories are made, and removed again by
 // Unmount. All images are mounted, or none.
-func (m *Manager) Mount(_ context.Context, name, dir string) (done []Mounted, err error) {
+func (m *Manager) Mount(ctx context.Context, name, dir string) (done []Mounted, err error) {
 	s, err := m.open("mount", name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	done, err = s.mount(name, dir)
+	done, err = s.mount(ctx, name, dir)
 	return done, s.fail(err)
 }
 
 // Unmount unmounts the images of a set wherever they are mounted in our mount
 // namespace. A busy one is refused with CodeBusy and the processes that use it;
 // those unmounted before it stay unmounted.
-func (m *Manager) Unmount(_ context.Context, name string) (err error) {
+func (m *Manager) Unmount(ctx context.Context, name string) (err error) {
 	s, err := m.open("umount", name)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.fail(s.unmount(name))
+	return s.fail(s.unmount(ctx, name))
 }
 
-func (s *session) mount(name, dir string) ([]Mounted, error) {
+func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error) {
 	if !path.IsAbs(dir) {
 		return nil, plan.Refuse(plan.Usage, dir, "name it from /", "%s is no absolute path", dir)
 	}
-	return locked(s, name, func(set *Set) ([]Mounted, error) {
+	return locked(ctx, s, name, func(set *Set) ([]Mounted, error) {
 		todo, err := s.mountPlan(set, path.Clean(dir))
 		if err != nil {
 			return nil, err
@@ -67,14 +67,14 @@ func (s *session) mount(name, dir string) ([]Mounted, error) {
 }
 
 // locked runs f on a set under the lock of its name.
-func locked[T any](s *session, name string, f func(*Set) (T, error)) (result T, err error) {
+func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T, error)) (result T, err error) {
 	if err := s.state.Init(); err != nil {
 		return result, err
 	}
 	if _, err := s.find(name); err != nil {
 		return result, err
 	}
-	locks, err := s.state.Lock(ownPID(), journal.SetKey(name))
+	locks, err := s.lock(ctx, journal.SetKey(name))
 	if err != nil {
 		return result, err
 	}
@@ -262,8 +262,8 @@ func (s *session) recordDirs(name string, dirs []string) error {
 	return nil
 }
 
-func (s *session) unmount(name string) error {
-	_, err := locked(s, name, func(set *Set) (struct{}, error) {
+func (s *session) unmount(ctx context.Context, name string) error {
+	_, err := locked(ctx, s, name, func(set *Set) (struct{}, error) {
 		return struct{}{}, s.unmountSet(set)
 	})
 	return err

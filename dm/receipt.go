@@ -2,6 +2,7 @@ package dm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
@@ -10,14 +11,11 @@ import (
 // receipt says what the window did and what of it was proven. A filesystem that
 // was frozen by the suspend of its device counts as unproven: the kernel gives
 // no answer that could be checked.
-func (f *facts) receipt(p *plan.Plan, t run.Trace, r CreateRequest) Receipt {
+func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []HookReceipt) Receipt {
 	out := Receipt{
-		Consistency: Unmounted, Asked: Filesystem, Start: t.Start.UTC(), End: t.End.UTC(),
+		Asked: r.asked(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
 		WindowUS: t.End.Sub(t.Start).Microseconds(), SkewUS: t.Skew.Microseconds(),
-		Frozen: []string{}, Unproven: []string{}, Steps: []StepReceipt{}, Stores: []StoreReceipt{},
-	}
-	if r.Consistency == Crash {
-		out.Asked, out.Consistency = Crash, Crash
+		Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
 	for key, fs := range f.systems {
 		path := fs.Mountpoint()
@@ -27,19 +25,65 @@ func (f *facts) receipt(p *plan.Plan, t run.Trace, r CreateRequest) Receipt {
 			out.Unproven = append(out.Unproven, path)
 		}
 	}
-	switch {
-	case len(out.Unproven) > 0:
-		out.Consistency = Crash
-	case len(out.Frozen) > 0:
-		out.Consistency = Filesystem
-	}
+	out.Consistency = out.reached()
 	for _, s := range t.Steps {
-		out.Steps = append(out.Steps, StepReceipt{Step: s.Name, US: s.Took.Microseconds()})
+		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), AtUS: s.At.Microseconds(), US: s.Took.Microseconds()})
+	}
+	for _, v := range p.Volumes {
+		held := volumeReceipt(v, t.Steps)
+		out.Volumes = append(out.Volumes, held)
+		out.HoldUS = max(out.HoldUS, held.HoldUS)
 	}
 	for _, v := range p.Volumes {
 		if st := v.StoreFacts; st.Why != "" {
 			out.Stores = append(out.Stores, StoreReceipt{Volume: v.Name, Kind: st.Kind, Path: st.Path, Why: st.Why})
 		}
 	}
+	return out
+}
+
+// reached is the level that was secured.
+func (r *Receipt) reached() Consistency {
+	failed := slices.ContainsFunc(r.Hooks, func(h HookReceipt) bool { return h.Error != "" })
+	switch {
+	case r.Asked == Crash, len(r.Unproven) > 0:
+		return Crash
+	case len(r.Hooks) > 0 && !failed:
+		return Application
+	case len(r.Frozen) > 0:
+		return Filesystem
+	}
+	return Unmounted
+}
+
+// volumeReceipt finds the calls that were about one volume.
+func volumeReceipt(v plan.Volume, steps []run.TracedStep) VolumeReceipt {
+	out := VolumeReceipt{Name: v.Name}
+	first, last := time.Duration(-1), time.Duration(0)
+	for _, s := range steps {
+		end := s.At + s.Took
+		us := end.Microseconds()
+		fs := s.Step.Filesystem
+		own := fs != nil && slices.ContainsFunc(v.Origin.Filesystems, func(f plan.Filesystem) bool { return f.Key == fs.Key })
+		switch {
+		case own && s.Step.Action == plan.Freeze:
+			if out.FrozenUS == nil {
+				out.FrozenUS = &us
+			}
+		case own && s.Step.Action == plan.Thaw:
+			out.ThawedUS = &us
+		case s.Step.Device == v.Front && s.Step.Action == plan.Suspend:
+			out.SuspendedUS = us
+		case s.Step.Device == v.Front && s.Step.Action == plan.Resume:
+			out.ResumedUS = us
+		default:
+			continue
+		}
+		if first < 0 {
+			first = s.At
+		}
+		last = end
+	}
+	out.HoldUS = (last - first).Microseconds()
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -30,7 +31,11 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	defer s.close()
 	r = &Recovered{Sets: []string{}, Left: []string{}}
-	return r, s.fail(s.recover(ctx, r))
+	if err := s.recover(ctx, r); err != nil {
+		return r, s.fail(err)
+	}
+	s.expireToo(ctx)
+	return r, nil
 }
 
 func (s *session) recover(ctx context.Context, r *Recovered) error {
@@ -91,8 +96,10 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 		return false, s.endExtend(i)
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
+		s.endHooks(i, freeze.HookPostThaw)
 		return false, s.state.End(i)
 	}
+	s.endHooks(i, freeze.HookAbort)
 	last := func() error { return nil }
 	if i.Op == "remove" {
 		last = s.dropRecord(i.Set)

@@ -23,7 +23,11 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.close()
-	return s.fail(s.remove(ctx, name))
+	if err := s.remove(ctx, name); err != nil {
+		return s.fail(err)
+	}
+	s.expireToo(ctx)
+	return nil
 }
 
 // PlanRemove returns the steps Remove would take, and changes nothing.
@@ -64,11 +68,16 @@ func (s *session) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	locks, err := s.lockSet(name, id)
+	locks, err := s.lockSet(ctx, name, id)
 	if err != nil {
 		return err
 	}
 	defer s.release(locks)
+	if s.opts.Wait > 0 { // whoever held the locks may have removed it
+		if id, err = s.find(name); err != nil {
+			return err
+		}
+	}
 	return s.removeLocked(ctx, name, id)
 }
 
@@ -102,7 +111,7 @@ func (s *session) find(name string) (string, error) {
 func (s *session) release(l *journal.Locks) { s.tidy("locks", l.Release()) }
 
 // lockSet locks a set's name and all its origins.
-func (s *session) lockSet(name, id string) (*journal.Locks, error) {
+func (s *session) lockSet(ctx context.Context, name, id string) (*journal.Locks, error) {
 	r, err := s.remains(name, id)
 	if err != nil {
 		return nil, err
@@ -113,7 +122,7 @@ func (s *session) lockSet(name, id string) (*journal.Locks, error) {
 			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
 		}
 	}
-	return s.state.Lock(ownPID(), keys...)
+	return s.lock(ctx, keys...)
 }
 
 // idle waits until nobody has an image open, for as long as udev may need, and

@@ -72,8 +72,9 @@ func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.D
 	if took := time.Since(start); took >= s.sample {
 		d.Rate = second.sub(first).rate(took, chunk)
 	}
-	d.Rate = max(d.Rate, second.rate(s.uptime(), chunk))
-	return d, nil
+	up, err := s.uptime()
+	d.Rate = max(d.Rate, second.rate(up, chunk))
+	return d, err
 }
 
 // writes are those a device has completed.
@@ -103,18 +104,4 @@ func (s *session) writes(d targets.DevNo) (w writes, err error) {
 		w.sectors, err = strconv.ParseUint(fields[6], 10, 64)
 	}
 	return w, err
-}
-
-// uptime is how long the host runs; zero if it does not tell.
-func (s *session) uptime() time.Duration {
-	b, err := s.kernel.ReadFile("/proc/uptime")
-	if err != nil {
-		return 0
-	}
-	text, _, _ := strings.Cut(string(b), " ")
-	seconds, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(seconds * float64(time.Second))
 }

@@ -23,9 +23,10 @@ type Consistency string
 // Consistency levels. Filesystem and Crash can be asked for; Unmounted is
 // reported when there was nothing mounted to freeze.
 const (
-	Filesystem Consistency = "filesystem" // every mounted filesystem was proven frozen
-	Crash      Consistency = "crash"      // as after a power cut
-	Unmounted  Consistency = "unmounted"  // no filesystem was mounted on any volume
+	Application Consistency = "application" // that, and every hook did its part
+	Filesystem  Consistency = "filesystem"  // every mounted filesystem was proven frozen
+	Crash       Consistency = "crash"       // as after a power cut
+	Unmounted   Consistency = "unmounted"   // no filesystem was mounted on any volume
 )
 
 // Set is one or more volumes cut at one instant and removed together.
@@ -36,6 +37,7 @@ type Set struct {
 	State      State             `json:"state"`
 	Persistent bool              `json:"persistent"`
 	Labels     map[string]string `json:"labels"`
+	Lease      *LeaseState       `json:"lease"`   // null if it is for ever
 	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
 	Volumes    []Volume          `json:"volumes"`
 }
@@ -80,15 +82,18 @@ type Store struct {
 
 // Receipt is what the window of a cut really did.
 type Receipt struct {
-	Consistency Consistency   `json:"consistency"`
-	Asked       Consistency   `json:"asked"`
-	Start       time.Time     `json:"start"`
-	End         time.Time     `json:"end"`
-	WindowUS    int64         `json:"window_us"` // first freeze or suspend to last thaw
-	SkewUS      int64         `json:"skew_us"`   // first to last front suspended: the instant lies after the last
-	Frozen      []string      `json:"frozen"`    // mount points proven frozen
-	Unproven    []string      `json:"unproven"`  // mounted, but not proven frozen
-	Steps       []StepReceipt `json:"steps"`
+	Consistency Consistency     `json:"consistency"`
+	Asked       Consistency     `json:"asked"`
+	Start       time.Time       `json:"start"`
+	End         time.Time       `json:"end"`
+	WindowUS    int64           `json:"window_us"` // first freeze or suspend to last thaw
+	SkewUS      int64           `json:"skew_us"`   // first to last front suspended: the instant lies after the last
+	Frozen      []string        `json:"frozen"`    // mount points proven frozen
+	Unproven    []string        `json:"unproven"`  // mounted, but not proven frozen
+	HoldUS      int64           `json:"hold_us"`   // the longest hold of one volume
+	Volumes     []VolumeReceipt `json:"volumes"`
+	Hooks       []HookReceipt   `json:"hooks"`
+	Steps       []StepReceipt   `json:"steps"`
 	// Stores are those that dmsnap chose, and why.
 	Stores []StoreReceipt `json:"stores"`
 }
@@ -101,11 +106,34 @@ type StoreReceipt struct {
 	Why    string `json:"why"`
 }
 
+// VolumeReceipt is when the writers of one volume were held, in microseconds
+// since the start of the window.
+type VolumeReceipt struct {
+	Name        string `json:"name"`
+	FrozenUS    *int64 `json:"frozen_us"` // its first freeze had returned; nil if nothing was frozen
+	SuspendedUS int64  `json:"suspended_us"`
+	ResumedUS   int64  `json:"resumed_us"`
+	ThawedUS    *int64 `json:"thawed_us"` // its last thaw had returned
+	HoldUS      int64  `json:"hold_us"`   // from the first call that held it to the last that let go
+}
+
+// HookReceipt is one call of a hook.
+type HookReceipt struct {
+	Hook  string `json:"hook"`
+	Event string `json:"event"`
+	US    int64  `json:"us"`
+	Error string `json:"error"` // "" if it did its part
+}
+
 // StepReceipt is the time one call of the window took.
 type StepReceipt struct {
 	Step string `json:"step"`
+	AtUS int64  `json:"at_us"` // since the start of the window
 	US   int64  `json:"us"`
 }
+
+// DefaultHookDir has the hooks of every cut that the command line makes.
+const DefaultHookDir = "/etc/dmsnap/hooks.d"
 
 // CreateRequest asks for a set. The zero value of every field but Origins and
 // Stores is a usable default.
@@ -133,10 +161,19 @@ type CreateRequest struct {
 	// Writable images take writes; what is written goes to the store.
 	Writable bool
 	Labels   map[string]string
+	// Lease ends the set's life by itself. Zero: never.
+	Lease Lease
 	// FreezeTimeout bounds the window. Zero: 10 s.
 	FreezeTimeout time.Duration
-	// Consistency: Filesystem (zero value too) or Crash.
+	// Consistency: Application fails if a hook does; Filesystem and Crash go on
+	// without it and say so in the receipt. Empty: Application if there are hooks,
+	// else Filesystem.
 	Consistency Consistency
+	// HookDirs have programs that quiesce applications: see freeze.Hook for how they
+	// are called, freeze.CheckHook for what is refused.
+	HookDirs []string
+	// HookTimeout bounds each call of a hook. Zero: 30 s.
+	HookTimeout time.Duration
 }
 
 // Mounted is one image mounted by Manager.Mount.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/dmsnap/dmsnap/dm"
@@ -14,11 +15,12 @@ import (
 
 // cli is the grammar: global flags and commands, nothing else.
 type cli struct {
-	JSON     bool        `name:"json" short:"J" help:"Print one JSON object instead of text."`
-	Quiet    bool        `short:"q" xor:"verbosity" help:"Log errors only."`
-	Verbose  int         `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v what is done, -vv every step."`
-	StateDir string      `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
-	Version  versionFlag `help:"Print the version and exit."`
+	JSON     bool          `name:"json" short:"J" help:"Print one JSON object instead of text."`
+	Quiet    bool          `short:"q" xor:"verbosity" help:"Log errors only."`
+	Verbose  int           `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v what is done, -vv every step."`
+	StateDir string        `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
+	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait for another dmsnap that works on the same set or origin; by default not at all."`
+	Version  versionFlag   `help:"Print the version and exit."`
 
 	Create  createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
 	List    listCmd    `cmd:"" help:"List all sets."`
@@ -27,6 +29,8 @@ type cli struct {
 	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
 	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
 	Remove  removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
+	Hold    holdCmd    `cmd:"" help:"Keep a set although its lease ends."`
+	Release releaseCmd `cmd:"" help:"Let the lease of a set count again."`
 	Recover recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
 	Thaw    thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
 	Doctor  doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
@@ -48,7 +52,7 @@ func newParser(c *cli, env *Env) (*kong.Kong, error) {
 		kong.Description("Point-in-time snapshots of live block devices, with the kernel's device-mapper."),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Bind(env),
-		kong.Vars{"state_dir": dm.DefaultStateDir},
+		kong.Vars{"hook_dir": dm.DefaultHookDir, "state_dir": dm.DefaultStateDir},
 		kong.ConfigureHelp(kong.HelpOptions{
 			Compact:             true,
 			NoExpandSubcommands: true,
@@ -80,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 	if err != nil {
 		return env.finish(err)
 	}
-	env.Manager = open(dm.Options{StateDir: stateDir, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
+	env.Manager = open(dm.Options{StateDir: stateDir, Wait: c.Wait, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
 	k.BindTo(ctx, (*context.Context)(nil))
 	return env.finish(k.Run())
 }

@@ -111,13 +111,13 @@ func TestCompletionKnowsPlaces(t *testing.T) {
 				words []string
 				want  []string
 			}{
-				{[]string{"re"}, []string{"remove", "recover"}},
+				{[]string{"re"}, []string{"remove", "release", "recover"}},
 				{[]string{"show", ""}, []string{"nightly", "weekly@1"}},
 				{[]string{"remove", "nightly", "w"}, []string{"weekly@1"}},
 				{[]string{"--json", "umount", "n"}, []string{"nightly"}},
 				{[]string{"create", "sto"}, []string{"store.img"}},
 				{[]string{"create", "--store", "sto"}, []string{"store.img"}},
-				{[]string{"create", "--consistency", ""}, []string{"fs", "crash"}},
+				{[]string{"create", "--consistency", ""}, []string{"auto", "app", "fs", "crash"}},
 				{[]string{"create", "--name", "n"}, []string{""}},
 				{[]string{"mount", "nightly", "sto"}, []string{"store.img"}},
 				{[]string{"why", "n"}, []string{"nightly"}},

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,8 +23,11 @@ type createCmd struct {
 	Persistent    bool          `help:"Write the stores in the persistent format. This version does not bring the set back after a reboot."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
 	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`
+	Lease         string        `placeholder:"LEASE" help:"How long the set is wanted: a time like 2h, pid:N for as long as that process lives, or boot. By default for ever."`
 	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be held; a second process, the guard, lets them go then (${default})."`
-	Consistency   string        `enum:"fs,crash" default:"fs" placeholder:"fs|crash" help:"fs freezes every mounted filesystem, crash freezes none (${default})."`
+	Consistency   string        `enum:"auto,app,fs,crash" default:"auto" placeholder:"auto|app|fs|crash" help:"app fails if a hook does, fs goes on without it, both freeze every mounted filesystem; crash freezes none; auto is app if there are hooks, else fs (${default})."`
+	Hooks         string        `placeholder:"DIR" help:"Call the hooks in this directory after those in ${hook_dir}."`
+	HookTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for each call of a hook (${default})."`
 	DryRun        bool          `help:"Print the steps and change nothing."`
 }
 
@@ -66,7 +72,7 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 	}
 	switch {
 	case err == nil:
-		err = degraded(s, r.Consistency)
+		err = degraded(s)
 	case dm.CodeOf(err) == dm.CodeFailed: // that would say nothing was changed
 		err = &dm.Error{Op: "create", Set: s.Name, Code: dm.CodePartial, Err: err}
 	}
@@ -82,10 +88,11 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		Name:      c.Name,
 		StoreSize: c.Size, ForceStore: c.ForceStore, ChunkBytes: c.Chunk.Bytes,
 		Persistent: c.Persistent, Writable: c.Writable,
-		FreezeTimeout: c.FreezeTimeout, Consistency: dm.Filesystem,
+		FreezeTimeout: c.FreezeTimeout, HookTimeout: c.HookTimeout,
+		Consistency: map[string]dm.Consistency{"app": dm.Application, "fs": dm.Filesystem, "crash": dm.Crash}[c.Consistency],
 	}
-	if c.Consistency == "crash" {
-		r.Consistency = dm.Crash
+	if c.HookTimeout <= 0 {
+		return r, fmt.Errorf("hook timeout %s is not positive", c.HookTimeout)
 	}
 	if c.Chunk.Percent != 0 {
 		return r, fmt.Errorf("chunk size %s is a share, and must be an amount", c.Chunk)
@@ -97,6 +104,14 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		return r, fmt.Errorf("freeze timeout %s is not positive", c.FreezeTimeout)
 	}
 	var err error
+	if c.Lease != "" {
+		if r.Lease, err = dm.ParseLease(c.Lease); err != nil {
+			return r, err
+		}
+	}
+	if r.HookDirs, err = hookDirs(c.Hooks); err != nil {
+		return r, err
+	}
 	if r.Labels, err = parseLabels(c.Label); err != nil {
 		return r, err
 	}
@@ -126,18 +141,40 @@ func parseLabels(pairs []string) (map[string]string, error) {
 	return labels, nil
 }
 
+// hookDirs are the system's directory, if there is one, and the user's.
+func hookDirs(own string) (dirs []string, err error) {
+	if _, err := os.Stat(dm.DefaultHookDir); err == nil {
+		dirs = append(dirs, dm.DefaultHookDir)
+	}
+	if own == "" {
+		return dirs, nil
+	}
+	own, err = filepath.Abs(own)
+	return append(dirs, own), err
+}
+
 // degraded is the error of a cut that secured less than it was asked for, nil
 // if it did not.
-func degraded(s *dm.Set, asked dm.Consistency) error {
-	if s.Receipt == nil || asked != dm.Filesystem || s.Receipt.Consistency != dm.Crash {
+func degraded(s *dm.Set) error {
+	r := s.Receipt
+	if r == nil {
 		return nil
 	}
-	e := &dm.Error{
-		Op: "create", Set: s.Name, Code: dm.CodeDegraded,
-		Err: fmt.Errorf("taken, but only as after a crash: not every filesystem was proven frozen"),
+	e := &dm.Error{Op: "create", Set: s.Name, Code: dm.CodeDegraded}
+	for _, h := range r.Hooks {
+		if h.Error != "" {
+			e.Err = errors.New("taken, but a hook failed: applications may not have been ready")
+			e.Hint = h.Error
+		}
 	}
-	if len(s.Receipt.Unproven) > 0 {
-		e.Hint = "not proven frozen: " + strings.Join(s.Receipt.Unproven, ", ")
+	if r.Consistency == dm.Crash && r.Asked != dm.Crash {
+		e.Err = errors.New("taken, but only as after a crash: not every filesystem was proven frozen")
+		if len(r.Unproven) > 0 {
+			e.Hint = "not proven frozen: " + strings.Join(r.Unproven, ", ")
+		}
+	}
+	if e.Err == nil {
+		return nil
 	}
 	return e
 }

@@ -25,20 +25,21 @@ func TestCreateRequest(t *testing.T) {
 			[]string{"/home"},
 			dm.CreateRequest{
 				Origins: []string{"/home"}, Stores: map[string]string{"": "auto"}, Labels: map[string]string{},
-				FreezeTimeout: 10 * time.Second, Consistency: dm.Filesystem,
+				FreezeTimeout: 10 * time.Second, HookTimeout: 30 * time.Second,
 			},
 		},
 		"everything": {
 			[]string{
 				"-n", "nightly", "/home", "LABEL=a,b", "--store", "/home=/dev/vdc", "--store", "file:/a,b", "-s", "20%", "-c", "128K",
 				"--persistent", "--writable", "--label", "job=7,8;x=y", "--label", "empty=", "--freeze-timeout", "1m", "--consistency", "crash",
+				"--hooks", "hooks", "--hook-timeout", "1s",
 			},
 			dm.CreateRequest{
 				Name: "nightly", Origins: []string{"/home", "LABEL=a,b"},
 				Stores:    map[string]string{"/home": "/dev/vdc", "": "file:/a,b"},
 				StoreSize: dm.Size{Percent: 20}, ChunkBytes: 128 << 10, Persistent: true, Writable: true,
 				Labels:        map[string]string{"job": "7,8;x=y", "empty": ""},
-				FreezeTimeout: time.Minute, Consistency: dm.Crash,
+				FreezeTimeout: time.Minute, Consistency: dm.Crash, HookTimeout: time.Second, HookDirs: []string{dir + "/hooks"},
 			},
 		},
 		"relative paths, one like a flag": {
@@ -46,7 +47,7 @@ func TestCreateRequest(t *testing.T) {
 			dm.CreateRequest{
 				Origins: []string{filepath.Dir(dir) + "/x", dir + "/-odd", "PARTLABEL=y"},
 				Stores:  map[string]string{filepath.Dir(dir) + "/x": "ram", "": "auto"}, Labels: map[string]string{},
-				FreezeTimeout: 10 * time.Second, Consistency: dm.Filesystem,
+				FreezeTimeout: 10 * time.Second, HookTimeout: 30 * time.Second,
 			},
 		},
 	}
@@ -105,7 +106,7 @@ func TestCreateRefuses(t *testing.T) {
 	for _, line := range []string{
 		"", "/a -s 10", "/a -s 0k", "/a -s x", "/a -s 1e", "/a -c 64", "/a -c 3k", "/a -c 10%", "/a --freeze-timeout 0s", "/a --freeze-timeout -1s",
 		"/a --freeze-timeout 5", "/a --consistency none", "/a --label x", "/a --label =x", "/a --label a=1 --label a=2",
-		"/a --store disk", "/a --store ram --store ram", "/a --store /b=ram", "/a --hooks /x", "/a -n",
+		"/a --store disk", "/a --store ram --store ram", "/a --store /b=ram", "/a -n",
 	} {
 		m := &stub{}
 		o := do(t, m, append([]string{"create"}, strings.Fields(line)...)...)
@@ -139,12 +140,16 @@ func TestDegraded(t *testing.T) {
 		{dm.Unmounted, dm.Crash, false},
 	}
 	for _, tt := range tests {
-		s := &dm.Set{Receipt: &dm.Receipt{Consistency: tt.got}}
-		if err := degraded(s, tt.asked); (err != nil) != tt.lower {
+		s := &dm.Set{Receipt: &dm.Receipt{Consistency: tt.got, Asked: tt.asked}}
+		if err := degraded(s); (err != nil) != tt.lower {
 			t.Errorf("%s, asked for %s: %v", tt.got, tt.asked, err)
 		}
 	}
-	if err := degraded(&dm.Set{}, dm.Filesystem); err != nil {
+	if err := degraded(&dm.Set{}); err != nil {
 		t.Errorf("no receipt: %v", err)
+	}
+	failed := &dm.Set{Receipt: &dm.Receipt{Consistency: dm.Filesystem, Asked: dm.Filesystem, Hooks: []dm.HookReceipt{{Error: "no server"}}}}
+	if err := degraded(failed); dm.CodeOf(err) != dm.CodeDegraded {
+		t.Errorf("a hook failed: %v", err)
 	}
 }

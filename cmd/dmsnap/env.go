@@ -29,6 +29,8 @@ type manager interface {
 	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)
 	Unmount(ctx context.Context, name string) error
 	Recover(ctx context.Context) (*dm.Recovered, error)
+	Hold(ctx context.Context, name string) (*dm.Set, error)
+	Release(ctx context.Context, name string) (*dm.Set, error)
 	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)
 	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
 	Why(ctx context.Context, name string, sample time.Duration) (*dm.Explanation, error)

@@ -55,6 +55,7 @@ func goldens() map[string]struct {
 		"remove-twice":          {"remove a a", stub{}},
 		"recover":               {"recover", stub{recovers: &dm.Recovered{Sets: []string{"nightly"}}}},
 		"recover-nothing":       {"recover", stub{recovers: &dm.Recovered{}}},
+		"hold":                  {"hold nightly", stub{set: leased()}},
 		"thaw":                  {"thaw", stub{thaws: &dm.Thawed{Resumed: []string{"vg-home"}, Thawed: []string{"/home"}}}},
 		"thaw-nothing":          {"thaw --all", stub{thaws: &dm.Thawed{}}},
 		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) works on origin-254_0"}}}, err: underWay()}},

@@ -43,6 +43,9 @@ func writeSet(w io.Writer, s *dm.Set) {
 	field(w, "created", "%s", timeText(s.Created))
 	field(w, "persistent", "%s", yesNo(s.Persistent))
 	field(w, "labels", "%s", labelText(s.Labels))
+	if s.Lease != nil {
+		field(w, "lease", "%s", leaseText(s.Lease))
+	}
 	if s.Receipt != nil {
 		writeReceipt(w, s.Receipt)
 	}
@@ -58,12 +61,56 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	} else {
 		field(w, "consistency", "%s, asked for %s", r.Consistency, r.Asked)
 	}
-	field(w, "window", "%s", microText(r.WindowUS))
+	field(w, "window", "%s, longest hold of a volume %s", microText(r.WindowUS), microText(r.HoldUS))
 	field(w, "skew", "%s", microText(r.SkewUS))
 	field(w, "frozen", "%s", list(r.Frozen))
 	if len(r.Unproven) > 0 {
 		field(w, "not proven", "%s", list(r.Unproven))
 	}
+	for _, h := range r.Hooks {
+		result := "done"
+		if h.Error != "" {
+			result = clean(h.Error)
+		}
+		field(w, "hook", "%s %s, %s: %s", clean(h.Hook), h.Event, microText(h.US), result)
+	}
+	for _, v := range r.Volumes {
+		field(w, "held", "%s", heldText(&v))
+	}
+	for _, s := range r.Steps {
+		field(w, "step", "at %s, %s: %s", microText(s.AtUS), microText(s.US), clean(s.Step))
+	}
+}
+
+// leaseText is how long a set is wanted.
+func leaseText(l *dm.LeaseState) string {
+	text := "for ever"
+	if l.Lease != "" {
+		text = clean(l.Lease)
+	}
+	if l.Until != nil {
+		text += ", until " + timeText(l.Until)
+	}
+	if l.Held {
+		text += ", held"
+	}
+	if l.Expired {
+		text += ", over"
+	}
+	return text
+}
+
+// heldText is when the writers of a volume were held.
+func heldText(v *dm.VolumeReceipt) string {
+	text := clean(v.Name) + " for " + microText(v.HoldUS) + ":"
+	if v.FrozenUS != nil {
+		text += " frozen at " + microText(*v.FrozenUS) + ","
+	}
+	text += " suspended at " + microText(v.SuspendedUS) + ", resumed at " + microText(v.ResumedUS)
+	if v.ThawedUS != nil {
+		text += ", thawed at " + microText(*v.ThawedUS)
+	}
+	return text
 }
 
 func writeVolume(w io.Writer, v *dm.Volume) {

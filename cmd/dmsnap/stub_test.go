@@ -81,6 +81,14 @@ func (s *stub) Recover(context.Context) (*dm.Recovered, error) {
 	return s.recovers, s.call("recover", "")
 }
 
+func (s *stub) Hold(_ context.Context, name string) (*dm.Set, error) {
+	return s.set, s.call("hold", name)
+}
+
+func (s *stub) Release(_ context.Context, name string) (*dm.Set, error) {
+	return s.set, s.call("release", name)
+}
+
 func (s *stub) Thaw(_ context.Context, all bool) (*dm.Thawed, error) {
 	return s.thaws, s.call("thaw", fmt.Sprint(all))
 }
@@ -126,14 +134,18 @@ func at(text string) time.Time {
 func nightly() *dm.Set {
 	created := at("2026-11-20T11:00:00.5+01:00")
 	used, meta, rate, left := uint64(13<<20), uint64(64<<10), uint64(3<<10), uint64(82944)
+	frozen, thawed := int64(900), int64(4100)
 	return &dm.Set{
 		Name: "nightly", UUID: "DMSNAP-0b51d2f0a6c84f0e", Created: &created, State: dm.StateOverflow,
 		Labels: map[string]string{"job": "7", "a": "<b>"},
 		Receipt: &dm.Receipt{
 			Consistency: dm.Filesystem, Asked: dm.Filesystem, Start: created, End: created.Add(4180 * time.Microsecond),
 			WindowUS: 4180, SkewUS: 310, Frozen: []string{"/home", "/srv"},
-			Steps:  []dm.StepReceipt{{Step: "freeze /home", US: 900}},
-			Stores: []dm.StoreReceipt{{Volume: "vg-srv", Kind: "file", Path: "/var/store", Why: "there is room"}},
+			HoldUS:  4100,
+			Volumes: []dm.VolumeReceipt{{Name: "vg-home", FrozenUS: &frozen, SuspendedUS: 1200, ResumedUS: 3000, ThawedUS: &thawed, HoldUS: 4100}},
+			Hooks:   []dm.HookReceipt{{Hook: "/etc/dmsnap/hooks.d/10-db", Event: "pre-freeze", US: 70000}},
+			Steps:   []dm.StepReceipt{{Step: "freeze /home", US: 900}},
+			Stores:  []dm.StoreReceipt{{Volume: "vg-srv", Kind: "file", Path: "/var/store", Why: "there is room"}},
 		},
 		Volumes: []dm.Volume{
 			{
@@ -232,4 +244,10 @@ func underWay() error {
 	return &dm.Error{
 		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) works on origin-254_0"), Hint: "dmsnap thaw --all does not wait",
 	}
+}
+
+func leased() *dm.Set {
+	s, until := nightly(), at("2026-11-20T13:00:00Z")
+	s.Lease = &dm.LeaseState{Lease: "2h0m0s", Until: &until, Held: true}
+	return s
 }

@@ -174,6 +174,23 @@ func (d *Tool) Try(args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// Run runs dmsnap from any goroutine.
+func (d *Tool) Run(args ...string) error {
+	out, err := d.Command(args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("dmsnap %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Origins are the arguments of create for volumes with their stores.
+func (d *Tool) Origins(volumes ...Volume) (args []string) {
+	for _, v := range volumes {
+		args = append(args, v.Device, "--store", v.Device+"="+v.Store)
+	}
+	return args
+}
+
 // Receipt is the part of a set's JSON that scenarios look at.
 type Receipt struct {
 	Consistency string

@@ -3,6 +3,7 @@ package ioctltest
 import (
 	"path"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -121,12 +122,20 @@ func (k *Kernel) AddProcess(pid int, comm string, ns uint64, openFiles ...string
 	if k.spaces[ns] == nil {
 		k.spaces[ns] = k.copySpace(ns)
 	}
-	k.procs[pid] = &process{comm: comm, ns: k.spaces[ns], files: openFiles}
+	k.nextMount++ // any number that grows
+	k.procs[pid] = &process{comm: comm, ns: k.spaces[ns], files: openFiles, start: uint64(k.nextMount)}
 	for _, f := range openFiles {
 		if d, err := k.blockAt(f); err == nil {
 			d.opens++
 		}
 	}
+}
+
+// Advance lets time pass: that since boot.
+func (k *Kernel) Advance(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.uptime += d
 }
 
 // RemoveProcess ends a process and what it has open.

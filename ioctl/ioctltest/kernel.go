@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -60,6 +61,7 @@ type Kernel struct {
 	knobs  map[string]string // writable sysfs and procfs values by path
 
 	boots                                 int
+	uptime                                time.Duration
 	nextIno, nextMount, nextAnon, nextSem int
 
 	globalEvent uint32
@@ -102,6 +104,7 @@ func New(opts Options) *Kernel {
 // filesystem.
 func (k *Kernel) boot(files *node) {
 	k.boots++
+	k.uptime = 1000 * time.Second
 	k.mapped = map[ioctl.DevNo]*mapped{}
 	k.snaps = map[ioctl.DevNo][]*snapshot{}
 	k.origins = map[ioctl.DevNo][]*origin{}

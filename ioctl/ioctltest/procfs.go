@@ -14,6 +14,7 @@ import (
 type process struct {
 	comm  string
 	ns    *namespace
+	start uint64   // when it started, in whatever the clock ticks
 	files []string // paths it has open, besides the descriptors of the test's own
 }
 
@@ -49,7 +50,7 @@ func (k *Kernel) procRoot() map[string]*node {
 		"filesystems": fixedText("nodev\ttmpfs\n\text4\n\txfs\n\tbtrfs\n\tvfat\n"),
 		"cmdline":     fixedText("root=/dev/vda1\n"),
 		"meminfo":     fixedText("MemTotal:        4000000 kB\nMemFree:         2000000 kB\nMemAvailable:    3000000 kB\n"),
-		"uptime":      fixedText("1000.00 1000.00\n"),
+		"uptime":      textFile(func() string { return fmt.Sprintf("%.2f 1000.00\n", k.uptime.Seconds()) }),
 		"sys": fixedDir(map[string]*node{"kernel": fixedDir(map[string]*node{
 			"osrelease": fixedText(k.opts.Release + "\n"),
 			"random": fixedDir(map[string]*node{
@@ -94,7 +95,7 @@ func (k *Kernel) threadDir(pid int) map[string]*node {
 	kids := map[string]*node{
 		"comm":      fixedText(p.comm + "\n"),
 		"cmdline":   fixedText(p.comm + "\x00"),
-		"stat":      fixedText(fmt.Sprintf("%d (%s) S 1 %d %d 0 -1 0\n", pid, p.comm, pid, pid)),
+		"stat":      fixedText(fmt.Sprintf("%d (%s) S 1 %d %d 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", pid, p.comm, pid, pid, p.start)),
 		"status":    fixedText(fmt.Sprintf("Name:\t%s\nPid:\t%d\nPPid:\t1\nUid:\t%d\t%d\t%d\t%d\n", p.comm, pid, k.euid, k.euid, k.euid, k.euid)),
 		"mountinfo": textFile(p.ns.mountinfo),
 		"mounts":    textFile(p.ns.mountList),

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,6 +61,23 @@ func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 		l.files = append(l.files, f)
 	}
 	return l, nil
+}
+
+// LockWithin is Lock with patience: it tries again until the limit is over. It
+// holds nothing while it waits, so nobody waits for one who waits.
+func (d Dir) LockWithin(ctx context.Context, limit time.Duration, pid int, keys ...string) (*Locks, error) {
+	end := time.Now().Add(limit)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		l, err := d.Lock(pid, keys...)
+		if _, held := errors.AsType[*LockedError](err); !held || time.Until(end) <= 0 {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(min(wait, time.Until(end))):
+		}
+	}
 }
 
 // Held tells who holds one of the locks, nil if nobody does. It makes no file and

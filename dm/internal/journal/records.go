@@ -22,6 +22,13 @@ type Set struct {
 	Labels     map[string]string `json:"labels"`
 	Receipt    json.RawMessage   `json:"receipt"`
 	Volumes    []Volume          `json:"volumes"`
+	// Lease is how long the set is wanted, as dm.Lease writes it. LeaseEnd is its
+	// end in time since boot, LeaseStart the start time of its process.
+	Lease      string        `json:"lease,omitempty"`
+	LeaseEnd   time.Duration `json:"lease_end,omitempty"`
+	LeaseStart string        `json:"lease_start,omitempty"`
+	// Held keeps it although the lease is over.
+	Held bool `json:"held,omitempty"`
 	// MadeDirs are directories mount made, deepest last.
 	MadeDirs []string `json:"made_dirs,omitempty"`
 }
@@ -102,6 +109,10 @@ type Intent struct {
 	Bases []string `json:"bases"`
 	// Files are those it makes for stores, by volume; null for none.
 	Files []*plan.File `json:"files,omitempty"`
+	// Hooks were called with pre-freeze, and not yet with anything else. HookSet is
+	// what they are told about the set.
+	Hooks   []string        `json:"hooks,omitempty"`
+	HookSet json.RawMessage `json:"hook_set,omitempty"`
 	// Unread is why the file could not be read: torn, or of a newer version. Only
 	// Op and ID are known then, from its name.
 	Unread error `json:"-"`

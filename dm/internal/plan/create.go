@@ -16,7 +16,9 @@ type CreateRequest struct {
 	Mode     targets.Mode
 	Writable bool
 	// Crash skips the freeze.
-	Crash   bool
+	Crash bool
+	// Hooks are programs that quiesce applications, in order.
+	Hooks   []string
 	Volumes []VolumeRequest
 }
 
@@ -56,6 +58,7 @@ func Create(r CreateRequest) (*Plan, error) {
 	}
 	p.Steps = append(p.Steps, prepare(r, p.Volumes)...)
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
+	p.Steps = append(p.Steps, release(r.Hooks)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
 	return p, nil
 }
@@ -189,6 +192,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
+	steps = append(steps, quiesce(r.Hooks)...)
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
@@ -257,6 +261,29 @@ func window(r CreateRequest, vs []Volume) []Step {
 	var steps []Step
 	for _, group := range [][]Step{freeze, prove, suspend, bases, images, fronts, thaw} {
 		steps = append(steps, group...)
+	}
+	return steps
+}
+
+// quiesce calls the hooks as late as can be, since applications wait from then on,
+// but before the filesystems are synced: they write when they are told.
+func quiesce(hooks []string) []Step {
+	var steps []Step
+	for _, h := range hooks {
+		steps = append(steps, Step{
+			Phase: Prepare, Action: Hook, Program: h, Event: "pre-freeze",
+			Undo: &Step{Action: Hook, Program: h, Event: "abort"},
+		})
+	}
+	return steps
+}
+
+// release calls them in reverse. The set is cut: a hook that fails is told of,
+// and changes nothing.
+func release(hooks []string) []Step {
+	var steps []Step
+	for _, h := range slices.Backward(hooks) {
+		steps = append(steps, Step{Phase: Finish, Action: Hook, Program: h, Event: "post-thaw", Optional: true})
 	}
 	return steps
 }

@@ -29,6 +29,8 @@ func creations() map[string]plan.CreateRequest {
 	crash.Crash = true
 	persistent := request(home)
 	persistent.Mode, persistent.Writable = targets.PersistentOverflow, true
+	hooked := request(home)
+	hooked.Hooks = []string{"/etc/dmsnap/hooks.d/10-db", "/etc/dmsnap/hooks.d/20-app"}
 	return map[string]plan.CreateRequest{
 		"create-ext4": request(home),
 		"create-nested": request( // /srv/db is frozen before /srv, and thawed after it
@@ -39,6 +41,7 @@ func creations() map[string]plan.CreateRequest {
 		"create-crash":      crash,
 		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
 		"create-persistent": persistent,
+		"create-hooks":      hooked,
 		"create-read-only":  request(volume("home", 0, func(v *plan.VolumeRequest) { v.Origin.ReadOnly = true })),
 		"create-handover": request( // the raid's base is engaged between suspends and images
 			volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"), copied),

@@ -40,6 +40,7 @@ const (
 	Thaw         Action = "thaw"     // the filesystem
 	Restore      Action = "restore"  // give Device its Table back, whatever slot ours is in
 	Verify       Action = "verify"   // Device carries Table, and is healthy
+	Hook         Action = "hook"     // call Program with Event
 	Settle       Action = "settle"   // wait until device nodes agree with the devices
 	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
 	CheckFile    Action = "check"    // that File lies where Device's table says
@@ -67,6 +68,8 @@ type Step struct {
 	File *File
 	// Why says for what reason dmsnap chose it.
 	Why string
+	// Program is a hook of the application's, Event what it is called with.
+	Program, Event string
 	// Gone names devices that must have no node after Settle.
 	Gone []string
 	// Peer is the other device of a handover: the front of a base that is engaged
@@ -105,6 +108,8 @@ func (s Step) String() string {
 	switch {
 	case s.Filesystem != nil:
 		fmt.Fprintf(&b, " %s (%s)", strings.Join(s.Filesystem.Mountpoints, ", "), s.Filesystem.Type)
+	case s.Program != "":
+		fmt.Fprintf(&b, " %s %s", s.Program, s.Event)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
 	case s.File != nil:

@@ -36,6 +36,8 @@ type Runner struct {
 	// in the order of their suspends and filesystems by key in the order of their
 	// freezes. Nil: nobody does.
 	StartGuard func(fronts []freeze.Front, keys []int) (Guard, error)
+	// Hook calls a program with an event; for plans with hooks.
+	Hook func(ctx context.Context, program, event string) error
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
 	Fail func(step plan.Step) error
 	// Observe is told of every step outside the window, before it is taken, with
@@ -303,6 +305,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.checkFile(s)
 	case plan.DropFile:
 		return r.dropFile(s)
+	case plan.Hook:
+		return r.Hook(ctx, s.Program, s.Event)
 	case plan.Settle:
 		for _, name := range s.Gone {
 			r.gone[name] = true

@@ -47,7 +47,8 @@ type Trace struct {
 
 // TracedStep is the time of one call.
 type TracedStep struct {
-	Name string
+	Step plan.Step
+	At   time.Duration // since Start
 	Took time.Duration
 }
 
@@ -319,7 +320,9 @@ func (w *window) back(failed int) error {
 		case c.step.Action == plan.Freeze && stuck != "":
 			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
-			err = w.thaw(c)
+			if err = w.thaw(c); errors.Is(err, freeze.ErrThawedByOther) {
+				err = nil // what we wanted to undo is undone
+			}
 		case len(c.undo) > 0:
 			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
 				stuck = c.step.Device
@@ -420,7 +423,7 @@ func (w *window) trace(start, end time.Time) Trace {
 		if c.start.IsZero() {
 			break
 		}
-		t.Steps = append(t.Steps, TracedStep{Name: c.step.String(), Took: c.end.Sub(c.start)})
+		t.Steps = append(t.Steps, TracedStep{Step: c.step, At: c.start.Sub(start), Took: c.end.Sub(c.start)})
 		switch {
 		case c.step.Action == plan.Prove && c.done:
 			t.Proven = append(t.Proven, c.step.Filesystem.Key)

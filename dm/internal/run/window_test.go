@@ -144,7 +144,7 @@ func TestTrace(t *testing.T) {
 	var got []string
 	var sum time.Duration
 	for _, s := range trace.Steps {
-		got = append(got, s.Name)
+		got = append(got, s.Step.String())
 		sum += s.Took
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

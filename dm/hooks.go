@@ -1,0 +1,164 @@
+package dm
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/freeze"
+)
+
+// findHooks lists the hooks of a request. One that root alone did not put there
+// is an error: nothing of the directory can be trusted then.
+func (s *session) findHooks(r CreateRequest) ([]string, error) {
+	hooks, err := freeze.FindHooks(s.kernel, r.HookDirs...)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)
+	case errors.Is(err, freeze.ErrHook):
+		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must be root's and writable by nobody else", "%v", err)
+	case err == nil && len(hooks) == 0 && r.Consistency == Application:
+		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "there is no hook that could quiesce an application")
+	}
+	return hooks, err
+}
+
+// asked is the level a request asks for.
+func (r CreateRequest) asked(hooks int) Consistency {
+	switch {
+	case r.Consistency != "":
+		return r.Consistency
+	case hooks > 0:
+		return Application
+	}
+	return Filesystem
+}
+
+// hooks calls those of one create, and keeps in the journal which of them are
+// waiting for their end.
+type hooks struct {
+	s      *session
+	intent *journal.Intent
+	strict bool // one that fails ends the create
+	known  map[string]*freeze.Hook
+	done   []HookReceipt
+}
+
+func (s *session) hooks(i *journal.Intent, p *plan.Plan, r CreateRequest) *hooks {
+	h := &hooks{s: s, intent: i, known: map[string]*freeze.Hook{}}
+	for _, step := range p.Steps {
+		if step.Action == plan.Hook {
+			h.known[step.Program] = &freeze.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
+		}
+	}
+	h.strict = r.asked(len(h.known)) == Application
+	i.HookSet = hookSet(p, r)
+	return h
+}
+
+// hookSet is what hooks are told.
+func hookSet(p *plan.Plan, r CreateRequest) json.RawMessage {
+	type volume struct {
+		Name        string   `json:"name"`
+		Origin      string   `json:"origin"`
+		Mountpoints []string `json:"mountpoints"`
+		Device      string   `json:"device"`
+	}
+	set := struct {
+		Name    string            `json:"name"`
+		UUID    string            `json:"uuid"`
+		Labels  map[string]string `json:"labels"`
+		Volumes []volume          `json:"volumes"`
+	}{Name: p.Set, UUID: p.ID, Labels: r.Labels}
+	if set.Labels == nil {
+		set.Labels = map[string]string{}
+	}
+	for _, v := range p.Volumes {
+		out := volume{Name: v.Name, Origin: v.Origin.Path, Mountpoints: []string{}, Device: "/dev/mapper/" + v.Image}
+		for _, f := range v.Origin.Filesystems {
+			out.Mountpoints = append(out.Mountpoints, f.Mountpoints...)
+		}
+		set.Volumes = append(set.Volumes, out)
+	}
+	return plainJSON(set)
+}
+
+// plainJSON is for data that always has a JSON.
+func plainJSON(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("plain data has a JSON: %v", err))
+	}
+	return b
+}
+
+func hookInput(event freeze.HookEvent, set json.RawMessage) []byte {
+	return plainJSON(struct {
+		Schema int              `json:"schema_version"`
+		Event  freeze.HookEvent `json:"event"`
+		Set    json.RawMessage  `json:"set"`
+	}{journal.Schema, event, set})
+}
+
+// call is the step of a plan.
+func (h *hooks) call(ctx context.Context, program, event string) error {
+	if event != string(freeze.HookPreFreeze) {
+		return h.end(program, freeze.HookEvent(event))
+	}
+	// On disk first: whoever was told to quiesce is told to go on, by recover if
+	// not by us.
+	h.intent.Hooks = append(h.intent.Hooks, program)
+	if err := h.s.state.Begin(*h.intent); err != nil {
+		return err
+	}
+	err := h.timed(program, freeze.HookPreFreeze, func(hook *freeze.Hook, input []byte) error { return hook.PreFreeze(ctx, input) })
+	if err == nil || h.strict || ctx.Err() != nil {
+		return err
+	}
+	h.s.log.Warn("a hook failed; going on without it", "error", err)
+	return h.end(program, freeze.HookAbort)
+}
+
+// end lets a hook go, once.
+func (h *hooks) end(program string, event freeze.HookEvent) error {
+	if !slices.Contains(h.intent.Hooks, program) {
+		return nil
+	}
+	err := h.timed(program, event, func(hook *freeze.Hook, input []byte) error { return hook.End(event, input) })
+	if err != nil && event == freeze.HookAbort {
+		return err // recover tries again
+	}
+	h.intent.Hooks = slices.DeleteFunc(h.intent.Hooks, func(p string) bool { return p == program })
+	return errors.Join(err, h.s.state.Begin(*h.intent))
+}
+
+func (h *hooks) timed(program string, event freeze.HookEvent, call func(*freeze.Hook, []byte) error) error {
+	start := time.Now()
+	err := call(h.known[program], hookInput(event, h.intent.HookSet))
+	r := HookReceipt{Hook: program, Event: string(event), US: time.Since(start).Microseconds()}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	h.done = append(h.done, r)
+	return err
+}
+
+// endHooks lets the hooks of a dead operation go. A hold ended with its process.
+func (s *session) endHooks(i journal.Intent, event freeze.HookEvent) {
+	for _, program := range slices.Backward(i.Hooks) {
+		err := freeze.CheckHook(s.kernel, program)
+		if err == nil {
+			err = (&freeze.Hook{Path: program, Limit: defaultHookTimeout}).End(event, hookInput(event, i.HookSet))
+		}
+		if err != nil {
+			s.log.Warn("a hook of an interrupted operation failed", "error", err)
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+)
+
+// Lease is how long a set is wanted. It is removed some time after its end: by
+// the next command that changes something, by monitor, or by Manager.Expire. The
+// zero value is for ever.
+type Lease struct {
+	For  time.Duration // since the cut, time spent in suspend included
+	PID  int           // for as long as this process lives
+	Boot bool          // until the next boot
+}
+
+// ParseLease reads a duration ("2h"), "pid:N" or "boot".
+func ParseLease(text string) (Lease, error) {
+	if text == "boot" {
+		return Lease{Boot: true}, nil
+	}
+	if n, ok := strings.CutPrefix(text, "pid:"); ok {
+		pid, err := strconv.Atoi(n)
+		if err != nil || pid < 1 {
+			return Lease{}, fmt.Errorf("lease %q: no process has the id %q", text, n)
+		}
+		return Lease{PID: pid}, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return Lease{}, fmt.Errorf("lease %q is neither a time like 2h, nor pid:N, nor boot", text)
+	}
+	return Lease{For: d}, nil
+}
+
+// String is what ParseLease reads; empty for ever.
+func (l Lease) String() string {
+	switch {
+	case l.Boot:
+		return "boot"
+	case l.PID != 0:
+		return "pid:" + strconv.Itoa(l.PID)
+	case l.For != 0:
+		return l.For.String()
+	}
+	return ""
+}
+
+// LeaseState is the lease of a set that exists.
+type LeaseState struct {
+	Lease   string     `json:"lease"`   // as it was asked for
+	Until   *time.Time `json:"until"`   // by the wall clock; nil if it depends on something else
+	Held    bool       `json:"held"`    // it does not end while somebody holds it
+	Expired bool       `json:"expired"` // the set may go at any time
+}
+
+// Expire removes the sets whose leases are over and that nobody holds. It returns
+// their names. One that is in use stays, with an error of CodeBusy; the others
+// are removed all the same.
+func (m *Manager) Expire(ctx context.Context) (removed []string, err error) {
+	s, err := m.open("expire", "")
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	removed, err = s.expire(ctx)
+	return removed, s.fail(err)
+}
+
+func (s *session) expire(ctx context.Context) (removed []string, err error) {
+	records, err := s.state.Sets()
+	if err != nil {
+		s.log.Warn("a record cannot be read; its lease is not looked at", "error", err)
+	}
+	var errs []error
+	for _, r := range records {
+		over, err := s.over(r)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if !over || r.Held {
+			continue
+		}
+		switch err := s.removeExpired(ctx, r.Name); {
+		case err == nil:
+			s.log.Info("lease over, set removed", "set", r.Name, "lease", r.Lease)
+			removed = append(removed, r.Name)
+		case !errors.Is(err, ErrNotFound): // somebody else was faster
+			errs = append(errs, err)
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+func (s *session) removeExpired(ctx context.Context, name string) error {
+	r, err := s.Manager.open("remove", name)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return r.fail(r.remove(ctx, name))
+}
+
+// over tells whether the lease of a record has ended. Within one boot the clock
+// that nobody sets decides, after it the wall clock is all there is.
+func (s *session) over(r journal.Set) (bool, error) {
+	if r.Lease == "" {
+		return false, nil
+	}
+	l, err := ParseLease(r.Lease)
+	if err != nil {
+		return false, err
+	}
+	boot, err := s.bootID()
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case l.Boot:
+		return r.BootID != boot, nil
+	case l.PID != 0:
+		start, err := s.startOf(l.PID)
+		return r.BootID != boot || start != r.LeaseStart, err
+	case r.BootID != boot:
+		return time.Now().After(r.Created.Add(l.For)), nil
+	}
+	up, err := s.uptime()
+	return err == nil && up > r.LeaseEnd, err
+}
+
+// leasable refuses a lease that is over before it begins.
+func (s *session) leasable(r CreateRequest) error {
+	if r.Lease.PID == 0 {
+		return nil
+	}
+	start, err := s.startOf(r.Lease.PID)
+	if err == nil && start == "" {
+		return plan.Refuse(plan.Usage, "", "name a process that runs", "there is no process %d to lease the set to", r.Lease.PID)
+	}
+	return err
+}
+
+// leased notes a lease in the record of a new set.
+func (s *session) leased(r *journal.Set, l Lease) (err error) {
+	r.Lease = l.String()
+	switch {
+	case l.PID != 0:
+		r.LeaseStart, err = s.startOf(l.PID)
+	case l.For != 0:
+		if r.LeaseEnd, err = s.uptime(); err == nil {
+			r.LeaseEnd += l.For
+		}
+	}
+	return err
+}
+
+// uptime is the time since boot.
+func (s *session) uptime() (time.Duration, error) {
+	b, err := s.kernel.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0, err
+	}
+	seconds, _, _ := strings.Cut(string(b), " ")
+	return time.ParseDuration(seconds + "s")
+}
+
+// startOf tells a process from a later one with its id; "" if there is none.
+func (s *session) startOf(pid int) (string, error) {
+	b, err := s.kernel.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	// After the name, which may hold anything: field 3 is the first (proc(5)).
+	const starttime = 22 - 3
+	fields := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+	if len(fields) <= starttime || fields[0] == "Z" {
+		return "", nil
+	}
+	return fields[starttime], nil
+}
+
+// leaseState describes the lease of a record, nil if it has none.
+func (s *session) leaseState(r journal.Set) *LeaseState {
+	if r.Lease == "" && !r.Held {
+		return nil
+	}
+	st := &LeaseState{Lease: r.Lease, Held: r.Held}
+	if l, err := ParseLease(r.Lease); err == nil && l.For != 0 {
+		until := r.Created.Add(l.For)
+		st.Until = &until
+	}
+	over, err := s.over(r)
+	if err != nil {
+		s.log.Warn("a lease cannot be looked at", "set", r.Name, "error", err)
+	}
+	st.Expired = over && !r.Held
+	return st
+}
+
+// Hold keeps a set although its lease ends, Release ends that. Both return the
+// set.
+func (m *Manager) Hold(ctx context.Context, name string) (*Set, error) {
+	return m.setHeld(ctx, "hold", name, true)
+}
+
+// Release lets the lease of a set count again. If it is over by now the set goes
+// with the next command.
+func (m *Manager) Release(ctx context.Context, name string) (*Set, error) {
+	return m.setHeld(ctx, "release", name, false)
+}
+
+func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set *Set, err error) {
+	s, err := m.open(op, name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	_, err = locked(ctx, s, name, func(*Set) (struct{}, error) {
+		r, err := s.state.LoadSet(name)
+		if err != nil {
+			return struct{}{}, fmt.Errorf("its record: %w", err)
+		}
+		r.Held = held
+		return struct{}{}, s.state.SaveSet(r)
+	})
+	if err == nil {
+		set, err = s.show(name)
+	}
+	return set, s.fail(err)
+}
+
+// expireToo is what commands that change something do beside their own work,
+// which does not depend on it.
+func (s *session) expireToo(ctx context.Context) {
+	if _, err := s.expire(ctx); err != nil {
+		s.log.Warn("a set whose lease is over could not be removed", "error", err)
+	}
+}
