@@ -58,6 +58,13 @@ func inGuest(ctx context.Context, g *guestFlags, command vm.Command) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, g.timeout, fmt.Errorf("more than %v", g.timeout))
 	defer cancel()
+	if g.module {
+		module, err := vm.Module(ctx, kernel)
+		if err != nil {
+			return err
+		}
+		command.Env = append(command.Env, "DMSNAP_MODULE="+module)
+	}
 	machine, err := vm.Start(ctx, g.options(kernel))
 	if err != nil {
 		return err

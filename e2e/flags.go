@@ -18,6 +18,7 @@ type guestFlags struct {
 	timeout time.Duration
 	udev    bool
 	leaks   bool
+	module  bool
 }
 
 func (g *guestFlags) register(set *flag.FlagSet) {
@@ -34,6 +35,7 @@ func (g *guestFlags) register(set *flag.FlagSet) {
 	set.IntVar(&g.memory, "memory", 2048, "MiB of memory")
 	set.DurationVar(&g.timeout, "timeout", g.timeout, "limit for the whole run")
 	set.BoolVar(&g.leaks, "leaks", g.leaks, "fail when something is left behind; test always does")
+	set.BoolVar(&g.module, "module", g.module, "compile the interposer module; DMSNAP_MODULE names it in the guest")
 	set.BoolVar(&g.udev, "udev", g.udev, "run systemd-udevd in the guest")
 }
 

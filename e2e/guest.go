@@ -79,9 +79,17 @@ func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *bin
 	stage, end := timed("kernel "+kernel.Name, results.Policy{EachTest: true, Skips: allowedSkips})
 	defer end()
 	g := &guest{stage: stage, flags: flags, options: flags.options(kernel), tool: b.tool}
+	g.env = b.env(g.options)
+	if flags.module {
+		module, err := vm.Module(ctx, kernel)
+		if err != nil {
+			stage.Problem("%v", err)
+		}
+		g.env = append(g.env, "DMSNAP_MODULE="+module)
+	}
 	defer g.close()
 	for _, pkg := range b.packages {
-		if err := g.test(ctx, pkg, b); err != nil {
+		if err := g.test(ctx, pkg); err != nil {
 			stage.Problem("%s: %v", pkg.path, err)
 			g.kill() // in an unknown state
 		}
@@ -99,6 +107,7 @@ type guest struct {
 	flags   *testFlags
 	options vm.Options
 	tool    string
+	env     []string // what the tests of this kernel find
 	machine *vm.Machine
 }
 
@@ -134,7 +143,7 @@ func (g *guest) close() {
 }
 
 // test runs one package's binary. A guest that is not as clean afterwards as before is replaced for the next.
-func (g *guest) test(ctx context.Context, pkg testPackage, b *binaries) error {
+func (g *guest) test(ctx context.Context, pkg testPackage) error {
 	if err := g.boot(ctx); err != nil {
 		return err
 	}
@@ -149,7 +158,7 @@ func (g *guest) test(ctx context.Context, pkg testPackage, b *binaries) error {
 	err := readEvents(g.stage, func(w io.Writer) error {
 		return g.convert(ctx, pkg.path, w, func(raw io.Writer) (err error) {
 			result, err = g.machine.Run(ctx, vm.Command{
-				Path: pkg.binary, Args: g.testArgs(), Dir: pkg.dir, Env: slices.Concat(passedEnv(os.Environ()), g.flags.env(), b.env(g.options)),
+				Path: pkg.binary, Args: g.testArgs(), Dir: pkg.dir, Env: slices.Concat(passedEnv(os.Environ()), g.flags.env(), g.env),
 				Stdout: raw, Stderr: raw, Leaks: true,
 			})
 			return err

@@ -23,7 +23,7 @@ type apt struct {
 
 // unpackKernel downloads the suite's kernel into dir and unpacks it below root.
 func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error) {
-	a, err := newApt(ctx, suite, filepath.Join(dir, "apt"))
+	a, err := newApt(ctx, filepath.Join(dir, "apt"), suite)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error
 	return packages, nil
 }
 
-func newApt(ctx context.Context, suite, dir string) (*apt, error) {
+func newApt(ctx context.Context, dir string, suites ...string) (*apt, error) {
 	mirror, err := findMirror(ctx)
 	if err != nil {
 		return nil, err
@@ -63,8 +63,11 @@ func newApt(ctx context.Context, suite, dir string) (*apt, error) {
 			return nil, err
 		}
 	}
-	line := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, mirror, suite)
-	for name, text := range map[string]string{"sources.list": line, "status": ""} {
+	var lines string
+	for _, suite := range suites {
+		lines += fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, mirror, suite)
+	}
+	for name, text := range map[string]string{"sources.list": lines, "status": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return nil, err
 		}
