@@ -202,7 +202,7 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	for _, v := range p.Volumes {
 		i.Bases = append(i.Bases, v.Base)
 		i.Files = append(i.Files, v.File)
-		if v.Front != "" {
+		if v.Origin.Known() {
 			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
 	}

@@ -38,7 +38,7 @@ type OriginReport struct {
 	Origin      string     `json:"origin"`
 	Device      string     `json:"device"`
 	Devno       string     `json:"devno"`
-	Redirector  string     `json:"redirector"` // "dm", "handover", "none"
+	Redirector  string     `json:"redirector"` // "dm", "handover", "module", "none"
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`
@@ -142,6 +142,10 @@ func (s *session) examine(spec string) OriginReport {
 	}
 	if f == nil {
 		return r
+	}
+	if o.Plain != nil && o.StoreOf == "" && !o.Plain.Interposer {
+		release, _ := s.kernel.Release()
+		r.Problems = append(r.Problems, missingInterposer(s.kernel, release)...)
 	}
 	if o.Base != nil {
 		r.Redirector = plan.RedirectorOf(o).Name()

@@ -123,7 +123,7 @@ func (f *facts) devices() []freeze.Device {
 	var out []freeze.Device
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
-			out = append(out, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == v.Origin.Dev})
+			out = append(out, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == v.Origin.Dev && v.Origin.Plain == nil})
 		}
 	}
 	return out

@@ -67,6 +67,14 @@ var operations = map[string]operation{
 		},
 		do: func(h *host) error { return h.createIn("file:/home") },
 	},
+	"create on a partition": {
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { return h.createOnData() },
+	},
+	"attach": {
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), "/data"); return err },
+	},
 	"mount": {
 		prepare: func(t *testing.T, h *host) { h.create(t, both()) },
 		do:      func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },

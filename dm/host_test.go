@@ -15,15 +15,17 @@ import (
 const mib = 1 << 20
 
 // host is a fake machine with two mounted device-mapper devices, home and var,
-// and two disks for their stores.
+// two disks for their stores, and a mounted partition, data.
 type host struct {
 	*ioctltest.Kernel
 	m          *Manager
 	home, vard ioctl.DevNo
+	data       ioctl.DevNo // a mounted partition
 }
 
 func newHost(t *testing.T, o ioctltest.Options) *host {
 	t.Helper()
+	o.Interposer = true
 	k := ioctltest.New(o)
 	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
 		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
@@ -46,10 +48,12 @@ func newCopiesHost(t *testing.T, o ioctltest.Options) *host {
 
 func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {
 	t.Helper()
-	h := &host{Kernel: k}
+	k.AddDisk("vdi", ioctl.DevNo{Major: 252, Minor: 128}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
+	h := &host{Kernel: k, data: ioctl.DevNo{Major: 252, Minor: 129}}
 	h.home, h.vard = k.AddDM("home", "LVM-home", home), k.AddDM("var", "LVM-var", vard)
 	k.Mount(h.home, "/home", "ext4")
 	k.Mount(h.vard, "/var", "xfs")
+	k.Mount(h.data, "/data", "ext4")
 	k.WriteFile("/mnt/.keep", "")
 	h.m = New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, UdevTimeout: time.Second})
 	h.m.sample = 0

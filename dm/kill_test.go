@@ -54,6 +54,13 @@ func killable() map[string]operation {
 		"remove with a file of its own": {prepare: func(t *testing.T, h *host) { check(t, h.createIn("file:/home/.cow")) }, do: remove},
 		"remove":                        {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove},
 		"remove from copies":            {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove, on: newCopiesHost},
+		"create on a partition":         operations["create on a partition"],
+		"remove on a partition":         {prepare: func(t *testing.T, h *host) { check(t, h.createOnData()) }, do: remove},
+		"attach":                        operations["attach"],
+		"detach": {
+			prepare: func(t *testing.T, h *host) { check(t, operations["attach"].do(h)) },
+			do:      func(h *host) error { return h.m.Detach(context.Background(), "/data") },
+		},
 		"remove beside": {prepare: func(t *testing.T, h *host) {
 			operations["create beside"].prepare(t, h)
 			check(t, operations["create beside"].do(h))
@@ -92,7 +99,7 @@ func TestThawAfterAnyKill(t *testing.T) {
 func TestStateLost(t *testing.T) {
 	hostOnly(t)
 	everyKill(t, sparse(), func(t *testing.T, h *host, what string) {
-		for _, dir := range []string{"journal", "sets", "lock"} {
+		for _, dir := range []string{"journal", "sets", "attached", "lock"} {
 			h.each(t, dir, func(file string) error { return h.Border().Unlink(file) })
 			check(t, h.Border().Rmdir("/state/"+dir))
 		}
@@ -243,8 +250,14 @@ func (h *host) after(t *testing.T, what string, next *Manager, op operation) {
 	} else if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: %v", what, err)
 	}
+	if err := next.Detach(context.Background(), "/data"); err != nil && !errors.Is(err, ErrNotFound) {
+		t.Errorf("%s: %v", what, err)
+	}
 	fresh := op.host(t, ioctltest.Options{})
 	if err := fresh.m.Remove(context.Background(), "nightly"); err != nil && !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if err := fresh.m.Detach(context.Background(), "/data"); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
 	if left := dmLines(h.Snapshot()); left != dmLines(fresh.Snapshot()) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func (v *view) sets() []Set {
 		byID[r.ID], ids[r.ID] = r, true
 	}
 	for _, d := range v.ours {
-		if d.Role != plan.RoleBase {
+		if d.Role.Member() {
 			ids[d.ID] = true
 		}
 	}
@@ -90,6 +91,13 @@ type view struct {
 	ours   []stack.Device
 	mounts mounts
 	fronts map[targets.DevNo]*ioctl.Info // by base; nil: bypassed
+	plain  map[targets.DevNo]interposed  // by base
+}
+
+// interposed is a plain device and what leads its writers to the front.
+type interposed struct {
+	dev      targets.DevNo
+	redirect targets.InterposeStatus
 }
 
 func (s *session) look() (*view, error) {
@@ -101,12 +109,16 @@ func (s *session) look() (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{s: s, ours: ours, mounts: mounted, fronts: map[targets.DevNo]*ioctl.Info{}}
+	v := &view{s: s, ours: ours, mounts: mounted, fronts: map[targets.DevNo]*ioctl.Info{}, plain: map[targets.DevNo]interposed{}}
 	for _, d := range ours {
-		if d.Role == plan.RoleBase {
-			if v.fronts[d.Dev], _, err = s.read.Front(d.Dev); err != nil {
-				return nil, err
-			}
+		if d.Role != plan.RoleBase {
+			continue
+		}
+		if v.fronts[d.Dev], _, err = s.read.Front(d.Dev); err != nil {
+			return nil, err
+		}
+		if dev, plain := d.Interposed(); plain {
+			v.plain[d.Dev] = interposed{dev, d.Redirect}
 		}
 	}
 	return v, nil
@@ -143,7 +155,7 @@ func (v *view) set(id string, r journal.Set) Set {
 func (v *view) count(id string) int {
 	n := 0
 	for _, d := range v.ours {
-		if d.ID == id && d.Role != plan.RoleBase {
+		if d.ID == id && d.Role.Member() {
 			n = max(n, d.Volume+1)
 		}
 	}
@@ -231,6 +243,11 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 			vol.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
 		}
 	}
+	if p, plain := v.plain[base]; plain {
+		vol.OriginDevno = p.dev.String()
+		vol.Origin = cmp.Or(vol.Origin, v.s.read.Node(p.dev))
+		return
+	}
 	if front := v.fronts[base]; front != nil {
 		vol.OriginDevno = front.Dev.String()
 		if vol.Origin == "" {
@@ -254,6 +271,18 @@ func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 		return StateBypassed, "somebody reloaded the origin's table: writes since then are in the image too"
 	case d.Info.Suspended:
 		return StateBroken, "its image is suspended"
+	}
+	return v.redirected(base)
+}
+
+// redirected tells whether all writers of a plain device come by the front.
+func (v *view) redirected(base targets.DevNo) (State, string) {
+	p, plain := v.plain[base]
+	switch {
+	case plain && !p.redirect.Attached():
+		return StateBypassed, "the redirect to its front has ended: writes since then are in the image too"
+	case plain && p.redirect.Bypassed > 0:
+		return StateBypassed, fmt.Sprintf("%d writes came by another name of the device, the whole disk for example: they are in the image too", p.redirect.Bypassed)
 	}
 	return StateActive, ""
 }

@@ -100,9 +100,17 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 		return false, s.state.End(i)
 	}
 	s.endHooks(i, freeze.HookAbort)
+	if i.Op == "attach" {
+		if held, err := s.state.HeldBase(i.Set, i.ID); err != nil || held {
+			return false, errors.Join(err, s.state.End(i))
+		}
+	}
 	last := func() error { return nil }
-	if i.Op == "remove" {
+	switch i.Op {
+	case "remove":
 		last = s.dropRecord(i.Set)
+	case "detach":
+		last = s.dropAttachment(i.Set)
 	}
 	if err := s.teardown(ctx, i.Set, i.ID, last); err != nil {
 		return false, err
@@ -137,7 +145,7 @@ func (s *session) reconstruct(i journal.Intent) (journal.Intent, error) {
 		if v.Origin.Base != nil {
 			i.Bases = append(i.Bases, v.Origin.Base.Name)
 		}
-		if v.Origin.Name != "" {
+		if v.Origin.Known() {
 			i.Origins = append(i.Origins, v.Origin.Dev.String())
 		}
 	}
@@ -191,6 +199,13 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 	for _, d := range ours {
 		underWay := slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
 		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 || carriesStore(d, ours) {
+			continue
+		}
+		held, err := s.state.HeldBase(d.Name, d.ID)
+		if err != nil {
+			return err
+		}
+		if held {
 			continue
 		}
 		down, err := s.recoverBase(ctx, d, ours)

@@ -36,7 +36,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 			return err
 		}
 		for _, f := range fronts {
-			if !slices.Contains(i.Bases, d.Name) && !slices.Contains(i.Origins, targets.DevNo(f.Info.Dev).String()) {
+			if !slices.Contains(i.Bases, d.Name) && !slices.Contains(i.Origins, originOf(d, f).String()) {
 				continue
 			}
 			if err := s.runFront(f, d); err != nil {
@@ -65,6 +65,15 @@ func (s *session) endHold(d stack.Device) error {
 		return err
 	}
 	return s.runAgain(d.Info)
+}
+
+// originOf is the device whose writers use a front: the front itself, or the
+// plain device beneath.
+func originOf(base stack.Device, f stack.Front) targets.DevNo {
+	if dev, plain := base.Interposed(); plain {
+		return dev
+	}
+	return targets.DevNo(f.Info.Dev)
 }
 
 // holds tells whether a device of ours keeps somebody waiting. An image whose

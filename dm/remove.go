@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -118,7 +119,7 @@ func (s *session) lockSet(ctx context.Context, name, id string) (*journal.Locks,
 	}
 	keys := []string{journal.SetKey(name)}
 	for _, v := range r.Volumes {
-		if v.Origin.Name != "" {
+		if v.Origin.Known() {
 			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
 		}
 	}
@@ -214,7 +215,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	r.Names = s.recordedNames(name, id, ours)
 	volumes := map[int]*plan.RemoveVolume{}
 	for _, d := range ours {
-		if d.ID != id || d.Role == plan.RoleBase {
+		if d.ID != id || !d.Role.Member() {
 			continue
 		}
 		v := volumes[d.Volume]
@@ -294,6 +295,9 @@ func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id stri
 }
 
 func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id string, ours []stack.Device) error {
+	if dev, plain := base.Interposed(); plain {
+		return s.remainsPlain(v, base, dev, id, ours)
+	}
 	b := stack.NewBase(base, ours)
 	live, pending, err := s.read.Front(base.Dev)
 	if err != nil {
@@ -311,10 +315,27 @@ func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id strin
 		}
 	}
 	v.Origin.Base = &b
-	v.Last = !slices.ContainsFunc(ours, func(d stack.Device) bool {
+	v.Last = last(b, id, ours)
+	return nil
+}
+
+// remainsPlain is remainsFront for a plain device, which may be gone: its base
+// says which one it was.
+func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targets.DevNo, id string, ours []stack.Device) error {
+	v.Origin = plan.Origin{Dev: dev, Path: s.read.Node(dev), Volume: strings.TrimPrefix(base.Name, plan.BaseName(""))}
+	if err := s.read.Layer(&v.Origin, base, ours); err != nil {
+		return err
+	}
+	held, err := s.state.HeldBase(base.Name, base.ID)
+	v.Last = !held && last(*v.Origin.Base, id, ours)
+	return err
+}
+
+// last tells whether no image of another set uses a base.
+func last(b plan.Base, id string, ours []stack.Device) bool {
+	return !slices.ContainsFunc(ours, func(d stack.Device) bool {
 		return d.Role == plan.RoleImage && d.ID != id && slices.Contains(b.Images, d.Name)
 	})
-	return nil
 }
 
 // orphanBases adds bases that no image stands on and that belong to this set by

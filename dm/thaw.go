@@ -10,7 +10,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Thawed is what Thaw did.
@@ -141,7 +140,7 @@ func (r *rescue) resumeOurs(ours []stack.Device) error {
 	for _, d := range ours {
 		held, err := r.holds(d)
 		errs = append(errs, err)
-		if !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
+		if d.Role == plan.RoleFront || !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
 		errs = append(errs, r.resumed(d.Name, r.runAgain(d.Info)))
@@ -162,7 +161,7 @@ func (r *rescue) resumeFronts(ours []stack.Device) (running, stuck []string, err
 		for _, f := range fronts {
 			runs, err := r.front(f, d)
 			errs = append(errs, err)
-			if dev := targets.DevNo(f.Info.Dev).String(); runs {
+			if dev := originOf(d, f).String(); runs {
 				running = append(running, dev)
 			} else {
 				stuck = append(stuck, dev)
@@ -174,7 +173,7 @@ func (r *rescue) resumeFronts(ours []stack.Device) (running, stuck []string, err
 
 // front resumes a front if it is suspended and that is ours to end.
 func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) {
-	name, dev := f.Info.Name, targets.DevNo(f.Info.Dev).String()
+	name, dev := f.Info.Name, originOf(base, f).String()
 	mine := func(i journal.Intent) bool {
 		return slices.Contains(i.Bases, base.Name) || slices.Contains(i.Origins, dev)
 	}

@@ -31,6 +31,8 @@ type cli struct {
 	Remove  removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
 	Hold    holdCmd    `cmd:"" help:"Keep a set although its lease ends."`
 	Release releaseCmd `cmd:"" help:"Let the lease of a set count again."`
+	Attach  attachCmd  `cmd:"" help:"Bring a plain device in use under device-mapper, and keep it there."`
+	Detach  detachCmd  `cmd:"" help:"End what attach made."`
 	Recover recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
 	Thaw    thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
 	Doctor  doctorCmd  `cmd:"" help:"Tell what works here, and why not."`

@@ -28,6 +28,8 @@ type manager interface {
 	Show(ctx context.Context, name string) (*dm.Set, error)
 	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)
 	Unmount(ctx context.Context, name string) error
+	Attach(ctx context.Context, origin string) (*dm.Attachment, error)
+	Detach(ctx context.Context, origin string) error
 	Recover(ctx context.Context) (*dm.Recovered, error)
 	Hold(ctx context.Context, name string) (*dm.Set, error)
 	Release(ctx context.Context, name string) (*dm.Set, error)

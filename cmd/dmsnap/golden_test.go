@@ -45,6 +45,8 @@ func goldens() map[string]struct {
 		"show-not-found":        {"show x", stub{err: notFound}},
 		"mount":                 {"mount nightly /mnt", stub{mounts: []dm.Mounted{{Volume: "vg-home", Device: "/dev/mapper/dmsnap-nightly-vg-home", Path: "/mnt", FSType: "xfs", Options: "ro,nouuid"}}}},
 		"umount":                {"umount nightly", stub{}},
+		"attach":                {"attach /", stub{}},
+		"detach":                {"detach /dev/vda1", stub{}},
 		"extend":                {"extend nightly +10%", stub{set: nightly()}},
 		"extend-dry-run":        {"extend nightly 20g --dry-run", stub{plan: samplePlan()}},
 		"extend-bare-size":      {"extend nightly +10", stub{}},

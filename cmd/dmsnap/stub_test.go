@@ -77,6 +77,14 @@ func (s *stub) Mount(_ context.Context, name, dir string) ([]dm.Mounted, error) 
 
 func (s *stub) Unmount(_ context.Context, name string) error { return s.call("umount", name) }
 
+func (s *stub) Attach(_ context.Context, origin string) (*dm.Attachment, error) {
+	return &dm.Attachment{
+		Origin: "/dev/vda1", OriginDevno: "254:1", Redirector: "module", Front: "/dev/mapper/dmsnap-front-vda1", Mountpoints: []string{"/"},
+	}, s.call("attach", origin)
+}
+
+func (s *stub) Detach(_ context.Context, origin string) error { return s.call("detach", origin) }
+
 func (s *stub) Recover(context.Context) (*dm.Recovered, error) {
 	return s.recovers, s.call("recover", "")
 }

@@ -30,6 +30,7 @@ type device struct {
 	frozenSB *superblock // what freezes holds, where the kernel remembers it
 	dm       *mapped
 	loop     *loop
+	redirect *device // where the interposer sends what is addressed here
 }
 
 // claimKind is who may hold a device exclusively. All device-mapper tables
@@ -111,35 +112,39 @@ func (k *Kernel) closeDevice(d *device) {
 
 // read reads bytes of a device through whatever it is made of.
 func (k *Kernel) read(d *device, off uint64, b []byte) error {
-	if off+uint64(len(b)) > d.size()*sectorSize {
-		return unix.EIO
-	}
-	switch {
-	case d.dm != nil:
-		return k.mappedIO(d.dm, off, b, false)
-	case d.loop != nil:
-		d.loop.n.data.read(int64(d.loop.offset+off), b)
-	case d.whole != nil:
-		return k.read(d.whole, off+d.start*sectorSize, b)
-	default:
-		d.data.read(int64(off), b)
-	}
-	return nil
+	return k.direct(d.reached(), off, b, false)
 }
 
 func (k *Kernel) write(d *device, off uint64, b []byte) error {
+	return k.direct(d.reached(), off, b, true)
+}
+
+// reached is the device that I/O addressed to d goes to.
+func (d *device) reached() *device {
+	if d.redirect != nil {
+		return d.redirect
+	}
+	return d
+}
+
+// direct reads or writes the device itself.
+func (k *Kernel) direct(d *device, off uint64, b []byte, write bool) error {
 	if off+uint64(len(b)) > d.size()*sectorSize {
 		return unix.EIO
 	}
 	switch {
 	case d.dm != nil:
-		return k.mappedIO(d.dm, off, b, true)
-	case d.loop != nil:
+		return k.mappedIO(d.dm, off, b, write)
+	case d.loop != nil && write:
 		return k.writeLoop(d, off, b)
+	case d.loop != nil:
+		d.loop.n.data.read(int64(d.loop.offset+off), b)
 	case d.whole != nil:
-		return k.write(d.whole, off+d.start*sectorSize, b)
-	default:
+		return k.transfer(d.whole, off+d.start*sectorSize, b, write)
+	case write:
 		d.data.write(int64(off), b)
+	default:
+		d.data.read(int64(off), b)
 	}
 	return nil
 }
@@ -187,6 +192,9 @@ func (k *Kernel) closure(d *device) []*device {
 			for _, use := range md.live.uses {
 				next = append(next, use.d)
 			}
+		}
+		if all[i].redirect != nil {
+			next = append(next, all[i].redirect)
 		}
 		if all[i].whole != nil {
 			next = append(next, all[i].whole)

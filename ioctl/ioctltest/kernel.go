@@ -22,6 +22,8 @@ type Options struct {
 	// MergeStep is the number of chunks that a snapshot-merge copies back per
 	// status query. Zero merges everything at resume.
 	MergeStep int
+	// Interposer installs the module of kernel/.
+	Interposer bool
 }
 
 // Kernel is one host in memory. It is safe for concurrent use.

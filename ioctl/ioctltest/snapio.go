@@ -204,6 +204,9 @@ func (k *Kernel) protected(d *device) error {
 	if sb := k.superOn(s.origin); sb != nil && !sb.ro {
 		return fmt.Errorf("rule A: %s is mounted itself, below every snapshot-origin", s.origin.name)
 	}
+	if i := interposeOf(s.origin); i != nil && (i.front == nil || i.bypassed > 0) {
+		return fmt.Errorf("rule A: writes to %s do not all go through a front", i.d.name)
+	}
 	live := slices.DeleteFunc(slices.Clone(k.origins[s.origin.no]), func(o *origin) bool {
 		return o.tg.table.md.live != o.tg.table
 	})

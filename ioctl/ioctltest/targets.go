@@ -34,6 +34,7 @@ func targetTypes() []targetType {
 		{"snapshot-origin", "dm_snapshot", [3]uint32{1, 9, 0}, makeOrigin},
 		{"snapshot-merge", "dm_snapshot", [3]uint32{1, 5, 0}, makeSnapshot},
 		{"era", "dm_era", [3]uint32{1, 0, 0}, makeEra},
+		{"interpose", interposeModule, [3]uint32{1, 0, 0}, makeInterpose},
 	}
 }
 
@@ -42,7 +43,7 @@ func targetTypes() []targetType {
 func (k *Kernel) targetType(name string) (targetType, bool) {
 	types := targetTypes()
 	i := slices.IndexFunc(types, func(t targetType) bool { return t.name == name })
-	known := i >= 0
+	known := i >= 0 && (types[i].module != interposeModule || k.opts.Interposer)
 	if known && (types[i].module == "" || k.modules[types[i].module]) {
 		return types[i], true
 	}

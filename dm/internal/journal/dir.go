@@ -47,16 +47,17 @@ type Dir struct {
 }
 
 const (
-	setsDir    = "sets"
-	intentsDir = "journal"
-	locksDir   = "lock"
+	setsDir     = "sets"
+	intentsDir  = "journal"
+	attachedDir = "attached"
+	locksDir    = "lock"
 )
 
 // Init makes the directory, for root only: records name paths and devices.
 func (d Dir) Init() error { return d.wrap(d.init()) }
 
 func (d Dir) init() error {
-	for _, sub := range []string{"", setsDir, intentsDir, locksDir} {
+	for _, sub := range []string{"", setsDir, intentsDir, attachedDir, locksDir} {
 		if err := d.Kernel.MkdirAll(path.Join(d.Path, sub), 0o700); err != nil {
 			return err
 		}

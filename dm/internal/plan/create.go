@@ -76,7 +76,7 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		return Volume{}, err
 	}
 	v := Volume{
-		Index: i, Name: o.Volume, Front: o.Name, Base: BaseName(o.Volume),
+		Index: i, Name: o.Volume, Front: o.front(), Base: BaseName(o.Volume),
 		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
 		Origin: o, StoreFacts: s, StoreSize: size, Chunk: r.Chunk, NewBase: o.Base == nil,
 		Mode: r.Mode, Writable: r.Writable,
@@ -93,6 +93,14 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	return v, nil
 }
 
+// front is the dm name of the device that an origin's writers use or will use.
+func (o Origin) front() string {
+	if o.Plain != nil && o.Name == "" {
+		return FrontName(o.Volume)
+	}
+	return o.Name
+}
+
 // CheckOrigin refuses what must not be cut.
 func CheckOrigin(o Origin) error {
 	switch {
@@ -106,6 +114,8 @@ func CheckOrigin(o Origin) error {
 		return Refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
 	case o.Size == 0:
 		return Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
+	case o.Base != nil && o.Plain != nil:
+		return checkLayer(o)
 	case o.Base != nil && !o.Base.Fronted:
 		return Refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
 	case o.Base == nil:
@@ -340,13 +350,18 @@ func topDown(vs []Volume) []Volume {
 func finishCreate(vs []Volume) []Step {
 	steps := []Step{{Phase: Finish, Action: Settle}}
 	for _, v := range vs {
-		front := frontTable(v.Origin.Size, v.Base)
-		steps = append(steps,
-			Step{Phase: Finish, Action: Verify, Role: RoleFront, Device: v.Front, Table: front},
-			Step{Phase: Finish, Action: Verify, Role: RoleImage, Device: v.Image, Table: v.ImageTable},
-		)
+		steps = append(steps, verifyLayer(v)...)
+		steps = append(steps, Step{Phase: Finish, Action: Verify, Role: RoleImage, Device: v.Image, Table: v.ImageTable})
 	}
 	return steps
 }
 
 func numbered(d targets.DevNo) targets.Device { return targets.Device{DevNo: d} }
+
+func verifyLayer(v Volume) []Step {
+	var steps []Step
+	if v.Origin.Plain != nil {
+		steps = append(steps, Step{Phase: Finish, Action: Verify, Role: RoleBase, Device: v.Base, Table: interposeTable(v.Origin), Front: v.Front})
+	}
+	return append(steps, Step{Phase: Finish, Action: Verify, Role: RoleFront, Device: v.Front, Table: frontTable(v.Origin.Size, v.Base)})
+}

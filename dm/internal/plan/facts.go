@@ -22,8 +22,11 @@ type Origin struct {
 	Path   string // node of the front
 	Volume string
 	Dev    targets.DevNo
-	// Name and UUID are the device-mapper identity; empty for a plain device.
+	// Name and UUID are the device-mapper identity: of a plain device its front's,
+	// empty while it has none.
 	Name, UUID string
+	// Plain is set for what is no device-mapper device.
+	Plain *Plain
 	// Role is set when the device is one of our own layers.
 	Role Role
 	// Table is the live table, with its secrets.
@@ -43,6 +46,16 @@ type Origin struct {
 	Filesystems    []Filesystem
 }
 
+// Plain is what is known of a plain device beyond other origins.
+type Plain struct {
+	// Interposer tells that the kernel has the interpose target.
+	Interposer bool
+	// Holders are the devices that stand on it.
+	Holders []string
+	// Partitioned tells that it is a disk with partitions in use by the kernel.
+	Partitioned bool
+}
+
 // Base is an origin's layer as it stands.
 type Base struct {
 	Name, UUID string
@@ -56,4 +69,9 @@ type Base struct {
 	// Pending is true when the front's inactive table leads here: an operation
 	// was interrupted before its window.
 	Pending bool
+	// Redirect is how a plain device's writers are led to the front.
+	Redirect targets.InterposeStatus
 }
+
+// Known tells that the device itself is known, and not only a base of it.
+func (o Origin) Known() bool { return o.Name != "" || o.Plain != nil }

@@ -38,6 +38,36 @@ func volume(name string, minor uint32, mods ...func(*plan.VolumeRequest)) plan.V
 	return v
 }
 
+// plain makes a volume a partition on a kernel that has the interposer.
+func plain(v *plan.VolumeRequest) {
+	o := &v.Origin
+	name := fmt.Sprintf("vda%d", o.Dev.Minor+1)
+	o.Spec, o.Path, o.Volume, o.Dev = "/dev/"+name, "/dev/"+name, name, targets.DevNo{Major: 252, Minor: o.Dev.Minor + 1}
+	o.Name, o.UUID, o.Table, o.Depth = "", "", nil, 0
+	o.Plain = &plan.Plain{Interposer: true}
+}
+
+// attached gives a partition its layer.
+func attached(v *plan.VolumeRequest) {
+	plain(v)
+	o := &v.Origin
+	o.Name, o.UUID, o.Table = plan.FrontName(o.Volume), plan.FrontUUID("01d"), originTable(254, 100, o.Size)
+	o.Base = &plan.Base{
+		Name: plan.BaseName(o.Volume), UUID: plan.BaseUUID("01d"), Dev: targets.DevNo{Major: 254, Minor: 100},
+		Table:   targets.Table{{Length: o.Size, Target: targets.Interpose{Dev: targets.Device{DevNo: o.Dev}}}},
+		Fronted: true, Redirect: targets.InterposeStatus{Front: targets.DevNo{Major: 254, Minor: 101}},
+	}
+}
+
+// leftPlain is what remains of a whole volume of a set on a partition.
+func leftPlain(mods ...func(*plan.RemoveVolume)) plan.RemoveVolume {
+	return left("", 0, append([]func(*plan.RemoveVolume){func(v *plan.RemoveVolume) {
+		vr := volume("", 0, attached)
+		v.Origin = vr.Origin
+		v.Image, v.Store = plan.ImageName("nightly", vr.Origin.Volume), plan.StoreName("nightly", vr.Origin.Volume)
+	}}, mods...)...)
+}
+
 // with puts a filesystem on a volume.
 func with(key int, fstype string, method plan.Method, mountpoints ...string) func(*plan.VolumeRequest) {
 	return func(v *plan.VolumeRequest) {

@@ -38,6 +38,8 @@ func creations() map[string]plan.CreateRequest {
 			volume("db", 2, with(0, "xfs", plan.ByFIFREEZE, "/srv/db", "/mnt/db")),
 		),
 		"create-beside":     request(again),
+		"create-plain":      request(volume("", 0, plain, with(0, "ext4", plan.ByFIFREEZE, "/"))),
+		"create-attached":   request(volume("", 0, attached, with(0, "ext4", plan.ByFIFREEZE, "/"))),
 		"create-crash":      crash,
 		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
 		"create-persistent": persistent,
@@ -81,6 +83,12 @@ func removals() map[string]plan.RemoveRequest {
 		"remove-orphan-base":       removal(left("home", 0, bypassed, noDevices)),
 		"remove-orphan-front":      removal(left("home", 0, noDevices)),
 		"remove-nothing":           nothing,
+		"remove-plain":             removal(leftPlain()),
+		"remove-plain-held":        removal(leftPlain(notLast)),
+		"remove-plain-suspended":   removal(leftPlain(suspended)),
+		"remove-plain-detached": removal(leftPlain(func(v *plan.RemoveVolume) {
+			v.Origin.Base.Redirect = targets.InterposeStatus{}
+		})),
 	}
 }
 

@@ -45,6 +45,10 @@ func (handoverRedirector) Disengage(o Origin) []Step {
 	}}
 }
 
+func (handoverRedirector) Leave(o Origin) []Step { return dmRedirector{}.Leave(o) }
+
+func (handoverRedirector) Drop(o Origin) []Step { return dmRedirector{}.Drop(o) }
+
 // OwnTable is the origin's own, wherever it is now.
 func (o Origin) OwnTable() targets.Table {
 	if o.Base != nil {

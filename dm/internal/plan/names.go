@@ -11,7 +11,8 @@ import (
 // Role says what one of our devices is for; it is the last part of its uuid.
 type Role string
 
-// The roles. A front is not ours: it keeps its own name and uuid.
+// The roles. A front keeps its own name and uuid; only the front of a plain
+// device is ours.
 const (
 	RoleBase  Role = "base"
 	RoleStore Role = "store"
@@ -30,6 +31,9 @@ const (
 
 // BaseName is the device that carries an origin's own table beneath its front.
 func BaseName(volume string) string { return NamePrefix + "base-" + volume }
+
+// FrontName is the device that takes a plain device's place for its writers.
+func FrontName(volume string) string { return NamePrefix + "front-" + volume }
 
 // StorePrefix is what names of stores begin with.
 const StorePrefix = NamePrefix + "store-"
@@ -57,13 +61,20 @@ func FileName(id string, volume int) string {
 // serves all sets of its origin.
 func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase) }
 
+// FrontUUID is the uuid of a plain device's front; id is that of its base.
+func FrontUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleFront) }
+
+// Member tells whether a device of the role belongs to one set.
+func (r Role) Member() bool { return r == RoleStore || r == RoleImage }
+
 // MemberUUID is the uuid of a store or image: set id and number of the volume,
 // so that the kernel's list alone tells which devices belong together.
 func MemberUUID(id string, volume int, r Role) string {
 	return fmt.Sprintf("%s%s.%d-%s", UUIDPrefix, id, volume, r)
 }
 
-// ParseUUID takes a uuid of ours apart. Volume is -1 for a base.
+// ParseUUID takes a uuid of ours apart. Volume is -1 for a base or
+// front.
 func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 	rest, ours := strings.CutPrefix(uuid, UUIDPrefix)
 	cut := strings.LastIndexByte(rest, '-')
@@ -71,12 +82,12 @@ func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 		return "", 0, "", false
 	}
 	id, role = rest[:cut], Role(rest[cut+1:])
-	if role == RoleBase {
+	if role == RoleBase || role == RoleFront {
 		return id, -1, role, true
 	}
 	id, number, found := strings.Cut(id, ".")
 	n, err := strconv.Atoi(number)
-	if !found || err != nil || id == "" || n < 0 || (role != RoleStore && role != RoleImage) || uuid != MemberUUID(id, n, role) {
+	if !found || err != nil || id == "" || n < 0 || !role.Member() || uuid != MemberUUID(id, n, role) {
 		return "", 0, "", false
 	}
 	return id, n, role, true

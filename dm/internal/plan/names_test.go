@@ -117,6 +117,7 @@ func TestUUIDs(t *testing.T) {
 		plan.MemberUUID(id, 1<<31-1, plan.RoleStore):   {1<<31 - 1, plan.RoleStore},
 		"DMSNAP-" + id + ".3-image":                    {3, plan.RoleImage},
 		"DMSNAP-0123456789abcdef0123456789abcdef-base": {-1, plan.RoleBase},
+		plan.FrontUUID(id):                             {-1, plan.RoleFront},
 	} {
 		gotID, volume, role, ok := plan.ParseUUID(uuid)
 		if !ok || gotID != id || volume != want.volume || role != want.role || len(uuid) > 128 {
@@ -124,7 +125,7 @@ func TestUUIDs(t *testing.T) {
 		}
 	}
 	for _, foreign := range []string{
-		"", "LVM-abc", "DMSNAP-", "DMSNAP--base", "dmsnap-x-base", "DMSNAP-x", "DMSNAP-x-", "DMSNAP-x-cow", "DMSNAP-x-front", "DMSNAP-x-image",
+		"", "LVM-abc", "DMSNAP-", "DMSNAP--base", "dmsnap-x-base", "DMSNAP-x", "DMSNAP-x-", "DMSNAP-x-cow", "DMSNAP-x-image",
 		"DMSNAP-x.-image", "DMSNAP-x.y-image", "DMSNAP-x.-1-image", "DMSNAP-x.+1-image", "DMSNAP-x.01-store", "DMSNAP-.1-store", "DMSNAP-x.1.2-image",
 		"DMSNAP-x.99999999999999999999-image", "CRYPT-DMSNAP-x-base", "DMSNAP-x.0-image ",
 	} {

@@ -13,27 +13,28 @@ type Redirector interface {
 	// Name is what doctor and --dry-run call it.
 	Name() string
 	// Attach returns the steps, all in Prepare, after which the base has its size
-	// and the front's table waits in the inactive slot.
+	// and the front's table is live or waits in the inactive slot.
 	Attach(o Origin, base, baseUUID string) []Step
 	// Engage returns the steps of the window, between the suspend of the front and
 	// the resume of the image, after which the base serves.
 	Engage(o Origin, base string) []Step
 	// Detach returns the steps, all in Prepare, after which the origin's own
-	// table waits in the front's inactive slot.
+	// table waits in the front's inactive slot. Without any the front needs no
+	// table of its own to be left.
 	Detach(o Origin) []Step
 	// Disengage returns the steps of the window, between the suspend of the front
 	// and its resume, after which the base does not serve.
 	Disengage(o Origin) []Step
+	// Leave returns the steps, all in Finish, that take the writers off the front
+	// before the last image goes; Drop those that remove what Attach made, after.
+	Leave(o Origin) []Step
+	Drop(o Origin) []Step
 }
 
 // Redirect chooses the redirector of an origin, or says why there is none.
 func Redirect(o Origin) (Redirector, error) {
-	if o.Name == "" {
-		return nil, &Refusal{
-			Kind: Unsupported, Device: o.Path,
-			Why:  fmt.Sprintf("%s is no device-mapper device, and a mounted plain device cannot be brought under device-mapper by a stock kernel", o.Path),
-			Hint: "put the filesystem on LVM, LUKS or any other device-mapper device, or give the device below it as a linear map before it is mounted",
-		}
+	if o.Plain != nil {
+		return interposed(o)
 	}
 	if HandedOver(o.Table) {
 		return handoverRedirector{}, checkHandover(o)
@@ -52,7 +53,10 @@ func Redirect(o Origin) (Redirector, error) {
 
 // RedirectorOf is the redirector that made an origin's layer.
 func RedirectorOf(o Origin) Redirector {
-	if HandedOver(o.Base.Table) {
+	switch {
+	case o.Plain != nil:
+		return moduleRedirector{}
+	case HandedOver(o.Base.Table):
 		return handoverRedirector{}
 	}
 	return dmRedirector{}
@@ -102,6 +106,10 @@ func (dmRedirector) Detach(o Origin) []Step {
 }
 
 func (dmRedirector) Disengage(Origin) []Step { return nil }
+
+func (dmRedirector) Leave(Origin) []Step { return nil }
+
+func (dmRedirector) Drop(o Origin) []Step { return drop(RoleBase, o.Base.Name) }
 
 // frontTable has the kernel copy old chunks for all images of a base.
 func frontTable(size targets.Sectors, base string) targets.Table {

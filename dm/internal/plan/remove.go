@@ -42,12 +42,13 @@ func Remove(r RemoveRequest) *Plan {
 	var suspend, bases, inside, resume []Step
 	for _, v := range removeOrder(r.Volumes) {
 		o := v.Origin
-		restoreFront := v.Last && o.fronted()
+		detach := v.detach()
+		restoreFront := len(detach) > 0
 		if o.Base != nil && o.Base.Pending {
 			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name})
 		}
+		p.Steps = append(p.Steps, detach...)
 		if restoreFront {
-			p.Steps = append(p.Steps, RedirectorOf(o).Detach(o)...)
 			bases = append(bases, RedirectorOf(o).Disengage(o)...)
 		}
 		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
@@ -64,7 +65,7 @@ func Remove(r RemoveRequest) *Plan {
 	for _, group := range [][]Step{suspend, bases, inside, resume} {
 		p.Steps = append(p.Steps, group...)
 	}
-	for _, drop := range []func(RemoveVolume) []Step{dropImage, dropStore, dropBase} {
+	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropStore, dropBase} {
 		for _, v := range r.Volumes {
 			p.Steps = append(p.Steps, drop(v)...)
 		}
@@ -88,6 +89,14 @@ func removeOrder(vs []RemoveVolume) []RemoveVolume {
 	return out
 }
 
+// detach are the steps that give the front its own table back.
+func (v RemoveVolume) detach() []Step {
+	if !v.Last || !v.Origin.fronted() {
+		return nil
+	}
+	return RedirectorOf(v.Origin).Detach(v.Origin)
+}
+
 func (o Origin) fronted() bool { return o.Name != "" && o.Base != nil && o.Base.Fronted }
 
 // What no front leads to any more goes from the top down, since each device
@@ -99,6 +108,13 @@ func drop(r Role, name string) []Step {
 		return nil
 	}
 	return []Step{{Phase: Finish, Action: RemoveDevice, Role: r, Device: name}}
+}
+
+func leave(v RemoveVolume) []Step {
+	if !v.Last || v.Origin.Base == nil {
+		return nil
+	}
+	return RedirectorOf(v.Origin).Leave(v.Origin)
 }
 
 func dropImage(v RemoveVolume) []Step {
@@ -134,7 +150,7 @@ func dropBase(v RemoveVolume) []Step {
 	if !v.Last || v.Origin.Base == nil {
 		return nil
 	}
-	return drop(RoleBase, v.Origin.Base.Name)
+	return RedirectorOf(v.Origin).Drop(v.Origin)
 }
 
 // dropFile comes when nothing of ours uses the file any more, and the front

@@ -45,6 +45,8 @@ const (
 	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
 	CheckFile    Action = "check"    // that File lies where Device's table says
 	DropFile     Action = "delete"   // File
+	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
+	Detach       Action = "detach"   // end that
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -56,6 +58,7 @@ type Step struct {
 	// devices the same way: run replaces them by numbers.
 	Device string
 	UUID   string
+	Front  string // dm name
 	Table  targets.Table
 	// ReadOnly loads the table so that the device cannot be written.
 	ReadOnly bool
@@ -110,6 +113,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s (%s)", strings.Join(s.Filesystem.Mountpoints, ", "), s.Filesystem.Type)
 	case s.Program != "":
 		fmt.Fprintf(&b, " %s %s", s.Program, s.Event)
+	case s.Front != "":
+		fmt.Fprintf(&b, " %s to %s", s.Device, s.Front)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
 	case s.File != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,7 +113,7 @@ func (r *Runner) number(name string) (targets.DevNo, error) {
 }
 
 func (r *Runner) resume(s plan.Step) error {
-	ev, err := r.cookie.Event(udevFlags(s.Role))
+	ev, err := r.cookie.Event(udevFlags(s))
 	if err != nil {
 		return err
 	}
@@ -120,11 +121,11 @@ func (r *Runner) resume(s plan.Step) error {
 	return errors.Join(err, ev.Settle(info, err))
 }
 
-// udevFlags keep hidden devices and images out of /dev/disk and away from
+// udevFlags keep hidden devices, images and fronts of plain devices out of /dev/disk and away from
 // scanners: an image has the origin's UUIDs, and a scanner that holds it makes
 // its removal fail.
-func udevFlags(role plan.Role) ioctl.UdevFlags {
-	if role == plan.RoleFront {
+func udevFlags(s plan.Step) ioctl.UdevFlags {
+	if s.Role == plan.RoleFront && !strings.HasPrefix(s.Device, plan.NamePrefix) {
 		return ioctl.PrimarySource
 	}
 	return ioctl.Hidden
@@ -154,7 +155,7 @@ func (r *Runner) removeOnce(s plan.Step) error {
 	if s.UUID != "" {
 		id = ioctl.ID{UUID: s.UUID}
 	}
-	ev, err := r.cookie.Event(udevFlags(s.Role))
+	ev, err := r.cookie.Event(udevFlags(s))
 	if err != nil {
 		return err
 	}
@@ -261,6 +262,8 @@ func (r *Runner) verify(s plan.Step) error {
 		return fmt.Errorf("%s is suspended", s.Device)
 	case !live.Equal(want):
 		return fmt.Errorf("%s carries %q, not %q", s.Device, live.Redacted(), want.Redacted())
+	case s.Front != "":
+		return r.verifyRedirect(s)
 	case s.Role != plan.RoleImage:
 		return nil
 	}

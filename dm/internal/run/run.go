@@ -299,6 +299,10 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.restore(s)
 	case plan.Verify:
 		return r.verify(s)
+	case plan.Attach:
+		return r.redirect(s)
+	case plan.Detach:
+		return r.endRedirect(s)
 	case plan.MakeFile:
 		return r.makeFile(ctx, s)
 	case plan.CheckFile:

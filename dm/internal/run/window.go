@@ -109,10 +109,10 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 			flags = 0
 		}
 		if c.do, err = r.Control.PrepareSuspend(id, flags); err == nil {
-			c.undo, err = r.encodeRelease(id, s.Role)
+			c.undo, err = r.encodeRelease(id, s)
 		}
 	case plan.Resume:
-		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
+		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
 		}
 		if err == nil && s.Role == plan.RoleFront {
@@ -122,7 +122,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 			c.undo, err = r.encodeHold(id)
 		}
 	case plan.RemoveDevice:
-		if c.event, err = r.cookie.Event(udevFlags(s.Role)); err == nil {
+		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
 			c.do, err = r.Control.PrepareRemove(id, 0, c.event)
 		}
 	default:
@@ -133,12 +133,12 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 
 // encodeRelease makes a suspended device run again with the table it has. What
 // waits in the inactive slot goes first: a resume would swap it in.
-func (r *Runner) encodeRelease(id ioctl.ID, role plan.Role) ([]*ioctl.Call, error) {
+func (r *Runner) encodeRelease(id ioctl.ID, s plan.Step) ([]*ioctl.Call, error) {
 	clear, err := r.Control.PrepareClear(id)
 	if err != nil {
 		return nil, err
 	}
-	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(role)))
+	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(s)))
 	return []*ioctl.Call{clear, resume}, err
 }
 

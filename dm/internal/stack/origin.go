@@ -24,8 +24,8 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Ori
 		return o, err
 	}
 	info, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(dev)}, 0)
-	if errors.Is(err, ioctl.ErrNotFound) { // a plain device
-		return o, nil
+	if errors.Is(err, ioctl.ErrNotFound) {
+		return o, r.plain(&o, ours)
 	}
 	if err != nil {
 		return o, err

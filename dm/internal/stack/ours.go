@@ -24,7 +24,8 @@ type Reader struct {
 type Device struct {
 	Name, UUID string
 	Dev        targets.DevNo
-	// ID, Volume and Role are what the uuid says; Volume is -1 for a base.
+	// ID, Volume and Role are what the uuid says; Volume is -1 for a base
+	// and a front.
 	ID     string
 	Volume int
 	Role   plan.Role
@@ -33,6 +34,9 @@ type Device struct {
 	// device has neither.
 	Table  targets.Table
 	Status targets.SnapshotStatus // images with a live table only
+	// Redirect is how the plain device beneath reaches its front; bases of plain
+	// devices with a live table only.
+	Redirect targets.InterposeStatus
 }
 
 // Lower is the device in the first place of the table: a base for an image.
@@ -92,7 +96,18 @@ func (r *Reader) device(e ioctl.Entry) (*Device, error) {
 	if role == plan.RoleImage && d.Info.Live {
 		d.Status, err = r.status(key)
 	}
+	if _, plain := d.Interposed(); plain && d.Info.Live {
+		d.Redirect, err = r.redirect(key)
+	}
 	return d, err
+}
+
+func (r *Reader) redirect(id ioctl.ID) (targets.InterposeStatus, error) {
+	_, specs, err := r.Control.TargetStatus(id, 0)
+	if err != nil || len(specs) != 1 {
+		return targets.InterposeStatus{}, err
+	}
+	return targets.ParseInterposeStatus(specs[0].Params)
 }
 
 // Table reads a device's table with its secrets.

@@ -68,7 +68,7 @@ func TestOriginPlain(t *testing.T) {
 	got, err := h.r.Origin("/dev/vdd", dev(disk(3)), nil)
 	check(t, err)
 	want := plan.Origin{
-		Spec: "/dev/vdd", Path: "/dev/vdd", Dev: dev(disk(3)), Size: 64 * mib / 512, LogicalBlock: 4096, ReadOnly: true,
+		Spec: "/dev/vdd", Path: "/dev/vdd", Volume: "vdd", Plain: &plan.Plain{Holders: []string{}}, Dev: dev(disk(3)), Size: 64 * mib / 512, LogicalBlock: 4096, ReadOnly: true,
 		Beneath: []targets.DevNo{dev(disk(3))},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,0 +1,157 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+func (h *host) createOnData() error {
+	return h.createOnDataIn("/dev/vdc")
+}
+
+func (h *host) createOnDataIn(store string) error {
+	_, err := h.m.Create(context.Background(), CreateRequest{
+		Name: "nightly", Origins: []string{"/data"}, Stores: map[string]string{"": store}, StoreSize: Size{Bytes: mib},
+	})
+	return err
+}
+
+func (h *host) set(t *testing.T) *Set {
+	t.Helper()
+	set, err := h.m.Show(context.Background(), "nightly")
+	check(t, err)
+	return set
+}
+
+// TestPartitionFromCutToRemoval: a mounted partition is brought under
+// device-mapper for as long as it has sets.
+func TestPartitionFromCutToRemoval(t *testing.T) {
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		h := newHost(t, o)
+		before := h.Snapshot()
+		check(t, h.createOnData())
+		set := h.set(t)
+		v := set.Volumes[0]
+		if set.State != StateActive || set.Receipt.Consistency != Filesystem || v.Origin != "/dev/vdi1" || v.OriginDevno != "252:129" {
+			t.Errorf("%+v", set)
+		}
+		if err := h.Protected("dmsnap-nightly-vdi1"); err != nil {
+			t.Error(err)
+		}
+		if !h.CutClean("dmsnap-nightly-vdi1") {
+			t.Error("cut while the filesystem was not frozen")
+		}
+		image, err := ioctl.ParseDevNo(v.Devno)
+		check(t, err)
+		old, got := make([]byte, 256<<10), make([]byte, 256<<10)
+		check(t, h.Read(image, mib, old))
+		fresh := make([]byte, 256<<10)
+		fill(fresh, 7)
+		check(t, h.Write(h.data, mib, fresh))
+		check(t, h.Read(image, mib, got))
+		if !slices.Equal(got, old) {
+			t.Error("the image changed with its origin")
+		}
+		check(t, h.Write(h.data, mib, old))
+		check(t, h.m.Remove(context.Background(), "nightly"))
+		same(t, "after removal", before, h.Snapshot())
+		h.healthy(t)
+	})
+}
+
+// TestPartitionKeepsItsStore: one disk, one partition, nothing else.
+func TestPartitionKeepsItsStore(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	before := h.Snapshot()
+	check(t, h.createOnDataIn("file:/data/.cow"))
+	if err := h.Protected("dmsnap-nightly-vdi1"); err != nil {
+		t.Error(err)
+	}
+	check(t, h.m.Remove(context.Background(), "nightly"))
+	same(t, "after removal", before, h.Snapshot())
+	h.healthy(t)
+}
+
+// TestAttachmentOutlivesSets: what was asked for by itself stays until it is
+// ended.
+func TestAttachmentOutlivesSets(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	ctx, before := context.Background(), h.Snapshot()
+	a, err := h.m.Attach(ctx, "/data")
+	check(t, err)
+	if a.Origin != "/dev/vdi1" || a.Front != "/dev/mapper/dmsnap-front-vdi1" || !slices.Equal(a.Mountpoints, []string{"/data"}) {
+		t.Errorf("%+v", a)
+	}
+	attached := h.Snapshot()
+	_, err = h.m.Attach(ctx, "/dev/vdi1")
+	check(t, err)
+	check(t, h.createOnData())
+	if err := h.m.Detach(ctx, "/data"); !errors.Is(err, ErrBusy) {
+		t.Errorf("detach below a set: %v", err)
+	}
+	check(t, h.m.Remove(ctx, "nightly"))
+	_, err = h.m.Recover(ctx)
+	check(t, err)
+	same(t, "after the set", attached, h.Snapshot())
+	check(t, h.m.Detach(ctx, "/data"))
+	same(t, "after detach", before, h.Snapshot())
+	if err := h.m.Detach(ctx, "/data"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("detach twice: %v", err)
+	}
+	if _, err := h.m.Attach(ctx, "/home"); !errors.Is(err, ErrUsage) {
+		t.Errorf("attach a device-mapper device: %v", err)
+	}
+	h.healthy(t)
+}
+
+// TestBypassedPartition: an image whose origin was written past the front is
+// never called good.
+func TestBypassedPartition(t *testing.T) {
+	for name, bypass := range map[string]func(h *host) error{
+		"another name": func(h *host) error { h.Bypass("dmsnap-base-vdi1"); return nil },
+		"redirect ended": func(h *host) error {
+			c, err := h.Border().OpenControl()
+			if err != nil {
+				return err
+			}
+			_, err = c.Message(ioctl.ID{Name: "dmsnap-base-vdi1"}, 0, "detach")
+			return errors.Join(err, c.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, ioctltest.Options{})
+			before := h.Snapshot()
+			check(t, h.createOnData())
+			check(t, bypass(h))
+			set := h.set(t)
+			if set.State != StateBypassed || set.Volumes[0].Reason == "" {
+				t.Errorf("%+v", set)
+			}
+			_, err := h.m.Create(context.Background(), CreateRequest{Name: "next", Origins: []string{"/data"}, Stores: map[string]string{"": "/dev/vdd"}})
+			if !errors.Is(err, ErrBusy) {
+				t.Errorf("cut on a bypassed layer: %v", err)
+			}
+			check(t, h.m.Remove(context.Background(), "nightly"))
+			same(t, "after removal", before, h.Snapshot())
+		})
+	}
+}
+
+// TestWithoutTheModule says what would make a cut possible.
+func TestWithoutTheModule(t *testing.T) {
+	k := ioctltest.New(ioctltest.Options{})
+	k.AddDisk("vda", ioctl.DevNo{Major: 252}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
+	k.Mount(ioctl.DevNo{Major: 252, Minor: 1}, "/data", "ext4")
+	m := New(Options{Kernel: k.Border(), StateDir: "/state"})
+	_, err := m.Attach(context.Background(), "/data")
+	e, ok := errors.AsType[*Error](err)
+	if !errors.Is(err, ErrUnsupported) || !ok || !strings.Contains(e.Hint, "dm-interpose") {
+		t.Errorf("%v", err)
+	}
+}

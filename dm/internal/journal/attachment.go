@@ -1,0 +1,41 @@
+package journal
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+)
+
+// Attachment records that somebody asked for the layer of a plain device by
+// itself: it stays when the last set goes.
+type Attachment struct {
+	Schema int       `json:"schema_version"`
+	Base   string    `json:"base"`
+	ID     string    `json:"id"` // of the base
+	Since  time.Time `json:"since"`
+}
+
+// Attach writes the record; it is the outcome of an attach.
+func (d Dir) Attach(a Attachment) error {
+	a.Schema = Schema
+	return d.save(attachedDir, a.Base+suffix, a)
+}
+
+// Attached reads the record of a base; fs.ErrNotExist if there is none.
+func (d Dir) Attached(base string) (Attachment, error) {
+	var a Attachment
+	err := d.load(attachedDir, base+suffix, &a)
+	return a, err
+}
+
+// Detach removes the record of a base; none is no error.
+func (d Dir) Detach(base string) error { return d.remove(attachedDir, base+suffix) }
+
+// HeldBase tells whether the base with that name and id was asked for by itself.
+func (d Dir) HeldBase(base, id string) (bool, error) {
+	a, err := d.Attached(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && a.ID == id, err
+}

@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"strings"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// interposed chooses the redirector of a plain device.
+func interposed(o Origin) (Redirector, error) {
+	switch {
+	case len(o.Plain.Holders) > 0:
+		// Bios that a device above hands down could be on their way to the front when
+		// it is removed; and that device can be cut itself.
+		return nil, Refuse(Unsupported, o.Path, "name that device, or the mount point",
+			"%s is used by %s", o.Path, strings.Join(o.Plain.Holders, ", "))
+	case o.Plain.Partitioned:
+		return nil, Refuse(Unsupported, o.Path, "name the partition, or the mount point",
+			"%s has partitions, whose writes would not be seen", o.Path)
+	case !o.Plain.Interposer:
+		return nil, Refuse(Unsupported, o.Path,
+			"install dmsnap's kernel module dm-interpose (docs/interposer.md), or put the filesystem on LVM, LUKS or any other device-mapper device",
+			"%s is no device-mapper device, and a stock kernel cannot bring a device in use under device-mapper", o.Path)
+	}
+	return moduleRedirector{}, nil
+}
+
+// checkLayer refuses a plain device whose layer cannot carry a set.
+func checkLayer(o Origin) error {
+	const again = "remove its sets, or dmsnap detach it, then try again"
+	switch {
+	case !o.Base.Fronted || !o.Base.Redirect.Attached():
+		return Refuse(Busy, o.Path, again, "the layer of %s is bypassed: its writers were taken off it", o.Path)
+	case o.Base.Redirect.Bypassed > 0:
+		return Refuse(Busy, o.Path, again, "the layer of %s is bypassed: %d writes to its sectors came by another name, the whole disk for example", o.Path, o.Base.Redirect.Bypassed)
+	case o.Base.Table.Size() != o.Size:
+		return Refuse(Busy, o.Path, again, "%s has another size than when it was attached", o.Path)
+	}
+	return nil
+}
+
+// moduleRedirector serves plain devices with the interposer module: base and
+// front are devices of ours, and the module hands to the front what is addressed
+// to the plain device. Nobody waits meanwhile.
+type moduleRedirector struct{}
+
+func (moduleRedirector) Name() string { return "module" }
+
+func (moduleRedirector) Attach(o Origin, base, baseUUID string) []Step {
+	id, _, _, _ := ParseUUID(baseUUID)
+	front := FrontName(o.Volume)
+	steps := newDevice(RoleBase, base, baseUUID, interposeTable(o), o.ReadOnly)
+	steps = append(steps, newDevice(RoleFront, front, FrontUUID(id), frontTable(o.Size, base), o.ReadOnly)...)
+	return append(steps, Step{
+		Phase: Prepare, Action: Attach, Role: RoleBase, Device: base, Front: front,
+		Undo: &Step{Action: Detach, Role: RoleBase, Device: base},
+	})
+}
+
+func interposeTable(o Origin) targets.Table {
+	return targets.Table{{Length: o.Size, Target: targets.Interpose{Dev: numbered(o.Dev)}}}
+}
+
+// Detach has nothing to do: the writers go back to the plain device by
+// themselves.
+func (moduleRedirector) Detach(Origin) []Step { return nil }
+
+// Engage and Disengage too: the base serves from the start.
+func (moduleRedirector) Engage(Origin, string) []Step { return nil }
+
+func (moduleRedirector) Disengage(Origin) []Step { return nil }
+
+func (moduleRedirector) Leave(o Origin) []Step {
+	if !o.Base.Redirect.Attached() {
+		return nil
+	}
+	return []Step{{Phase: Finish, Action: Detach, Role: RoleBase, Device: o.Base.Name}}
+}
+
+func (moduleRedirector) Drop(o Origin) []Step {
+	return append(drop(RoleFront, o.Name), drop(RoleBase, o.Base.Name)...)
+}
+
+// AttachRequest asks for the layer of a plain device, without a set. ID is made
+// by the caller.
+type AttachRequest struct {
+	Origin Origin
+	ID     string
+}
+
+// AttachOnly plans what brings a plain device under device-mapper.
+func AttachOnly(r AttachRequest) (*Plan, error) {
+	o := r.Origin
+	if err := CheckOrigin(o); err != nil {
+		return nil, err
+	}
+	if o.Plain == nil {
+		return nil, Refuse(Usage, o.Path, "cut a set of it", "%s is a device-mapper device already", o.Path)
+	}
+	base := BaseName(o.Volume)
+	p := &Plan{Op: "attach", Set: base, ID: r.ID, Volumes: []Volume{{
+		Name: o.Volume, Front: FrontName(o.Volume), Base: base, Origin: o, NewBase: o.Base == nil,
+	}}}
+	if o.Base == nil {
+		p.Steps = moduleRedirector{}.Attach(o, base, BaseUUID(r.ID))
+	}
+	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
+	p.Steps = append(p.Steps, verifyLayer(p.Volumes[0])...)
+	return p, nil
+}

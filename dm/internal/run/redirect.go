@@ -1,0 +1,55 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// redirect sends what is addressed to the device beneath a base to the front. When
+// it returns, nothing that went past the front is under way any more.
+func (r *Runner) redirect(s plan.Step) error {
+	front, err := r.number(s.Front)
+	if err != nil {
+		return err
+	}
+	_, err = r.Control.Message(ioctl.ID{Name: s.Device}, 0, "attach "+front.String())
+	return err
+}
+
+// endRedirect ends it, and returns when the front has nothing more to do. A base that
+// is not attached, or was made and no more, is left as it is.
+func (r *Runner) endRedirect(s plan.Step) error {
+	st, err := r.redirected(s.Device)
+	if err != nil || !st.Attached() {
+		return err
+	}
+	_, err = r.Control.Message(ioctl.ID{Name: s.Device}, 0, "detach")
+	return err
+}
+
+func (r *Runner) redirected(base string) (targets.InterposeStatus, error) {
+	_, specs, err := r.Control.TargetStatus(ioctl.ID{Name: base}, 0)
+	if err != nil || len(specs) != 1 {
+		return targets.InterposeStatus{}, err
+	}
+	return targets.ParseInterposeStatus(specs[0].Params)
+}
+
+// verifyRedirect checks that all writers of a plain device use its front.
+func (r *Runner) verifyRedirect(s plan.Step) error {
+	front, err := r.number(s.Front)
+	st, statusErr := r.redirected(s.Device)
+	switch {
+	case err != nil || statusErr != nil:
+		return errors.Join(err, statusErr)
+	case st.Front != front:
+		return fmt.Errorf("%s does not send its writers to %s", s.Device, s.Front)
+	case st.Bypassed > 0:
+		return fmt.Errorf("%d writes went past %s by another name of its device, the whole disk for example", st.Bypassed, s.Front)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package stack
+
+import (
+	"errors"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Interposed is the plain device that a base leads to, if it does.
+func (d Device) Interposed() (targets.DevNo, bool) {
+	if d.Role != plan.RoleBase || len(d.Table) != 1 {
+		return targets.DevNo{}, false
+	}
+	i, ok := d.Table[0].Target.(targets.Interpose)
+	return i.Dev.DevNo, ok
+}
+
+// plain gathers what there is to know of a device that is not device-mapper's.
+func (r *Reader) plain(o *plan.Origin, ours []Device) error {
+	o.Plain = &plan.Plain{Holders: r.HolderNames(o.Dev)}
+	o.Volume = plan.VolumeName(path.Base(o.Path))
+	if o.StoreOf = storeOf(o.Dev, ours); o.StoreOf != "" {
+		return nil
+	}
+	var err error
+	if o.Plain.Partitioned, err = r.partitioned(o.Dev); err != nil {
+		return err
+	}
+	for _, d := range ours {
+		if dev, ok := d.Interposed(); ok && dev == o.Dev {
+			return r.Layer(o, d, ours)
+		}
+	}
+	// The question loads the module if it is installed.
+	_, err = r.Control.TargetVersion("interpose")
+	o.Plain.Interposer = err == nil
+	return nil
+}
+
+// Layer fills in what stands on a plain device: base, and the front made with
+// it, which may be incomplete. The plain device itself may be gone.
+func (r *Reader) Layer(o *plan.Origin, base Device, ours []Device) error {
+	if o.Plain == nil {
+		o.Plain = &plan.Plain{}
+	}
+	o.Plain.Interposer = true
+	b := NewBase(base, ours)
+	b.Redirect = base.Redirect
+	for _, f := range ours {
+		if f.Role != plan.RoleFront || f.ID != base.ID {
+			continue
+		}
+		o.Name, o.UUID = f.Name, f.UUID
+		o.Suspended, o.InactiveLoaded = f.Info.Live && f.Info.Suspended, f.Info.Inactive
+		_, table, err := r.Table(ioctl.ID{UUID: f.UUID}, 0)
+		if err != nil && !errors.Is(err, ioctl.ErrNotFound) {
+			return err
+		}
+		o.Table = table
+		b.Fronted = LeadsTo(table, base.Dev)
+	}
+	o.Base = &b
+	return nil
+}
+
+// partitioned tells whether a disk has partitions.
+func (r *Reader) partitioned(d targets.DevNo) (bool, error) {
+	names, err := r.Kernel.ReadDir(sysBlock(d))
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		text, err := r.attr(path.Join(sysBlock(d), name, "partition"))
+		if err != nil && !errors.Is(err, unix.ENOTDIR) {
+			return false, err
+		}
+		if text != "" {
+			return true, nil
+		}
+	}
+	return false, nil
+}
