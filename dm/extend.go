@@ -42,8 +42,13 @@ func (m *Manager) Extend(ctx context.Context, r ExtendRequest) (set *Set, err er
 		return nil, err
 	}
 	defer s.close()
-	set, err = s.extend(ctx, r)
-	return set, s.fail(err)
+	if err := s.extend(ctx, r); err != nil {
+		return nil, s.fail(err)
+	}
+	if set, err = s.show(r.Name); err != nil {
+		return nil, s.fail(&run.PartialError{Err: err}) // they have grown
+	}
+	return set, nil
 }
 
 // PlanExtend returns the steps Extend would take, and changes nothing.
@@ -60,45 +65,35 @@ func (m *Manager) PlanExtend(_ context.Context, r ExtendRequest) (p *Plan, err e
 	return shown(planned), nil
 }
 
-func (s *session) extend(ctx context.Context, r ExtendRequest) (*Set, error) {
+func (s *session) extend(ctx context.Context, r ExtendRequest) error {
 	if _, err := s.recoverInterrupted(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	locks, err := s.lock(ctx, journal.SetKey(r.Name))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.release(locks)
 	p, err := s.planExtend(r)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	runner := s.runner(&facts{}, CreateRequest{})
 	intent, err := s.begin(p, runner)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := runner.Run(ctx, p); err != nil {
-		return nil, s.ended(intent, err)
+		return s.ended(intent, err)
 	}
-	return s.extended(intent)
-}
-
-// extended notes what the stores are made of now. They have grown, whatever
-// fails.
-func (s *session) extended(i journal.Intent) (*Set, error) {
-	err := s.noteStores(i.Set, i.ID)
+	err = s.noteStores(intent.Set, intent.ID)
 	if err == nil {
-		err = s.state.End(i)
+		err = s.state.End(intent)
 	}
-	if err != nil {
+	if err != nil { // the stores have grown all the same
 		s.log.Warn("the journal entry of a finished extend stays until the next command", "error", err)
 	}
-	set, err := s.show(i.Set)
-	if err != nil {
-		return nil, &run.PartialError{Err: err}
-	}
-	return set, nil
+	return nil
 }
 
 // endExtend ends one that was interrupted: a store has grown, or what would have
@@ -157,31 +152,31 @@ func (s *session) spill(d stack.Device) (paths []string) {
 }
 
 func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
-	set, err := s.show(r.Name)
+	v, err := s.glance()
+	if err != nil {
+		return nil, err
+	}
+	set, err := pick(v.sets(), r.Name)
 	if err != nil {
 		return nil, err
 	}
 	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
-	ours, err := s.read.Ours()
-	if err != nil {
-		return nil, err
-	}
 	for _, name := range r.Volumes {
 		if !slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.Name == name }) {
 			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" names its volumes", "set %s has no volume %s", set.Name, name)
 		}
 	}
-	for i, v := range set.Volumes {
-		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, v.Name) {
+	for i, vol := range set.Volumes {
+		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := s.extendVolume(r, v, ours, func(d stack.Device) bool { return d.ID == set.UUID && d.Volume == i })
+		ev, err := s.extendVolume(r, vol, v.ours, func(d stack.Device) bool { return d.ID == set.UUID && d.Volume == i })
 		if err != nil {
 			return nil, err
 		}
 		request.Volumes = append(request.Volumes, ev)
 	}
-	if err := s.further(r, &request, set, ours); err != nil {
+	if err := s.further(r, &request, set, v.ours); err != nil {
 		return nil, err
 	}
 	return plan.Extend(request)

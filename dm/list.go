@@ -12,6 +12,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -44,6 +45,10 @@ func (s *session) show(name string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	return pick(sets, name)
+}
+
+func pick(sets []Set, name string) (*Set, error) {
 	for i := range sets {
 		if sets[i].Name == name {
 			return &sets[i], nil
@@ -101,15 +106,25 @@ type interposed struct {
 }
 
 func (s *session) look() (*view, error) {
-	ours, err := s.read.Ours()
-	if err != nil {
-		return nil, err
-	}
 	mounted, err := s.mounts()
 	if err != nil {
 		return nil, err
 	}
-	v := &view{s: s, ours: ours, mounts: mounted, fronts: map[targets.DevNo]*ioctl.Info{}, plain: map[targets.DevNo]interposed{}}
+	v, err := s.glance()
+	if err == nil {
+		v.mounts = mounted
+	}
+	return v, err
+}
+
+// glance is a look that does not find out where images are mounted, which takes
+// most of the time of one.
+func (s *session) glance() (*view, error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	v := &view{s: s, ours: ours, mounts: mounts{&freeze.Table{}}, fronts: map[targets.DevNo]*ioctl.Info{}, plain: map[targets.DevNo]interposed{}}
 	for _, d := range ours {
 		if d.Role != plan.RoleBase {
 			continue
