@@ -23,6 +23,8 @@ type ExtendRequest struct {
 	// can ever need.
 	Size     Size
 	Relative bool
+	// Partly takes what there is if that is less.
+	Partly bool
 	// Volumes limits the request to some; empty: all.
 	Volumes []string
 	// Store is a device on which the store goes on when what it lies on is used
@@ -186,7 +188,7 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 func (s *session) extendVolume(r ExtendRequest, v Volume, ours []stack.Device, mine func(stack.Device) bool) (plan.ExtendVolume, error) {
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
-		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative,
+		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
 	}
 	if v.State != StateActive && v.State != StateMerging {
 		out.Lost = string(v.State)

@@ -82,9 +82,15 @@ func (v *view) sets() []Set {
 			ids[d.ID] = true
 		}
 	}
+	watched, err := v.s.Monitored()
+	if err != nil {
+		v.s.log.Warn("whether a monitor runs cannot be told", "error", err)
+	}
 	sets := make([]Set, 0, len(ids))
 	for id := range ids {
-		sets = append(sets, v.set(id, byID[id]))
+		set := v.set(id, byID[id])
+		set.Watched = watched
+		sets = append(sets, set)
 	}
 	slices.SortFunc(sets, func(a, b Set) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID)) })
 	return sets
@@ -216,6 +222,9 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
 		vol.Store.fill(r.Created)
+	}
+	if vol.ChunkBytes >= 512 {
+		vol.Store.NeededBytes = plan.NeverFull(targets.Sectors(vol.SizeBytes/512), targets.Sectors(vol.ChunkBytes/512)).Bytes()
 	}
 	return vol
 }

@@ -39,6 +39,7 @@ type Set struct {
 	Labels     map[string]string `json:"labels"`
 	Lease      *LeaseState       `json:"lease"`   // null if it is for ever
 	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
+	Watched    bool              `json:"watched"` // a monitor runs that makes its stores grow
 	Volumes    []Volume          `json:"volumes"`
 }
 
@@ -72,8 +73,9 @@ type Store struct {
 	MetadataBytes *uint64 `json:"metadata_bytes"` // null when the kernel does not say
 	// FillRate is how fast it filled since the cut, in bytes a second, and
 	// FullIn the seconds until it is full if that goes on; null when not known.
-	FillRate *uint64 `json:"fill_bytes_per_second"`
-	FullIn   *uint64 `json:"full_in_seconds"` // null also when it does not fill
+	FillRate    *uint64 `json:"fill_bytes_per_second"`
+	FullIn      *uint64 `json:"full_in_seconds"` // null also when it does not fill
+	NeededBytes uint64  `json:"needed_bytes"`    // what it can ever need; with as much it cannot overflow
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
 	// Why dmsnap chose it; "" if the user did, or if the record is lost.

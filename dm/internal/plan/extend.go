@@ -28,6 +28,8 @@ type ExtendVolume struct {
 	// Want is the size asked for, or the growth if Relative.
 	Want     targets.Sectors
 	Relative bool
+	// Partly: less than asked for is better than nothing.
+	Partly bool
 	// Lost is the state of an image that no room helps any more; empty if it does.
 	Lost string
 	// Further is a device to go on with when the last one is full; nil: none.
@@ -85,8 +87,11 @@ func (v ExtendVolume) grown() (targets.Table, error) {
 	grow := min(left, size-table.Size())
 	last.Length += grow
 	rest := size - table.Size()
+	if v.Partly && v.Further != nil {
+		rest = min(rest, v.Further.Size-v.Further.Size%v.align())
+	}
 	switch {
-	case rest == 0:
+	case rest == 0, v.Partly && grow > 0 && v.Further == nil:
 		return table, nil
 	case v.Further == nil:
 		return nil, v.noRoom(size, table.Size(), "name another device with --store to go on there")

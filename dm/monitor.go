@@ -1,0 +1,308 @@
+package dm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// MonitorRequest says how stores are watched. The zero value works.
+type MonitorRequest struct {
+	// Threshold is how full a store may be, in percent, before it grows. Zero: 70.
+	Threshold int
+	// Step is what a store gets at least; a share is one of the origin. Zero: half
+	// of what it has. Under load it gets what the next 20 seconds will need.
+	Step Size
+	// Limit is the size that no store grows beyond; a share is one of the origin.
+	// Zero: what it can ever need.
+	Limit Size
+	// Spill are unused devices, which are overwritten: a store whose own device is
+	// used up goes on with the first that is free.
+	Spill []string
+	// Interval is the longest time between two looks at everything. Zero: 10 s.
+	Interval time.Duration
+	// Notice is told what happens, Look what there is after each look at everything.
+	// They are called by the goroutine that watches, and hold it up.
+	Notice func(Notice)
+	Look   func([]Set)
+}
+
+// Happening is what a Notice tells.
+type Happening string
+
+// The happenings. A volume is low, full, invalid or bypassed once, until it is
+// not so any more.
+const (
+	HappenedLow      Happening = "low"      // a store is filled to the threshold
+	HappenedGrown    Happening = "grown"    // a store has grown
+	HappenedFull     Happening = "full"     // a store overflowed, or has no room left to grow into
+	HappenedInvalid  Happening = "invalid"  // the kernel dropped an image
+	HappenedBypassed Happening = "bypassed" // somebody took our layer off an origin
+	HappenedFailed   Happening = "failed"   // a store should have grown, and an error came up
+)
+
+// Notice is one thing that happened to a volume.
+type Notice struct {
+	Time      time.Time `json:"time"`
+	Event     Happening `json:"event"`
+	Set       string    `json:"set"`
+	Volume    string    `json:"volume"`
+	UsedBytes *uint64   `json:"used_bytes"` // of the store; null when the kernel does not say
+	SizeBytes uint64    `json:"size_bytes"` // of the store
+	Reason    string    `json:"reason,omitempty"`
+}
+
+const (
+	defaultThreshold = 70
+	defaultInterval  = 10 * time.Second
+	// monitorKey is the lock of whoever watches.
+	monitorKey = "monitor"
+	// pollSlice bounds how late a cancelled context is seen.
+	pollSlice = 250 * time.Millisecond
+)
+
+func (r MonitorRequest) withDefaults() MonitorRequest {
+	r.Threshold = cmp.Or(r.Threshold, defaultThreshold)
+	r.Interval = cmp.Or(r.Interval, defaultInterval)
+	if r.Notice == nil {
+		r.Notice = func(Notice) {}
+	}
+	if r.Look == nil {
+		r.Look = func([]Set) {}
+	}
+	return r
+}
+
+// Monitor watches the stores of all sets, those made later too, and makes them
+// grow, until ctx ends; then it returns nil. The kernel tells when an image was
+// dropped, but not how full its store is: that is asked for, the more often the
+// less room is left for the rate at which chunks are copied.
+//
+// One process watches for a state directory: a second gets CodeLocked. A monitor
+// that dies leaves nothing undone that the next command would not end.
+func (m *Manager) Monitor(ctx context.Context, r MonitorRequest) error {
+	s, err := m.open("monitor", "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.fail(s.monitor(ctx, r.withDefaults()))
+}
+
+// Monitored tells whether a Monitor runs for this state directory.
+func (m *Manager) Monitored() (bool, error) {
+	held, err := m.state.Held(monitorKey)
+	return held != nil, err
+}
+
+func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
+	if r.Threshold < 1 || r.Threshold > 99 {
+		return plan.Refuse(plan.Usage, "", "use 1 to 99 percent", "a threshold of %d percent makes no sense", r.Threshold)
+	}
+	if err := s.state.Init(); err != nil {
+		return err
+	}
+	locks, err := s.state.Lock(ownPID(), monitorKey)
+	if err != nil {
+		return err
+	}
+	defer s.release(locks)
+	w := &watch{session: s, r: r}
+	for ctx.Err() == nil {
+		if err := w.survey(ctx); err != nil {
+			return err
+		}
+		if err := w.attend(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch is one Monitor at work.
+type watch struct {
+	*session
+	r       MonitorRequest
+	volumes []*watched
+	until   time.Time // of the next survey
+}
+
+// survey looks at everything. Events are forgotten before, so that none is
+// missed.
+func (w *watch) survey(ctx context.Context) error {
+	if err := w.ctl.ArmPoll(); err != nil {
+		return err
+	}
+	w.until = time.Now().Add(w.r.Interval)
+	v, err := w.glance()
+	if err != nil {
+		return err
+	}
+	sets := v.sets()
+	old := w.volumes
+	w.volumes = nil
+	for _, set := range sets {
+		for i, vol := range set.Volumes {
+			image := ioctl.ID{UUID: plan.MemberUUID(set.UUID, i, plan.RoleImage)}
+			x := &watched{image: image}
+			if at := slices.IndexFunc(old, func(o *watched) bool { return o.image == image }); at >= 0 {
+				x = old[at]
+			}
+			w.volumes = append(w.volumes, x)
+			w.condition(x, set.Name, vol)
+		}
+	}
+	w.r.Look(sets)
+	return w.tend(ctx)
+}
+
+// attend measures each store when it is due, until something happens to any
+// device or the next survey is due.
+func (w *watch) attend(ctx context.Context) error {
+	for now := time.Now(); ctx.Err() == nil && now.Before(w.until); now = time.Now() {
+		next := w.until
+		for _, x := range w.volumes {
+			if x.growable() && x.due.Before(next) {
+				next = x.due
+			}
+		}
+		event, err := w.ctl.Poll(min(max(0, next.Sub(now)), pollSlice))
+		if err != nil || event {
+			return err
+		}
+		if err := w.tend(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tend measures the stores that are due and makes those grow that need it.
+func (w *watch) tend(ctx context.Context) error {
+	for _, x := range w.volumes {
+		if !x.growable() || time.Now().Before(x.due) || ctx.Err() != nil {
+			continue
+		}
+		if err := w.measure(x); err != nil {
+			return err
+		}
+		if !x.growable() {
+			w.until = time.Time{} // it was dropped: look what became of it
+			return nil
+		}
+		if x.used*100 >= x.size*uint64(w.r.Threshold) {
+			w.grow(ctx, x)
+		}
+		x.due = time.Now().Add(x.pace(w.r.Threshold, w.r.Interval))
+	}
+	return nil
+}
+
+// measure asks the kernel how full a store is.
+func (w *watch) measure(x *watched) error {
+	_, specs, err := w.ctl.TargetStatus(x.image, 0)
+	if errors.Is(err, ioctl.ErrNotFound) {
+		x.state = StateBroken
+		return nil
+	}
+	if err != nil || len(specs) != 1 {
+		return err
+	}
+	st, err := targets.ParseSnapshotStatus(specs[0].Params)
+	if err != nil {
+		return err
+	}
+	if st.State != targets.Active {
+		x.state = StateInvalid
+		return nil
+	}
+	x.measured(time.Now(), st.Used.Bytes(), st.Total.Bytes())
+	return nil
+}
+
+// grow gives a store what it will need soon.
+func (w *watch) grow(ctx context.Context, x *watched) {
+	if !x.low {
+		w.tell(x, HappenedLow, "")
+		x.low = true
+	}
+	want, limit := x.wanted(w.r), w.r.Limit.Of(x.origin)
+	if !w.r.Limit.IsZero() {
+		want = min(want, limit)
+	}
+	if want <= x.size {
+		w.full(x, "it has grown to its limit")
+		return
+	}
+	err := w.growOn(ctx, x, want)
+	switch code := CodeOf(err); {
+	case err == nil:
+		x.low, x.stuck = false, false
+		if merr := w.measure(x); merr == nil {
+			w.tell(x, HappenedGrown, "")
+		}
+	case code == CodeLocked, ctx.Err() != nil: // somebody is at the set; soon again
+	case code == CodeNoSpace:
+		w.full(x, err.Error())
+	case !x.stuck:
+		w.tell(x, HappenedFailed, err.Error())
+		x.stuck = true
+	}
+}
+
+// growOn tries the store's own device first, then those it may go on with.
+func (w *watch) growOn(ctx context.Context, x *watched, want uint64) error {
+	r := ExtendRequest{Name: x.set, Volumes: []string{x.name}, Size: Size{Bytes: want}, Partly: true}
+	err := w.fail(w.extend(ctx, r))
+	for _, r.Store = range w.r.Spill {
+		if CodeOf(err) != CodeNoSpace {
+			return err
+		}
+		if more := w.fail(w.extend(ctx, r)); more != nil {
+			w.log.Debug("a store cannot go on here", "volume", x.name, "device", r.Store, "error", more)
+			continue
+		}
+		return nil
+	}
+	return err
+}
+
+func (w *watch) full(x *watched, why string) {
+	if !x.stuck {
+		w.tell(x, HappenedFull, why)
+		x.stuck = true
+	}
+}
+
+func (w *watch) tell(x *watched, what Happening, why string) {
+	n := Notice{Time: time.Now().UTC(), Event: what, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why}
+	if x.state == StateActive {
+		used := x.used
+		n.UsedBytes = &used
+	}
+	w.r.Notice(n)
+}
+
+// condition takes over what a survey found, and tells of what has become bad.
+func (w *watch) condition(x *watched, set string, v Volume) {
+	before := x.told
+	x.set, x.name, x.state, x.told = set, v.Name, v.State, v.State
+	x.origin, x.chunk, x.size = v.SizeBytes, v.ChunkBytes, v.Store.SizeBytes
+	if before == v.State {
+		return
+	}
+	switch v.State {
+	case StateOverflow:
+		w.tell(x, HappenedFull, v.Reason)
+	case StateInvalid:
+		w.tell(x, HappenedInvalid, v.Reason)
+	case StateBypassed:
+		w.tell(x, HappenedBypassed, v.Reason)
+	}
+}

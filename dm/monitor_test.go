@@ -1,0 +1,158 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// monitored runs a monitor for the time of a test and gives its notices.
+func (h *host) monitored(t *testing.T, r MonitorRequest) <-chan Notice {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	notices, looked, ended := make(chan Notice, 100), make(chan bool, 1), make(chan error, 1)
+	r.Notice = func(n Notice) { notices <- n }
+	r.Look = func([]Set) {
+		select {
+		case looked <- true:
+		default:
+		}
+	}
+	go func() { ended <- h.m.Monitor(ctx, r) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	<-looked
+	return notices
+}
+
+// fill writes to chunks of home from one to another, as /home's writers do.
+func (h *host) fill(t *testing.T, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		check(t, h.Write(h.home, uint64(i)*64<<10, make([]byte, 512)))
+	}
+}
+
+func expect(t *testing.T, notices <-chan Notice, want ...Happening) (last Notice) {
+	t.Helper()
+	for _, what := range want {
+		if last = <-notices; last.Event != what || last.Set != "nightly" || last.Volume != "home" || last.Time.IsZero() {
+			t.Fatalf("%+v, want %s", last, what)
+		}
+	}
+	return last
+}
+
+// TestMonitorGrows keeps a store of 4 MiB alive that 14 MiB are copied to: its own
+// disk first, which is larger, then the second one.
+func TestMonitorGrows(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, StoreSize: Size{Bytes: 4 * mib}})
+	notices := h.monitored(t, MonitorRequest{Step: Size{Bytes: 12 * mib}, Spill: []string{"/dev/vda", "/dev/vdd"}})
+	h.fill(t, 0, 50)
+	n := expect(t, notices, HappenedLow, HappenedGrown)
+	if n.SizeBytes != 16*mib || n.UsedBytes == nil || *n.UsedBytes < 3*mib {
+		t.Errorf("%+v", n)
+	}
+	h.fill(t, 50, 230)
+	if n = expect(t, notices, HappenedLow, HappenedGrown); n.SizeBytes <= 16*mib {
+		t.Errorf("%+v", n)
+	}
+	h.fill(t, 230, 256) // all there is
+	set, err := h.m.Show(context.Background(), "nightly")
+	if err != nil || set.State != StateActive || !slices.Equal(set.Volumes[0].Store.Spill, []string{"/dev/vdd"}) {
+		t.Errorf("%+v, %v", set, err)
+	}
+	check(t, h.m.Remove(context.Background(), "nightly"))
+	if len(notices) > 0 {
+		t.Errorf("also %+v", <-notices)
+	}
+}
+
+func TestMonitorCannotGrow(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.small(t)
+	notices := h.monitored(t, MonitorRequest{Limit: Size{Bytes: 4 * mib}, Interval: 20 * time.Millisecond})
+	h.fill(t, 0, 50)
+	if n := expect(t, notices, HappenedLow, HappenedFull); n.Reason == "" {
+		t.Error("no reason")
+	}
+	h.fill(t, 50, 100)
+	if n := expect(t, notices, HappenedInvalid); n.Reason == "" || n.UsedBytes != nil {
+		t.Errorf("%+v", n)
+	}
+}
+
+// TestMonitorSeesBypass: somebody takes the front away. Nobody waits for the next
+// look; the kernel tells.
+func TestMonitorSeesBypass(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	notices := h.monitored(t, MonitorRequest{Interval: time.Hour})
+	h.small(t) // made later
+	h.Reload("home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
+	expect(t, notices, HappenedBypassed)
+}
+
+func TestOneMonitor(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	if on, err := h.m.Monitored(); on || err != nil {
+		t.Error(on, err)
+	}
+	set := h.small(t)
+	if set.Watched {
+		t.Error("nobody watches")
+	}
+	h.monitored(t, MonitorRequest{})
+	if on, err := h.m.Monitored(); !on || err != nil {
+		t.Error(on, err)
+	}
+	set, err := h.m.Show(context.Background(), "nightly")
+	if err != nil || !set.Watched {
+		t.Errorf("%+v, %v", set, err)
+	}
+	if err := h.m.Monitor(context.Background(), MonitorRequest{}); !errors.Is(err, ErrLocked) {
+		t.Error(err)
+	}
+	if err := h.m.Monitor(context.Background(), MonitorRequest{Threshold: 100}); !errors.Is(err, ErrUsage) {
+		t.Error(err)
+	}
+}
+
+// TestPace: the less is left for the rate, the sooner the next look, between
+// bounds.
+func TestPace(t *testing.T) {
+	x := &watched{image: ioctl.ID{Name: "x"}, state: StateActive, origin: 100 << 30, chunk: 64 << 10, size: 10 << 30}
+	start := time.Now()
+	x.measured(start, 0, x.size)
+	idle := x.pace(70, time.Hour)
+	x.measured(start.Add(time.Second), 1<<30, x.size)
+	busy := x.pace(70, time.Hour)
+	x.measured(start.Add(2*time.Second), 6<<30, x.size)
+	late := x.pace(70, time.Hour)
+	if !(idle > busy && busy > late && late >= fastest && x.pace(1, time.Hour) == fastest && x.pace(70, time.Millisecond) == time.Millisecond) {
+		t.Error(idle, busy, late)
+	}
+	if rate := x.rate; rate != 5<<30 {
+		t.Error(rate)
+	}
+	if got := x.wanted(MonitorRequest{}); got != x.most() { // 100 GiB would be needed
+		t.Error(got, x.most())
+	}
+	x.measured(start.Add(3*time.Second), 6<<30, x.size)
+	if x.rate = 0; x.wanted(MonitorRequest{}) != 15<<30 || x.wanted(MonitorRequest{Step: Size{Percent: 1}}) != 11<<30 {
+		t.Error("steps")
+	}
+}
