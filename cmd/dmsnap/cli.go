@@ -28,6 +28,7 @@ type cli struct {
 	Mount   mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
 	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
 	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
+	Monitor monitorCmd `cmd:"" help:"Watch stores and make them grow; events and metrics."`
 	Remove  removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
 	Hold    holdCmd    `cmd:"" help:"Keep a set although its lease ends."`
 	Release releaseCmd `cmd:"" help:"Let the lease of a set count again."`

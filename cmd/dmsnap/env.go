@@ -22,6 +22,7 @@ type manager interface {
 	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
 	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)
 	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)
+	Monitor(ctx context.Context, r dm.MonitorRequest) error
 	PlanRemove(ctx context.Context, name string) (*dm.Plan, error)
 	Remove(ctx context.Context, name string) error
 	List(ctx context.Context) ([]dm.Set, error)

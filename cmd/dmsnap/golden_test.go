@@ -50,6 +50,8 @@ func goldens() map[string]struct {
 		"extend":                {"extend nightly +10%", stub{set: nightly()}},
 		"extend-dry-run":        {"extend nightly 20g --dry-run", stub{plan: samplePlan()}},
 		"extend-bare-size":      {"extend nightly +10", stub{}},
+		"monitor":               {"monitor --threshold 60", stub{notices: []dm.Notice{sampleNotice()}}},
+		"monitor-usage":         {"monitor --textfile /x", stub{}},
 		"remove":                {"remove a b", stub{}},
 		"remove-dry-run":        {"remove a b --dry-run", stub{plan: samplePlan()}},
 		"remove-busy":           {"remove nightly", stub{fail: map[string]error{"remove nightly": busy()}}},
@@ -72,6 +74,14 @@ func goldens() map[string]struct {
 		"usage-unknown-flag":    {"list --frob", stub{}},
 		"usage-bare-size":       {"create /home -s 10", stub{}},
 		"usage-verbosity":       {"list -q -v", stub{}},
+	}
+}
+
+func sampleNotice() dm.Notice {
+	used := uint64(3 << 20)
+	return dm.Notice{
+		Time: at("2026-11-20T12:00:00Z"), Event: dm.HappenedFull, Set: "nightly", Volume: "vg-home",
+		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has grown to its limit",
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm"
@@ -46,6 +47,7 @@ func writeSet(w io.Writer, s *dm.Set) {
 	if s.Lease != nil {
 		field(w, "lease", "%s", leaseText(s.Lease))
 	}
+	field(w, "watched", "%s", watchedText(s))
 	if s.Receipt != nil {
 		writeReceipt(w, s.Receipt)
 	}
@@ -53,6 +55,18 @@ func writeSet(w io.Writer, s *dm.Set) {
 		fmt.Fprintln(w)
 		writeVolume(w, &s.Volumes[i])
 	}
+}
+
+// watchedText says whether stores that can overflow will grow.
+func watchedText(s *dm.Set) string {
+	short := slices.ContainsFunc(s.Volumes, func(v dm.Volume) bool { return v.Store.SizeBytes < v.Store.NeededBytes })
+	switch {
+	case s.Watched:
+		return "yes"
+	case short:
+		return "no: nothing makes its stores grow; dmsnap monitor does"
+	}
+	return "no"
 }
 
 func writeReceipt(w io.Writer, r *dm.Receipt) {

@@ -28,6 +28,8 @@ type stub struct {
 
 	request dm.CreateRequest
 	extend  dm.ExtendRequest
+	monitor dm.MonitorRequest
+	notices []dm.Notice
 	calls   []string
 }
 
@@ -57,6 +59,15 @@ func (s *stub) Extend(_ context.Context, r dm.ExtendRequest) (*dm.Set, error) {
 func (s *stub) PlanExtend(_ context.Context, r dm.ExtendRequest) (*dm.Plan, error) {
 	s.extend = r
 	return s.plan, s.call("plan extend", r.Name)
+}
+
+func (s *stub) Monitor(_ context.Context, r dm.MonitorRequest) error {
+	s.monitor = r
+	r.Look(s.sets)
+	for _, n := range s.notices {
+		r.Notice(n)
+	}
+	return s.call("monitor", "")
 }
 
 func (s *stub) PlanRemove(_ context.Context, name string) (*dm.Plan, error) {

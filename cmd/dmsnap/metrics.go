@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+// metrics is what a monitor knows, for Prometheus: its text format, version
+// 0.0.4. It is safe for concurrent use.
+type metrics struct {
+	mu     sync.Mutex
+	sets   []dm.Set
+	looked time.Time
+	events map[dm.Happening]int
+}
+
+func (m *metrics) set(sets []dm.Set, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sets, m.looked = sets, now
+}
+
+func (m *metrics) count(n dm.Notice) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.events == nil {
+		m.events = map[dm.Happening]int{}
+	}
+	m.events[n.Event]++
+}
+
+// write puts all metrics out.
+func (m *metrics) write(w io.Writer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	perVolume := func(name, help string, value func(dm.Volume) *uint64) {
+		metric(w, name, "gauge", help)
+		for _, s := range m.sets {
+			for _, v := range s.Volumes {
+				if n := value(v); n != nil {
+					fmt.Fprintf(w, "%s{%s} %d\n", name, labels("set", s.Name, "volume", v.Name), *n)
+				}
+			}
+		}
+	}
+	perVolume("dmsnap_store_size_bytes", "Size of the exception store.", func(v dm.Volume) *uint64 { return &v.Store.SizeBytes })
+	perVolume("dmsnap_store_used_bytes", "Used part of the exception store, metadata included.", func(v dm.Volume) *uint64 { return v.Store.UsedBytes })
+	perVolume("dmsnap_store_needed_bytes", "Size with which the exception store cannot overflow.", func(v dm.Volume) *uint64 { return &v.Store.NeededBytes })
+	metric(w, "dmsnap_volume_state", "gauge", "1 for the state the volume is in.")
+	for _, s := range m.sets {
+		for _, v := range s.Volumes {
+			fmt.Fprintf(w, "dmsnap_volume_state{%s} 1\n", labels("set", s.Name, "volume", v.Name, "state", string(v.State)))
+		}
+	}
+	metric(w, "dmsnap_set_created_timestamp_seconds", "gauge", "When the set was cut.")
+	for _, s := range m.sets {
+		if s.Created != nil {
+			fmt.Fprintf(w, "dmsnap_set_created_timestamp_seconds{%s} %d\n", labels("set", s.Name), s.Created.Unix())
+		}
+	}
+	metric(w, "dmsnap_events_total", "counter", "What happened since the monitor started.")
+	for _, event := range slices.Sorted(maps.Keys(m.events)) {
+		fmt.Fprintf(w, "dmsnap_events_total{%s} %d\n", labels("event", string(event)), m.events[event])
+	}
+	metric(w, "dmsnap_monitor_look_timestamp_seconds", "gauge", "When everything was looked at last.")
+	fmt.Fprintf(w, "dmsnap_monitor_look_timestamp_seconds %d\n", m.looked.Unix())
+}
+
+func metric(w io.Writer, name, kind, help string) {
+	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+// labels joins names and values in turn.
+func labels(pairs ...string) string {
+	var all []string
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, pairs[i]+`="`+labelEscapes.Replace(strings.ToValidUTF8(pairs[i+1], "\uFFFD"))+`"`)
+	}
+	return strings.Join(all, ",")
+}
+
+// save writes the metrics to a file, whole or not at all. Without a path it does
+// nothing.
+func (m *metrics) save(path string) (err error) {
+	if path == "" {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".dmsnap-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	var text bytes.Buffer
+	m.write(&text)
+	_, err = text.WriteTo(f)
+	// The collector is another user.
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+type monitorCmd struct {
+	Threshold int           `default:"70" placeholder:"PERCENT" help:"How full a store may be before it grows (${default})."`
+	Step      dm.Size       `placeholder:"SIZE" help:"What a store gets at least: a number with k, m, g, t, or % of the origin; by default half of what it has. Under load it gets more."`
+	Limit     dm.Size       `placeholder:"SIZE" help:"What no store grows beyond; by default what it can ever need."`
+	Spill     []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device, which is overwritten, for the first store whose own device is used up; may be repeated."`
+	Interval  time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two looks at everything (${default})."`
+	Listen    string        `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at http://ADDRESS/metrics."`
+	Textfile  string        `placeholder:"PATH" help:"Write metrics for the textfile collector of node_exporter; the name must end in .prom."`
+}
+
+func (monitorCmd) Help() string {
+	return `Runs until it is ended, and watches the sets that are made later too. Prints one line for each event: low, grown, ` +
+		`full, invalid, bypassed, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
+		`the more often the less room is left for the rate of the writes. dmsnap-monitor.service runs it under systemd.`
+}
+
+func (monitorCmd) manual() manual {
+	return manual{
+		examples: []string{
+			"dmsnap monitor --limit 30%",
+			"dmsnap monitor --spill /dev/vdd --spill /dev/vde --json",
+			"dmsnap monitor --listen [::1]:9750",
+		},
+		exits: []int{0, 1, 2, 3, 7},
+	}
+}
+
+func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {
+	if err := c.check(); err != nil {
+		return &dm.Error{Op: "monitor", Code: dm.CodeUsage, Err: err, Hint: "see dmsnap monitor --help"}
+	}
+	m := &metrics{}
+	if c.Listen != "" {
+		stop, err := serve(c.Listen, m)
+		if err != nil {
+			return &dm.Error{Op: "monitor", Code: dm.CodeFailed, Device: c.Listen, Err: err, Hint: "choose another --listen address"}
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	var lost error // of output; stores grow all the same
+	err = env.Manager.Monitor(ctx, dm.MonitorRequest{
+		Threshold: c.Threshold, Step: c.Step, Limit: c.Limit, Spill: c.Spill, Interval: c.Interval,
+		Notice: func(n dm.Notice) {
+			m.count(n)
+			if werr := emit(env, "events", []dm.Notice{n}, func(w io.Writer) { writeNotice(w, n) }); werr != nil {
+				lost = werr
+			}
+		},
+		Look: func(sets []dm.Set) {
+			m.set(sets, time.Now())
+			if werr := m.save(c.Textfile); werr != nil {
+				lost = outputError(werr)
+			}
+			notifySystemd("READY=1\nWATCHDOG=1")
+		},
+	})
+	if err == nil {
+		err = lost
+	}
+	return err
+}
+
+func (c *monitorCmd) check() error {
+	if c.Interval <= 0 {
+		return fmt.Errorf("interval %s is not positive", c.Interval)
+	}
+	if c.Textfile != "" && !strings.HasSuffix(c.Textfile, ".prom") {
+		return fmt.Errorf("the collector reads no file but *.prom, and %s is none", filepath.Base(c.Textfile))
+	}
+	return nil
+}
+
+func writeNotice(w io.Writer, n dm.Notice) {
+	fmt.Fprintf(w, "%s %s %s %s: %s\n", timeText(&n.Time), n.Event, clean(n.Set), clean(n.Volume), noticeText(n))
+}
+
+func noticeText(n dm.Notice) string {
+	text := "store of " + sizeText(n.SizeBytes)
+	if n.UsedBytes != nil {
+		text += ", " + percent(*n.UsedBytes, n.SizeBytes) + " used"
+	}
+	if n.Reason != "" {
+		text += ": " + clean(n.Reason)
+	}
+	return text
+}
