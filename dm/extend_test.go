@@ -100,7 +100,7 @@ func TestExtendRefuses(t *testing.T) {
 		same(t, name, withoutLocks(before), withoutLocks(h.Snapshot()))
 	}
 	p, err := h.m.PlanExtend(context.Background(), more)
-	if err != nil || len(p.Steps) != 9 {
+	if err != nil || len(p.Steps) != 7 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	same(t, "a plan", before, h.Snapshot())

@@ -20,15 +20,15 @@ func TestExtendUnderLoad(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			lab.Need(t)
 			disks := lab.Disks(t, 3)
-			v := lab.Volume{Name: "ext", Device: lab.Linear(t, "ext", disks[0], 0, 48), Store: lab.Store(t, "ext-cow", disks[1], 0, 28)}
+			v := lab.Volume{Name: "ext", Device: lab.Linear(t, "ext", disks[0], 0, 24), Store: lab.Store(t, "ext-cow", disks[1], 0, 10)}
 			lab.Format(t, "ext4", v.Device)
 			v.Dir = lab.Mount(t, v.Device)
-			lab.Run(t, "sh", "-c", "head -c 28M /dev/urandom > "+v.Dir+"/data; sync -f "+v.Dir)
-			further := lab.Store(t, "ext-more", disks[2], 0, 64)
+			lab.Run(t, "sh", "-c", "head -c 12M /dev/urandom > "+v.Dir+"/data; sync -f "+v.Dir)
+			further := lab.Store(t, "ext-more", disks[2], 0, 32)
 			before := lab.Run(t, "dmsetup", "table")
 			tool := lab.NewTool(t)
 			w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
-			flags := []string{"--size", "8m"}
+			flags := []string{"--size", "4m"}
 			if format == "persistent" {
 				flags = append(flags, "--persistent")
 			}
@@ -40,9 +40,9 @@ func TestExtendUnderLoad(t *testing.T) {
 				args  []string
 				at, n int64 // MiB to overwrite then
 			}{
-				{[]string{"16m"}, 0, 7},
-				{[]string{"+8m"}, 7, 7},
-				{[]string{"+1g", "--store", further}, 14, 14},
+				{[]string{"7m"}, 0, 3},
+				{[]string{"+2m"}, 3, 3},
+				{[]string{"+1g", "--store", further}, 6, 6},
 			} {
 				tool.OK(append([]string{"extend", "grow"}, step.args...)...)
 				w.WaitFor(t, slots/4)

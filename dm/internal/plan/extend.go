@@ -38,8 +38,10 @@ type ExtendVolume struct {
 
 // Extend plans larger stores. The kernel reads the size of a store with every
 // copy, so its device is all that changes: a longer table in the inactive slot,
-// then suspend and resume of the store alone. Writers that need a copy wait for
-// those two calls, which therefore are a window like any other.
+// then one resume, which suspends the store, swaps its tables and resumes it.
+// Writers that need a copy wait for that call and no longer: should we die,
+// nobody is held, so no guard is needed. A resume that fails may leave the store
+// suspended; its undo makes it run with the table it had.
 func Extend(r ExtendRequest) (*Plan, error) {
 	p := &Plan{Op: "extend", Set: r.Set, ID: r.ID, Final: true}
 	var window, finish []Step
@@ -55,13 +57,10 @@ func Extend(r ExtendRequest) (*Plan, error) {
 			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table,
 			Undo: &Step{Action: ClearTable, Role: RoleStore, Device: v.Store},
 		})
-		window = append(window,
-			Step{
-				Phase: Window, Action: Suspend, Role: RoleStore, Device: v.Store,
-				Undo: &Step{Action: Resume, Role: RoleStore, Device: v.Store},
-			},
-			Step{Phase: Window, Action: Resume, Role: RoleStore, Device: v.Store},
-		)
+		window = append(window, Step{
+			Phase: Window, Action: Resume, Role: RoleStore, Device: v.Store,
+			Undo: &Step{Action: Resume, Role: RoleStore, Device: v.Store},
+		})
 		finish = append(finish, Step{Phase: Finish, Action: Verify, Role: RoleStore, Device: v.Store, Table: table})
 	}
 	p.Steps = append(append(p.Steps, window...), finish...)

@@ -83,6 +83,9 @@ func (w *window) startGuard() (err error) {
 			keys = append(keys, c.step.Filesystem.Key)
 		}
 	}
+	if len(fronts)+len(keys) == 0 {
+		return nil // nobody is held between two calls
+	}
 	w.guard, err = w.r.StartGuard(fronts, keys)
 	return err
 }
@@ -114,6 +117,9 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 	case plan.Resume:
 		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
+		}
+		if err == nil && s.Undo != nil {
+			c.undo, err = r.encodeRelease(id, s.Role)
 		}
 		if err == nil && s.Role == plan.RoleFront {
 			c.look, err = r.Control.PrepareStatus(id)
@@ -327,6 +333,8 @@ func (w *window) back(failed int) error {
 			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
 				stuck = c.step.Device
 			}
+		case c.step.Action == plan.Resume && c.undo != nil && i == failed:
+			err = c.release()
 		}
 		if err != nil {
 			errs = append(errs, &StepError{*c.step.Undo, err})
