@@ -118,8 +118,8 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
 		}
-		if err == nil && s.Undo != nil {
-			c.undo, err = r.encodeRelease(id, s.Role)
+		if err == nil && s.Role == plan.RoleStore {
+			c.undo, err = r.encodeRelease(id, s)
 		}
 		if err == nil && s.Role == plan.RoleFront {
 			c.look, err = r.Control.PrepareStatus(id)
