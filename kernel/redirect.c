@@ -48,7 +48,8 @@ static struct redirect *find(struct bio *bio)
 	if (bio_flagged(bio, BIO_INTERPOSED) || bio_flagged(bio, BIO_REMAPPED))
 		return NULL;
 	hash_for_each_possible_rcu(redirects, r, node,
-				   (unsigned long)bdev->bd_disk) {
+				   (unsigned long)bdev->bd_disk,
+				   srcu_read_lock_held(&submitters)) {
 		if (r->plain == bdev)
 			found = r;
 		else if (r->plain->bd_disk == bdev->bd_disk &&
