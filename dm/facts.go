@@ -147,7 +147,7 @@ func planned(key int, fs freeze.Filesystem, front string) plan.Filesystem {
 	if method == "" {
 		method = plan.ByNothing
 	}
-	p := plan.Filesystem{Type: fs.FSType, Method: method, Reason: fs.Reason, Front: front, Key: key}
+	p := plan.Filesystem{Type: fs.FSType, Method: method, Reason: fs.Reason, Front: front, Key: key, Waits: fs.Waits}
 	for _, m := range fs.Mounts {
 		if !slices.Contains(p.Mountpoints, m.Path) {
 			p.Mountpoints = append(p.Mountpoints, m.Path)

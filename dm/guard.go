@@ -15,53 +15,62 @@ import (
 func GuardMain() int { return freeze.GuardMain() }
 
 // guard makes what starts a guard for one window, nil if none is wanted.
-func (s *session) guard(f *facts, deadline time.Duration) func([]freeze.Front, []int) (run.Guard, error) {
+func (s *session) guard(f *facts, deadline time.Duration) func() (run.Guard, error) {
 	if s.opts.Guard == nil {
 		return nil
 	}
-	return func(fronts []freeze.Front, keys []int) (run.Guard, error) {
-		w := freeze.Watch{Deadline: deadline, Fronts: fronts}
-		for _, key := range keys {
-			w.Handles = append(w.Handles, f.handles[key])
+	return func() (run.Guard, error) {
+		g, err := freeze.StartGuard(s.opts.Guard)
+		if err != nil {
+			return nil, err
 		}
-		return s.startGuard(w)
+		return &owner{Guard: g, s: s, facts: f, deadline: deadline}, nil
 	}
-}
-
-func (s *session) startGuard(w freeze.Watch) (_ run.Guard, err error) {
-	o := &owner{}
-	if w.Expedite, err = freeze.OpenExpedite(s.kernel); err != nil {
-		return nil, err
-	}
-	o.expedite = w.Expedite
-	if s.opts.LockMemory {
-		if o.unlock, err = ioctl.LockMemory(); err != nil {
-			return nil, errors.Join(err, o.expedite.Close())
-		}
-	}
-	if o.Guard, err = freeze.StartGuard(s.opts.Guard, w); err != nil {
-		return nil, errors.Join(err, o.letGo())
-	}
-	return o, nil
 }
 
 // owner is all that holds for one window beside the window itself.
 type owner struct {
 	*freeze.Guard
+	s        *session
+	facts    *facts
+	deadline time.Duration
+
 	expedite *freeze.Expedite
 	unlock   func() error
+}
+
+// Watch takes the switch of the grace periods and locks our memory, then tells
+// the guard what it needs to know.
+func (o *owner) Watch(fronts []freeze.Front, keys []int) (err error) {
+	w := freeze.Watch{Deadline: o.deadline, Fronts: fronts}
+	for _, key := range keys {
+		w.Handles = append(w.Handles, o.facts.handles[key])
+	}
+	if o.expedite, err = freeze.OpenExpedite(o.s.kernel); err != nil {
+		return err
+	}
+	w.Expedite = o.expedite
+	if o.s.opts.LockMemory {
+		if o.unlock, err = ioctl.LockMemory(); err != nil {
+			return err
+		}
+	}
+	return o.Guard.Watch(w)
 }
 
 // Open starts the guard's clock, then expedites grace periods: the switch is the
 // machine's, and from here on the guard puts it back if we cannot.
 func (o *owner) Open() error { return errors.Join(o.Guard.Open(), o.expedite.On()) }
 
-// Close goes the other way.
-func (o *owner) Close() error { return errors.Join(o.expedite.Off(), o.Guard.Close()) }
+// Close goes the other way. The switch is free for other windows then.
+func (o *owner) Close() error {
+	return errors.Join(o.expedite.Off(), o.Guard.Close(), o.letGo())
+}
 
 // Abandon leaves the guard at work.
 func (o *owner) Abandon() error { return errors.Join(o.expedite.Off(), o.Guard.Abandon(), o.letGo()) }
 
+// Release is for every guard that is not abandoned, used or not.
 func (o *owner) Release() error { return errors.Join(o.Guard.Release(), o.letGo()) }
 
 func (o *owner) letGo() error {
@@ -69,5 +78,6 @@ func (o *owner) letGo() error {
 	if o.unlock != nil {
 		err = errors.Join(err, o.unlock())
 	}
+	o.expedite, o.unlock = nil, nil
 	return err
 }

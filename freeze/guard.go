@@ -77,9 +77,9 @@ const (
 // errGuard is wrapped with what a guard said instead of being ready.
 var errGuard = errors.New("the guard process could not start")
 
-// StartGuard starts argv as a guard and returns when it is ready: memory locked,
-// descriptors open, calls encoded. The program named must call [GuardMain].
-func StartGuard(argv []string, w Watch) (g *Guard, err error) {
+// StartGuard starts argv as a guard and does not wait for it; [Guard.Watch] does.
+// The program named must call [GuardMain].
+func StartGuard(argv []string) (g *Guard, err error) {
 	g = &Guard{}
 	defer func() {
 		if err != nil {
@@ -111,10 +111,12 @@ func StartGuard(argv []string, w Watch) (g *Guard, err error) {
 		return nil, err
 	}
 	answer.Close()
-	return g, g.instruct(w)
+	return g, nil
 }
 
-func (g *Guard) instruct(w Watch) error {
+// Watch tells the guard what the window will hold, and returns when it is ready:
+// memory locked, descriptors open, calls encoded.
+func (g *Guard) Watch(w Watch) error {
 	p := program{Deadline: w.Deadline, Fronts: w.Fronts, PID: os.Getpid()}
 	for _, h := range w.Handles {
 		p.FDs = append(p.FDs, h.Fd())

@@ -73,15 +73,8 @@ func armGuard(k *ioctl.Kernel) (*guard, error) {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	runtime.LockOSThread()
 	g := &guard{k: k, pipe: os.NewFile(fdPipe, "pipe")}
-	p, err := readProgram(g.pipe)
-	if err != nil {
-		return nil, err
-	}
-	g.deadline = p.Deadline
+	var err error
 	if g.mem, err = ioctl.MapShared(os.NewFile(fdShared, "shared memory")); err != nil {
-		return nil, err
-	}
-	if err := g.encode(p); err != nil {
 		return nil, err
 	}
 	// The out-of-memory killer must find somebody else.
@@ -89,8 +82,16 @@ func armGuard(k *ioctl.Kernel) (*guard, error) {
 		return nil, err
 	}
 	debug.SetGCPercent(-1)
-	_, err = ioctl.LockMemory()
-	return g, err
+	if _, err := ioctl.LockMemory(); err != nil {
+		return nil, err
+	}
+	// All this while the owner prepares its window; it waits for what follows.
+	p, err := readProgram(g.pipe)
+	if err != nil {
+		return nil, err
+	}
+	g.deadline = p.Deadline
+	return g, g.encode(p)
 }
 
 func readProgram(r io.Reader) (p program, err error) {

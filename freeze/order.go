@@ -29,6 +29,7 @@ func loopsFirst(plan Plan, backs map[ioctl.DevNo][]ioctl.DevNo) Plan {
 		done[f.DevNo] = true
 		for _, other := range plan {
 			if slices.Contains(backs[other.DevNo], f.DevNo) {
+				f.Waits = true
 				visit(other)
 			}
 		}

@@ -23,6 +23,7 @@ type Filesystem struct {
 	Mounts   []Mount       // best to open first
 	ReadOnly bool          // the superblock is
 	Direct   bool          // mounted directly on a front
+	Waits    bool          // it holds files of loop devices of those before it in the plan
 	Method   Method
 	Trial    bool   // Method is a guess: [Open] tries it before the window
 	Reason   string // why Method is None
@@ -43,7 +44,7 @@ func (f Filesystem) Uses(dev ioctl.DevNo) bool {
 }
 
 // Plan is filesystems in the order in which they are frozen; the thaw goes
-// backwards.
+// backwards. Neighbours may be frozen at the same time unless the second waits.
 type Plan []Filesystem
 
 // SkipLockFS says whether a device must be suspended with SKIP_LOCKFS: one of

@@ -40,16 +40,16 @@ func TestOrder(t *testing.T) {
 		name  string
 		fs    []Filesystem
 		backs map[uint32]uint32 // loop filesystem: the one that holds its file
-		want  string
+		want  string            // with * for those that wait
 	}{
 		{"deeper first, root last", []Filesystem{at(1, "/"), at(2, "/srv"), at(3, "/srv/a")}, nil, "3 2 1"},
 		{"same depth by path", []Filesystem{at(1, "/b"), at(2, "/a"), at(3, "/c")}, nil, "2 1 3"},
 		{"same path by number", []Filesystem{at(2, "/a"), at(1, "/a")}, nil, "1 2"},
-		{"loop before its file's", []Filesystem{at(1, "/"), at(2, "/srv/deep"), at(3, "/mnt")}, map[uint32]uint32{3: 2}, "3 2 1"},
-		{"loop on loop", []Filesystem{at(1, "/a/b/c"), at(2, "/a/b"), at(3, "/a")}, map[uint32]uint32{3: 2, 2: 1}, "3 2 1"},
-		{"the rest stays", []Filesystem{at(1, "/a"), at(2, "/a/b"), at(3, "/c")}, map[uint32]uint32{3: 2}, "3 2 1"},
-		{"loop on itself", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 1}, "1 2"},
-		{"a ring ends", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 2, 2: 1}, "2 1"},
+		{"loop before its file's", []Filesystem{at(1, "/"), at(2, "/srv/deep"), at(3, "/mnt")}, map[uint32]uint32{3: 2}, "3 2* 1"},
+		{"loop on loop", []Filesystem{at(1, "/a/b/c"), at(2, "/a/b"), at(3, "/a")}, map[uint32]uint32{3: 2, 2: 1}, "3 2* 1*"},
+		{"the rest stays", []Filesystem{at(1, "/a"), at(2, "/a/b"), at(3, "/c")}, map[uint32]uint32{3: 2}, "3 2* 1"},
+		{"loop on itself", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 1}, "1* 2"},
+		{"a ring ends", []Filesystem{at(1, "/a"), at(2, "/b")}, map[uint32]uint32{1: 2, 2: 1}, "2* 1*"},
 	} {
 		backs := map[ioctl.DevNo][]ioctl.DevNo{}
 		for a, b := range c.backs {
@@ -57,7 +57,11 @@ func TestOrder(t *testing.T) {
 		}
 		var got []string
 		for _, f := range order(c.fs, backs) {
-			got = append(got, strings.TrimPrefix(f.DevNo.String(), "8:"))
+			number := strings.TrimPrefix(f.DevNo.String(), "8:")
+			if f.Waits {
+				number += "*"
+			}
+			got = append(got, number)
 		}
 		if g := strings.Join(got, " "); g != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, g, c.want)

@@ -268,11 +268,11 @@ func window(r CreateRequest, vs []Volume) []Step {
 		fronts = append(fronts, Step{Phase: Window, Action: Resume, Role: RoleFront, Device: v.Front})
 	}
 	slices.Reverse(fronts)
-	var steps []Step
-	for _, group := range [][]Step{freeze, prove, suspend, bases, images, fronts, thaw} {
-		steps = append(steps, group...)
-	}
-	return steps
+	standing := stacked(vs)
+	return slices.Concat(
+		together(freeze, func(_, s Step) bool { return s.Filesystem.Waits }), together(prove, never),
+		together(suspend, standing), bases, together(images, never), together(fronts, standing),
+		together(thaw, func(before, _ Step) bool { return before.Filesystem.Waits }))
 }
 
 // quiesce calls the hooks as late as can be, since applications wait from then on,
@@ -335,16 +335,42 @@ func filesystems(vs []Volume) []*Filesystem {
 	return out
 }
 
+// placed is a volume of a set, to make or to remove, above or beneath others.
+type placed interface{ origin() Origin }
+
+func (v Volume) origin() Origin       { return v.Origin }
+func (v RemoveVolume) origin() Origin { return v.Origin }
+
 // topDown is the order in which fronts are suspended: what stands on another
 // device of the set stops before it, equals by device number. Resuming goes the
 // other way.
-func topDown(vs []Volume) []Volume {
+func topDown[V placed](vs []V) []V {
 	out := slices.Clone(vs)
-	slices.SortStableFunc(out, func(a, b Volume) int {
-		x, y := a.Origin, b.Origin
+	slices.SortStableFunc(out, func(a, b V) int {
+		x, y := a.origin(), b.origin()
 		return cmp.Or(cmp.Compare(y.Depth, x.Depth), cmp.Compare(x.Dev.Major, y.Dev.Major), cmp.Compare(x.Dev.Minor, y.Dev.Minor))
 	})
 	return out
+}
+
+// together lets steps of one kind run at the same time, so that many volumes are
+// held little longer than one; those that wait for the one before do not.
+func together(steps []Step, wait func(before, s Step) bool) []Step {
+	for i := range steps {
+		steps[i].Together = i > 0 && !wait(steps[i-1], steps[i])
+	}
+	return steps
+}
+
+func never(Step, Step) bool { return false }
+
+// stacked tells of two fronts whether one may stand on the other.
+func stacked[V placed](vs []V) func(a, b Step) bool {
+	depth := map[string]int{}
+	for _, v := range vs {
+		depth[v.origin().Name] = v.origin().Depth
+	}
+	return func(a, b Step) bool { return depth[a.Device] != depth[b.Device] }
 }
 
 func finishCreate(vs []Volume) []Step {

@@ -25,6 +25,7 @@ func randomRequest(r *rand.Rand) plan.CreateRequest {
 		for range r.IntN(3) {
 			method := []plan.Method{plan.ByFIFREEZE, plan.ByFIFREEZE, plan.ByLockFS}[r.IntN(3)]
 			with(keys[0], "ext4", method, fmt.Sprint("/m", keys[0]))(&v)
+			v.Origin.Filesystems[len(v.Origin.Filesystems)-1].Waits = r.IntN(4) == 0
 			keys = keys[1:]
 		}
 		if i > 0 && r.IntN(3) == 0 { // a filesystem of several devices
@@ -64,6 +65,7 @@ func TestCreatePlansKeepTheRules(t *testing.T) {
 		c.windowOrder()
 		c.freezesUndone()
 		c.stacked(p.Volumes)
+		c.together(p.Volumes)
 		if t.Failed() {
 			t.Fatalf("the plan:\n%s", text(p))
 		}
@@ -341,6 +343,33 @@ func (c checker) stacked(vs []plan.Volume) {
 				c.errorf("%s (depth %d) and %s (depth %d) in the wrong order", a.Front, a.Origin.Depth, b.Front, b.Origin.Depth)
 			}
 		}
+	}
+}
+
+// together: only steps of one kind run at the same time, no front with one it may
+// stand on, no filesystem with those whose files it holds.
+func (c checker) together(vs []plan.Volume) {
+	depth := map[string]int{}
+	for _, v := range vs {
+		depth[v.Front] = v.Origin.Depth
+	}
+	round := []plan.Step{}
+	for _, s := range c.p.Steps {
+		if !s.Together {
+			round = round[:0]
+		}
+		for _, other := range round {
+			f, of := s.Filesystem, other.Filesystem
+			switch {
+			case s.Phase != plan.Window || s.Action != other.Action || s.Role != other.Role:
+				c.errorf("%s together with %s", s, other)
+			case s.Role == plan.RoleFront && depth[s.Device] != depth[other.Device]:
+				c.errorf("%s at depth %d together with %s at depth %d", s, depth[s.Device], other, depth[other.Device])
+			case s.Action == plan.Freeze && f.Waits, s.Action == plan.Thaw && of.Waits:
+				c.errorf("%s together with %s", s, other)
+			}
+		}
+		round = append(round, s)
 	}
 }
 

@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/dmsnap/dmsnap/targets"
+import (
+	"slices"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
 
 // RemoveRequest is a set as the kernel has it, whole or in parts: removal after
 // an interrupted operation is the same plan with less to do.
@@ -40,7 +44,8 @@ type RemoveVolume struct {
 func Remove(r RemoveRequest) *Plan {
 	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID, Final: true}
 	var suspend, bases, inside, resume []Step
-	for _, v := range removeOrder(r.Volumes) {
+	ordered := topDown(r.Volumes)
+	for _, v := range ordered {
 		o := v.Origin
 		detach := v.detach()
 		restoreFront := len(detach) > 0
@@ -62,9 +67,8 @@ func Remove(r RemoveRequest) *Plan {
 			}
 		}
 	}
-	for _, group := range [][]Step{suspend, bases, inside, resume} {
-		p.Steps = append(p.Steps, group...)
-	}
+	standing := stacked(ordered)
+	p.Steps = slices.Concat(p.Steps, together(suspend, standing), bases, together(inside, never), together(resume, standing))
 	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropStore, dropBase} {
 		for _, v := range r.Volumes {
 			p.Steps = append(p.Steps, drop(v)...)
@@ -75,18 +79,6 @@ func Remove(r RemoveRequest) *Plan {
 		p.Steps = append(p.Steps, dropFile(v.File)...)
 	}
 	return p
-}
-
-func removeOrder(vs []RemoveVolume) []RemoveVolume {
-	planned := make([]Volume, len(vs))
-	for i, v := range vs {
-		planned[i] = Volume{Index: i, Origin: v.Origin}
-	}
-	out := make([]RemoveVolume, 0, len(vs))
-	for _, v := range topDown(planned) {
-		out = append(out, vs[v.Index])
-	}
-	return out
 }
 
 // detach are the steps that give the front its own table back.

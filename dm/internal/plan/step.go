@@ -80,6 +80,9 @@ type Step struct {
 	Peer string
 	// Optional: a failure is worth a warning and nothing more.
 	Optional bool
+	// Together: may run at the same time as the step before it. Only in the window,
+	// and only among steps of one kind.
+	Together bool
 	// Undo takes the step back; nil if the undo of an earlier step does.
 	Undo *Step
 }
@@ -92,6 +95,9 @@ type Filesystem struct {
 	Reason      string // why the method is not FIFREEZE
 	Front       string // dm name of the front beneath
 	Key         int    // index into Facts.Filesystems, for run
+	// Waits: frozen after all before it and thawed before them, since it holds the
+	// files of their loop devices.
+	Waits bool
 }
 
 // Method is how a filesystem is frozen.
@@ -134,6 +140,9 @@ func (s Step) Detail() string {
 	}
 	if s.LockFS {
 		d = append(d, "freezes the filesystem")
+	}
+	if s.Together {
+		d = append(d, "at the same time")
 	}
 	switch {
 	case s.At != 0:

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,10 +34,9 @@ type Runner struct {
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal; UdevTimeout the wait for udev.
 	BusyTimeout, UdevTimeout time.Duration
-	// StartGuard makes the process that ends the window if we cannot, for fronts
-	// in the order of their suspends and filesystems by key in the order of their
-	// freezes. Nil: nobody does.
-	StartGuard func(fronts []freeze.Front, keys []int) (Guard, error)
+	// StartGuard starts the process that ends the window if we cannot. Nil: nobody
+	// does.
+	StartGuard func() (Guard, error)
 	// Hook calls a program with an event; for plans with hooks.
 	Hook func(ctx context.Context, program, event string) error
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
@@ -56,6 +57,8 @@ type Runner struct {
 	undo    []plan.Step
 	done    int // steps of the plan
 	total   int
+	guard   Guard
+	failing sync.Mutex // steps may run together, failpoints need not know
 }
 
 // Freezer holds one filesystem; *freeze.Handle is one. Freeze, Prove and Thaw
@@ -70,6 +73,9 @@ type Freezer interface {
 
 // Guard is the owner's side of a guard process; see freeze.Guard.
 type Guard interface {
+	// Watch tells it what to let go, and returns when it is ready: fronts in the
+	// order of their suspends, filesystems by key in the order of their freezes.
+	Watch(fronts []freeze.Front, keys []int) error
 	// Open comes right before the first call of the window, Close right after the
 	// last one, Release some time later. Abandon instead of both leaves it to the
 	// guard to let go what we could not.
@@ -143,6 +149,7 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	if err := r.begin(); err != nil {
 		return Trace{}, err
 	}
+	defer r.releaseGuard()
 	w, err := r.prepare(ctx, p)
 	if err != nil {
 		return Trace{}, r.rollback(ctx, err)
@@ -182,7 +189,14 @@ func (r *Runner) begin() (err error) {
 	return err
 }
 
+// prepare does all that comes before the window. What was dirtied since the
+// filesystems were synced would have to be written while writers are held, so
+// that comes last, once more.
 func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
+	if err := r.startGuard(p); err != nil {
+		return nil, err
+	}
+	var synced []plan.Step
 	for _, s := range p.In(plan.Prepare) {
 		if err := ctx.Err(); err != nil {
 			return nil, &StepError{s, err}
@@ -195,8 +209,53 @@ func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
 		if err := r.step(ctx, s); err != nil {
 			return nil, err
 		}
+		if s.Action == plan.SyncFS {
+			synced = append(synced, s)
+		}
 	}
-	return r.arm(p.In(plan.Window))
+	w, err := r.arm(p.In(plan.Window))
+	if err == nil {
+		err = r.syncAgain(synced)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.disarm())
+	}
+	return w, nil
+}
+
+// syncAgain syncs filesystems, all at once.
+func (r *Runner) syncAgain(steps []plan.Step) error {
+	crew := newCrew(len(steps))
+	defer crew.dismiss()
+	errs := make([]error, len(steps))
+	crew.all(0, len(steps), func(i int) {
+		if err := r.Freezers[steps[i].Filesystem.Key].SyncFS(); err != nil {
+			errs[i] = &StepError{steps[i], err}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// startGuard starts the guard early: it gets ready while the window is prepared.
+// Where nobody is held between two calls none is needed.
+func (r *Runner) startGuard(p *plan.Plan) (err error) {
+	holds := func(s plan.Step) bool {
+		return s.Action == plan.Freeze || s.Action == plan.Suspend && s.Role == plan.RoleFront
+	}
+	if r.StartGuard != nil && slices.ContainsFunc(p.In(plan.Window), holds) {
+		r.guard, err = r.StartGuard()
+	}
+	return err
+}
+
+func (r *Runner) releaseGuard() {
+	if r.guard == nil {
+		return
+	}
+	if err := r.guard.Release(); err != nil {
+		r.Log.Warn("the guard process did not end well", "error", err)
+	}
+	r.guard = nil
 }
 
 func (r *Runner) step(ctx context.Context, s plan.Step) error {
@@ -223,6 +282,8 @@ func (r *Runner) failpoint(s plan.Step) error {
 	if r.Fail == nil {
 		return nil
 	}
+	r.failing.Lock()
+	defer r.failing.Unlock()
 	return r.Fail(s)
 }
 

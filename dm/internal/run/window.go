@@ -21,8 +21,10 @@ import (
 type window struct {
 	r     *Runner
 	calls []call
+	crew  *crew
 	guard Guard       // nil without one
 	place map[int]int // of filesystems in the order of freezes, by key
+	start time.Time
 }
 
 type call struct {
@@ -37,39 +39,50 @@ type call struct {
 	start, end time.Time
 }
 
-// Trace is what the window did, by the monotonic clock.
-type Trace struct {
-	Start, End time.Time // first call to last, undo included
-	Skew       time.Duration
-	Steps      []TracedStep
-	Proven     []int // keys of filesystems proven frozen
-}
-
-// TracedStep is the time of one call.
-type TracedStep struct {
-	Step plan.Step
-	At   time.Duration // since Start
-	Took time.Duration
-}
-
-// arm encodes the window.
+// arm encodes the window and gets the guard and the threads ready. Whatever it
+// returns is to be run or disarmed.
 func (r *Runner) arm(steps []plan.Step) (*window, error) {
-	w := &window{r: r, calls: make([]call, 0, len(steps)), place: map[int]int{}}
+	w := &window{r: r, calls: make([]call, 0, len(steps)), guard: r.guard, place: map[int]int{}}
 	for _, s := range steps {
 		c, err := r.encode(s)
 		if err != nil {
-			return nil, errors.Join(&StepError{s, err}, w.settleEvents())
+			return w, &StepError{s, err}
 		}
 		w.calls = append(w.calls, c)
 	}
-	if err := w.startGuard(); err != nil {
-		return nil, errors.Join(err, w.settleEvents())
+	if err := w.instructGuard(); err != nil {
+		return w, err
 	}
+	w.crew = newCrew(w.width())
 	return w, nil
 }
 
-func (w *window) startGuard() (err error) {
-	if w.r.StartGuard == nil || len(w.calls) == 0 {
+// disarm gives up a window that never began.
+func (w *window) disarm() error {
+	w.crew.dismiss()
+	return w.settleEvents()
+}
+
+// width is the number of calls of the largest round.
+func (w *window) width() int {
+	widest := 1
+	for first := 0; first < len(w.calls); {
+		next := w.next(first)
+		widest = max(widest, next-first)
+		first = next
+	}
+	return widest
+}
+
+// next is where the round ends that begins with a call.
+func (w *window) next(first int) int {
+	for first++; first < len(w.calls) && w.calls[first].step.Together; first++ {
+	}
+	return first
+}
+
+func (w *window) instructGuard() error {
+	if w.guard == nil {
 		return nil
 	}
 	var fronts []freeze.Front
@@ -83,11 +96,7 @@ func (w *window) startGuard() (err error) {
 			keys = append(keys, c.step.Filesystem.Key)
 		}
 	}
-	if len(fronts)+len(keys) == 0 {
-		return nil // nobody is held between two calls
-	}
-	w.guard, err = w.r.StartGuard(fronts, keys)
-	return err
+	return w.guard.Watch(fronts, keys)
 }
 
 // handedOver is the base that must not run together with its front's own table.
@@ -154,29 +163,30 @@ func (r *Runner) encodeHold(id ioctl.ID) ([]*ioctl.Call, error) {
 	return []*ioctl.Call{suspend}, err
 }
 
-// run holds the writers, and lets them go whatever happens. The thread is ours
+// run holds the writers, and lets them go whatever happens. Its threads are ours
 // alone and the collector is off: neither a goroutine switch nor a collection
 // may lengthen the hold.
 func (w *window) run() (Trace, error) {
 	if len(w.calls) == 0 {
 		return Trace{}, nil
 	}
+	defer w.crew.dismiss()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	if err := w.open(); err != nil {
 		return Trace{}, errors.Join(err, w.settleEvents())
 	}
-	start := time.Now()
-	failed := w.forward(start)
+	w.start = time.Now()
+	begun, failed := w.forward()
 	var undone error
 	if failed >= 0 {
-		undone = w.back(failed)
+		undone = w.back(begun)
 	}
 	end := time.Now()
 	w.close(undone)
 	settled := w.settleEvents()
-	t := w.trace(start, end)
+	t := w.trace(end)
 	if failed < 0 {
 		return t, settled
 	}
@@ -202,43 +212,60 @@ func (w *window) open() error {
 // close lets the guard go, unless something could not be taken back. What it has
 // to say of itself changes no result.
 func (w *window) close(undone error) {
-	var err error
-	switch {
-	case w.guard == nil:
-	case undone != nil:
-		err = w.guard.Abandon()
-	default:
-		err = errors.Join(w.guard.Close(), w.guard.Release())
+	if w.guard == nil {
+		return
 	}
-	if err != nil {
+	end := w.guard.Close
+	if undone != nil {
+		end, w.r.guard = w.guard.Abandon, nil
+	}
+	if err := end(); err != nil {
 		w.r.Log.Warn("the guard process did not end well", "error", err)
 	}
 }
 
 func (w *window) lost() bool { return w.guard != nil && w.guard.Lost() }
 
-// forward does the calls in order and returns the index of the one that failed,
-// or -1.
-func (w *window) forward(start time.Time) int {
-	for i := range w.calls {
-		c := &w.calls[i]
-		c.start = time.Now()
-		if c.err = w.r.failpoint(c.step); c.err == nil && w.r.Deadline > 0 && c.start.Sub(start) > w.r.Deadline && c.step.Action != plan.Thaw {
-			c.err = ErrDeadline
+// forward does the calls, one round after the other. It returns how many were
+// begun and the first that failed, or -1.
+func (w *window) forward() (begun, failed int) {
+	for begun < len(w.calls) {
+		first := begun
+		begun = w.next(first)
+		w.crew.all(first, begun, w.call)
+		for i := range w.calls[first:begun] {
+			if w.calls[first+i].err != nil {
+				return begun, first + i
+			}
 		}
-		if c.err == nil && w.lost() {
-			c.err = ErrGuard
-		}
-		if c.err == nil {
-			c.err = w.attempt(c)
-		}
-		c.end = time.Now()
-		if c.err != nil {
-			return i
-		}
-		c.done = true
 	}
-	return -1
+	return begun, -1
+}
+
+// call does one call.
+func (w *window) call(i int) {
+	c := &w.calls[i]
+	c.start = time.Now()
+	if c.err = w.obstacle(c); c.err == nil {
+		c.err = w.attempt(c)
+	}
+	c.end = time.Now()
+	c.done = c.err == nil
+}
+
+// obstacle is why a call must not be made any more.
+func (w *window) obstacle(c *call) error {
+	if err := w.r.failpoint(c.step); err != nil {
+		return err
+	}
+	late := w.r.Deadline > 0 && c.start.Sub(w.start) > w.r.Deadline
+	switch {
+	case late && c.step.Action != plan.Thaw:
+		return ErrDeadline
+	case w.lost():
+		return ErrGuard
+	}
+	return nil
 }
 
 // attempt does the call. A suspend interrupted by a signal has undone itself
@@ -312,17 +339,17 @@ func (w *window) thaw(c *call) error {
 	return err
 }
 
-// back takes back what was done, last first, and what the failed call may have
+// back takes back what was done, last first, and what a failed call may have
 // left: a failed resume leaves a device suspended. Every undo is tried, but no
 // thaw above a front that could not be resumed: it would never return.
-func (w *window) back(failed int) error {
+func (w *window) back(begun int) error {
 	var errs []error
 	stuck := ""
-	for i := failed; i >= 0; i-- {
+	for i := begun - 1; i >= 0; i-- {
 		c := &w.calls[i]
 		var err error
 		switch {
-		case w.passed(c, failed):
+		case w.passed(c, begun):
 		case c.step.Action == plan.Freeze && stuck != "":
 			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
@@ -360,9 +387,9 @@ func (c *call) release() error {
 
 // passed tells whether a later call already did what the undo would: the front
 // runs again, or the filesystem is thawed.
-func (w *window) passed(c *call, failed int) bool {
+func (w *window) passed(c *call, begun int) bool {
 	front := cmp.Or(c.step.Peer, c.step.Device)
-	for i := range w.calls[:failed+1] {
+	for i := range w.calls[:begun] {
 		l := &w.calls[i]
 		switch {
 		case c.step.Role == plan.RoleBase && l.swapped(front):
@@ -422,26 +449,4 @@ func (w *window) past(final bool) bool {
 		}
 	}
 	return false
-}
-
-func (w *window) trace(start, end time.Time) Trace {
-	t := Trace{Start: start, End: end, Steps: make([]TracedStep, 0, len(w.calls))}
-	var first, last time.Time
-	for _, c := range w.calls {
-		if c.start.IsZero() {
-			break
-		}
-		t.Steps = append(t.Steps, TracedStep{Step: c.step, At: c.start.Sub(start), Took: c.end.Sub(c.start)})
-		switch {
-		case c.step.Action == plan.Prove && c.done:
-			t.Proven = append(t.Proven, c.step.Filesystem.Key)
-		case c.step.Action == plan.Suspend && c.step.Role == plan.RoleFront && c.done:
-			if first.IsZero() {
-				first = c.end
-			}
-			last = c.end
-		}
-	}
-	t.Skew = last.Sub(first)
-	return t
 }
