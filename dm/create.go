@@ -87,7 +87,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 // lockForCreate takes the locks of all origins and of the name. Facts are
 // gathered after that: what was seen before may have changed.
 func (s *session) lockForCreate(ctx context.Context, r CreateRequest) (*journal.Locks, error) {
-	mounts, err := s.mounts()
+	mounts, err := s.ownMounts()
 	if err != nil {
 		return nil, err
 	}

@@ -265,6 +265,12 @@ func (s *session) mounts() (mounts, error) {
 	return mounts{t}, err
 }
 
+// ownMounts are enough to look up a path, or to tell where an image is mounted.
+func (s *session) ownMounts() (mounts, error) {
+	t, err := freeze.OwnMounts(s.kernel)
+	return mounts{t}, err
+}
+
 // At finds the device mounted on a path of our namespace; of several mounts on
 // one path the last hides the others.
 func (t mounts) At(p string) (dev ioctl.DevNo, found bool) {

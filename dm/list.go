@@ -112,7 +112,7 @@ type interposed struct {
 }
 
 func (s *session) look() (*view, error) {
-	mounted, err := s.mounts()
+	mounted, err := s.ownMounts()
 	if err != nil {
 		return nil, err
 	}

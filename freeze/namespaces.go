@@ -53,7 +53,7 @@ func (w *walker) others() error {
 		return err
 	}
 	for _, name := range names {
-		if _, err := strconv.Atoi(name); err != nil {
+		if _, err := strconv.Atoi(name); err != nil || w.kernelThread(name) {
 			continue
 		}
 		for _, tid := range w.threads(name) {
@@ -61,6 +61,18 @@ func (w *walker) others() error {
 		}
 	}
 	return nil
+}
+
+// kernelThread tells processes apart that have no program: half of a host's, and
+// all in the first namespace. A process whose first thread has ended has none
+// either, but no namespace by that thread.
+func (w *walker) kernelThread(pid string) bool {
+	dir := path.Join("/proc", pid)
+	if _, err := w.k.Readlink(dir + "/exe"); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err := w.k.Readlink(dir + "/ns/mnt")
+	return err == nil
 }
 
 func (w *walker) threads(pid string) []string {

@@ -17,6 +17,10 @@ type Table struct {
 	problems []Problem
 }
 
+// OwnMounts reads the mounts of our own mount namespace only, which takes a few
+// system calls however large the host is. Otherwise it is as [Mounts].
+func OwnMounts(k *ioctl.Kernel) (*Table, error) { return mounts(k, false) }
+
 // Mounts reads the mounts of every mount namespace: our own and, through /proc,
 // one view per namespace and root directory. It takes a few system calls per
 // thread of the host and does not block on any filesystem but /proc and /sys,
@@ -24,16 +28,20 @@ type Table struct {
 // be found out is in Problems; an error means that nothing is known.
 //
 // The table is no lock: mounts may come and go the moment it is read.
-func Mounts(k *ioctl.Kernel) (*Table, error) {
+func Mounts(k *ioctl.Kernel) (*Table, error) { return mounts(k, true) }
+
+func mounts(k *ioctl.Kernel, all bool) (*Table, error) {
 	t := &Table{k: k, members: map[ioctl.DevNo][]ioctl.DevNo{}}
 	w := &walker{k: k, table: t, views: map[view]bool{}, seen: map[mountKey]bool{}}
 	if err := w.own(); err != nil {
 		return nil, err
 	}
-	if err := w.others(); err != nil {
-		return nil, err
+	if all {
+		if err := w.others(); err != nil {
+			return nil, err
+		}
+		w.unseen()
 	}
-	w.unseen()
 	t.resolve()
 	return t, nil
 }

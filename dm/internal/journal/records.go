@@ -125,7 +125,12 @@ func (d Dir) Begin(i Intent) error {
 }
 
 // End forgets an intent: its outcome is on disk, or everything was undone.
-func (d Dir) End(i Intent) error { return d.remove(intentsDir, i.ID+"-"+i.Op+suffix) }
+//
+// The directory is not synced: should a power cut bring the entry back, the next
+// command finds that the operation reached its end, and ends it again.
+func (d Dir) End(i Intent) error {
+	return d.wrap(d.drop(path.Join(d.Path, intentsDir, i.ID+"-"+i.Op+suffix)))
+}
 
 // Intents are the operations under way or interrupted, those too whose files
 // cannot be read.

@@ -368,7 +368,7 @@ func never(Step, Step) bool { return false }
 func stacked[V placed](vs []V) func(a, b Step) bool {
 	depth := map[string]int{}
 	for _, v := range vs {
-		depth[v.origin().Name] = v.origin().Depth
+		depth[v.origin().front()] = v.origin().Depth
 	}
 	return func(a, b Step) bool { return depth[a.Device] != depth[b.Device] }
 }

@@ -113,7 +113,7 @@ func (r *Runner) number(name string) (targets.DevNo, error) {
 }
 
 func (r *Runner) resume(s plan.Step) error {
-	ev, err := r.cookie.Event(udevFlags(s))
+	ev, err := r.event(s)
 	if err != nil {
 		return err
 	}
@@ -121,14 +121,28 @@ func (r *Runner) resume(s plan.Step) error {
 	return errors.Join(err, ev.Settle(info, err))
 }
 
-// udevFlags keep hidden devices, images and fronts of plain devices out of /dev/disk and away from
-// scanners: an image has the origin's UUIDs, and a scanner that holds it makes
-// its removal fail.
+// event is what a call tells udev. Only an image's is waited for: users look for
+// its node when the operation is over. A front of their own keeps its nodes and
+// links, and those of hidden devices are ours alone.
+func (r *Runner) event(s plan.Step) (ioctl.Event, error) {
+	if s.Role == plan.RoleImage {
+		return r.cookie.Event(udevFlags(s))
+	}
+	return ioctl.FlagsOnly(udevFlags(s)), nil
+}
+
+// udevFlags keep hidden devices, images and fronts of plain devices out of
+// /dev/disk and away from scanners: an image has the origin's UUIDs, and a scanner
+// that holds it makes its removal fail. Nodes of hidden devices we make ourselves,
+// since nobody waits until udev would have.
 func udevFlags(s plan.Step) ioctl.UdevFlags {
-	if s.Role == plan.RoleFront && !strings.HasPrefix(s.Device, plan.NamePrefix) {
+	switch {
+	case s.Role == plan.RoleImage:
+		return ioctl.Hidden
+	case s.Role == plan.RoleFront && !strings.HasPrefix(s.Device, plan.NamePrefix):
 		return ioctl.PrimarySource
 	}
-	return ioctl.Hidden
+	return ioctl.Hidden | ioctl.DisableDMRules
 }
 
 // remove retries a busy device for a while: udev opens every new device for a
@@ -155,7 +169,7 @@ func (r *Runner) removeOnce(s plan.Step) error {
 	if s.UUID != "" {
 		id = ioctl.ID{UUID: s.UUID}
 	}
-	ev, err := r.cookie.Event(udevFlags(s))
+	ev, err := r.event(s)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 			c.undo, err = r.encodeRelease(id, s)
 		}
 	case plan.Resume:
-		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
+		if c.event, err = r.event(s); err == nil {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
 		}
 		if err == nil && s.Role == plan.RoleStore {
@@ -137,7 +137,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 			c.undo, err = r.encodeHold(id)
 		}
 	case plan.RemoveDevice:
-		if c.event, err = r.cookie.Event(udevFlags(s)); err == nil {
+		if c.event, err = r.event(s); err == nil {
 			c.do, err = r.Control.PrepareRemove(id, 0, c.event)
 		}
 	default:
@@ -360,8 +360,6 @@ func (w *window) back(begun int) error {
 			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
 				stuck = c.step.Device
 			}
-		case c.step.Action == plan.Resume && c.undo != nil && i == failed:
-			err = c.release()
 		}
 		if err != nil {
 			errs = append(errs, &StepError{*c.step.Undo, err})
