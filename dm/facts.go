@@ -285,3 +285,18 @@ func (t mounts) At(p string) (dev ioctl.DevNo, found bool) {
 	}
 	return dev, found
 }
+
+// byDevice are the paths at which devices are mounted in our namespace. Those of
+// other namespaces are not ours to unmount.
+func (t mounts) byDevice() map[ioctl.DevNo][]string {
+	paths := map[ioctl.DevNo][]string{}
+	for _, m := range t.All() {
+		if m.PID != 0 {
+			continue
+		}
+		for _, d := range t.Devices(m) {
+			paths[d] = append(paths[d], m.Path)
+		}
+	}
+	return paths
+}

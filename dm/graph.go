@@ -124,7 +124,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 // baseOf is the base an image or store belongs to: the first one beneath it, or
 // beneath its set's image of the same volume.
 func (b *grapher) baseOf(d stack.Device) targets.DevNo {
-	image := b.member(d.ID, d.Volume, plan.RoleImage)
+	image := b.members[member{d.ID, d.Volume, plan.RoleImage}]
 	if image == nil {
 		return d.Dev
 	}

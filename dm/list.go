@@ -77,10 +77,8 @@ func (v *view) sets() []Set {
 	for _, r := range records {
 		byID[r.ID], ids[r.ID] = r, true
 	}
-	for _, d := range v.ours {
-		if d.Role.Member() {
-			ids[d.ID] = true
-		}
+	for id := range v.counts {
+		ids[id] = true
 	}
 	watched, err := v.s.Monitored()
 	if err != nil {
@@ -98,17 +96,28 @@ func (v *view) sets() []Set {
 
 // view is one look at the kernel.
 type view struct {
-	s      *session
-	ours   []stack.Device
-	mounts mounts
-	fronts map[targets.DevNo]*ioctl.Info // by base; nil: bypassed
-	plain  map[targets.DevNo]interposed  // by base
+	s       *session
+	ours    []stack.Device
+	members map[member]*stack.Device
+	counts  map[string]int // volumes of a set, by its id
+	bases   map[targets.DevNo]*stack.Device
+	mounts  mounts // our own namespace's
+	mounted map[ioctl.DevNo][]string
+	fronts  map[targets.DevNo]*ioctl.Info // by base; none: bypassed
+	plain   map[targets.DevNo]interposed  // by base
 }
 
 // interposed is a plain device and what leads its writers to the front.
 type interposed struct {
 	dev      targets.DevNo
 	redirect targets.InterposeStatus
+}
+
+// member is the part of a set that a device is.
+type member struct {
+	id     string
+	volume int
+	role   plan.Role
 }
 
 func (s *session) look() (*view, error) {
@@ -118,29 +127,28 @@ func (s *session) look() (*view, error) {
 	}
 	v, err := s.glance()
 	if err == nil {
-		v.mounts = mounted
+		v.mounts, v.mounted = mounted, mounted.byDevice()
 	}
 	return v, err
 }
 
-// glance is a look that does not find out where images are mounted, which takes
-// most of the time of one.
+// glance is a look that does not find out where images are mounted.
 func (s *session) glance() (*view, error) {
 	ours, err := s.read.Ours()
 	if err != nil {
 		return nil, err
 	}
-	v := &view{s: s, ours: ours, mounts: mounts{&freeze.Table{}}, fronts: map[targets.DevNo]*ioctl.Info{}, plain: map[targets.DevNo]interposed{}}
-	for _, d := range ours {
-		if d.Role != plan.RoleBase {
-			continue
-		}
-		if v.fronts[d.Dev], _, err = s.read.Front(d.Dev); err != nil {
-			return nil, err
-		}
-		if dev, plain := d.Interposed(); plain {
-			v.plain[d.Dev] = interposed{dev, d.Redirect}
-		}
+	fronts, err := s.read.LiveFronts(ours)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{
+		s: s, ours: ours, fronts: fronts, mounts: mounts{&freeze.Table{}},
+		members: map[member]*stack.Device{}, counts: map[string]int{}, bases: map[targets.DevNo]*stack.Device{},
+		plain: map[targets.DevNo]interposed{},
+	}
+	for i := range ours {
+		v.index(&ours[i])
 	}
 	return v, nil
 }
@@ -159,7 +167,7 @@ func (v *view) set(id string, r journal.Set) Set {
 			set.Receipt = nil
 		}
 	}
-	for i := range max(len(r.Volumes), v.count(id)) {
+	for i := range max(len(r.Volumes), v.counts[id]) {
 		set.Volumes = append(set.Volumes, v.volume(id, i, r))
 	}
 	for _, vol := range set.Volumes {
@@ -172,15 +180,17 @@ func (v *view) set(id string, r journal.Set) Set {
 	return set
 }
 
-// count is the number of volumes the kernel knows of a set.
-func (v *view) count(id string) int {
-	n := 0
-	for _, d := range v.ours {
-		if d.ID == id && d.Role.Member() {
-			n = max(n, d.Volume+1)
+func (v *view) index(d *stack.Device) {
+	switch {
+	case d.Role.Member():
+		v.members[member{d.ID, d.Volume, d.Role}] = d
+		v.counts[d.ID] = max(v.counts[d.ID], d.Volume+1)
+	case d.Role == plan.RoleBase:
+		v.bases[d.Dev] = d
+		if dev, plain := d.Interposed(); plain {
+			v.plain[d.Dev] = interposed{dev, d.Redirect}
 		}
 	}
-	return n
 }
 
 // guessName takes a set's name out of its devices': the volume's part is known
@@ -190,21 +200,12 @@ func (v *view) guessName(id string, vol Volume) string {
 		name := strings.TrimPrefix(path.Base(vol.Device), plan.NamePrefix)
 		return strings.TrimSuffix(name, "-"+vol.Name)
 	}
-	for _, d := range v.ours {
-		if d.ID == id && d.Role == plan.RoleStore {
+	for i := range v.counts[id] {
+		if d := v.members[member{id, i, plan.RoleStore}]; d != nil {
 			return strings.TrimPrefix(d.Name, plan.StorePrefix)
 		}
 	}
 	return id
-}
-
-func (v *view) member(id string, volume int, role plan.Role) *stack.Device {
-	for i, d := range v.ours {
-		if d.ID == id && d.Volume == volume && d.Role == role {
-			return &v.ours[i]
-		}
-	}
-	return nil
 }
 
 func (v *view) volume(id string, i int, r journal.Set) Volume {
@@ -213,10 +214,10 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 		fromRecord(&vol, r.Volumes[i])
 		vol.Device = "/dev/mapper/" + plan.ImageName(r.Name, vol.Name)
 	}
-	if st := v.member(id, i, plan.RoleStore); st != nil {
+	if st := v.members[member{id, i, plan.RoleStore}]; st != nil {
 		v.store(&vol, *st)
 	}
-	if image := v.member(id, i, plan.RoleImage); image != nil {
+	if image := v.members[member{id, i, plan.RoleImage}]; image != nil {
 		v.image(&vol, *image)
 	}
 	if i < len(r.Volumes) {
@@ -241,11 +242,7 @@ func fromRecord(vol *Volume, r journal.Volume) {
 func (v *view) image(vol *Volume, d stack.Device) {
 	vol.Device, vol.Devno = "/dev/mapper/"+d.Name, d.Dev.String()
 	vol.SizeBytes, vol.Writable = d.Table.Size().Bytes(), !d.Info.ReadOnly
-	for _, m := range v.mounts.Of(ioctl.DevNo(d.Dev)) {
-		if m.PID == 0 { // those of other namespaces are not ours to unmount
-			vol.ImageMounts = append(vol.ImageMounts, m.Path)
-		}
-	}
+	vol.ImageMounts = append(vol.ImageMounts, v.mounted[ioctl.DevNo(d.Dev)]...)
 	snap, ok := single[targets.Snapshot](d.Table)
 	if !ok {
 		vol.Reason = "its image carries no snapshot"
@@ -262,10 +259,8 @@ func (v *view) image(vol *Volume, d stack.Device) {
 
 // origin names a volume by its base and front where the record does not.
 func (v *view) origin(vol *Volume, base targets.DevNo) {
-	for _, d := range v.ours {
-		if d.Dev == base && d.Role == plan.RoleBase && vol.Name == "" {
-			vol.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
-		}
+	if d := v.bases[base]; d != nil && vol.Name == "" {
+		vol.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
 	}
 	if p, plain := v.plain[base]; plain {
 		vol.OriginDevno = p.dev.String()

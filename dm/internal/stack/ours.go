@@ -147,14 +147,45 @@ func (r *Reader) statusLine(id ioctl.ID) (string, error) {
 	return specs[0].Params, nil
 }
 
+// LiveFronts finds the live front of every base there is; none is there when somebody
+// took our layer out. ours is what Ours returned.
+func (r *Reader) LiveFronts(ours []Device) (map[targets.DevNo]*ioctl.Info, error) {
+	others := make(map[targets.DevNo]bool, len(ours))
+	for i := range ours {
+		others[ours[i].Dev] = ours[i].Role.Member()
+	}
+	fronts := map[targets.DevNo]*ioctl.Info{}
+	for i := range ours {
+		if ours[i].Role != plan.RoleBase {
+			continue
+		}
+		live, _, err := r.frontBut(ours[i].Dev, others)
+		if err != nil {
+			return nil, err
+		}
+		if live != nil {
+			fronts[ours[i].Dev] = live
+		}
+	}
+	return fronts, nil
+}
+
 // Front finds the device whose live table leads to a base, and tells whether an
 // inactive one does. Both results are empty when somebody took our layer out.
 func (r *Reader) Front(base targets.DevNo) (live, pending *ioctl.Info, err error) {
-	holders, err := r.holderDevices(base)
+	return r.frontBut(base, nil)
+}
+
+// frontBut passes over devices known to be no fronts, such as images.
+func (r *Reader) frontBut(base targets.DevNo, others map[targets.DevNo]bool) (live, pending *ioctl.Info, err error) {
+	holders, err := r.mappedHolders(base)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, h := range holders {
+		if others[h] {
+			continue
+		}
 		id := ioctl.ID{Dev: ioctl.DevNo(h)}
 		info, table, err := r.Table(id, 0)
 		if errors.Is(err, ioctl.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -50,6 +51,24 @@ func (r *Reader) links(dir string) ([]targets.DevNo, error) {
 
 func (r *Reader) holderDevices(d targets.DevNo) ([]targets.DevNo, error) {
 	return r.links(sysBlock(d) + "/holders")
+}
+
+// mappedHolders are the mapped devices that stand directly on a mapped one. Their
+// names in sysfs hold their numbers (drivers/md/dm.c, alloc_dev: "dm-%d").
+func (r *Reader) mappedHolders(d targets.DevNo) ([]targets.DevNo, error) {
+	names, err := r.Kernel.ReadDir(sysBlock(d) + "/holders")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var out []targets.DevNo
+	for _, name := range names {
+		number, mapped := strings.CutPrefix(name, "dm-")
+		minor, bad := strconv.ParseUint(number, 10, 32)
+		if mapped && bad == nil {
+			out = append(out, targets.DevNo{Major: d.Major, Minor: uint32(minor)})
+		}
+	}
+	return out, err
 }
 
 // Above is a device and all that stands on it, as the kernel links holders.
