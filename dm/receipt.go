@@ -82,7 +82,7 @@ func volumeReceipt(v plan.Volume, steps []run.TracedStep) VolumeReceipt {
 		if first < 0 {
 			first = s.At
 		}
-		last = end
+		last = max(last, end) // calls of one kind run together
 	}
 	out.HoldUS = (last - first).Microseconds()
 	return out

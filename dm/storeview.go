@@ -34,7 +34,7 @@ func (v *view) guessStore(d stack.Device) (kind, path string) {
 // damage tells of a store's file that was changed by somebody. The image may be
 // wrong then, or what is written to the origin may hit another file.
 func (v *view) damage(vol *Volume, id string, i int, file *plan.File) {
-	d := v.member(id, i, plan.RoleStore)
+	d := v.members[member{id, i, plan.RoleStore}]
 	if file == nil || file.Path == "" || d == nil || !d.Info.Live || vol.State != StateActive {
 		return
 	}

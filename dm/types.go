@@ -127,7 +127,8 @@ type HookReceipt struct {
 	Error string `json:"error"` // "" if it did its part
 }
 
-// StepReceipt is the time one call of the window took.
+// StepReceipt is when one call of the window was made and the time it took. Calls
+// of one kind may have been made at the same time.
 type StepReceipt struct {
 	Step string `json:"step"`
 	AtUS int64  `json:"at_us"` // since the start of the window

@@ -27,12 +27,20 @@ type benchFlags struct {
 	json    string
 }
 
-// runBench prints figures measured on a real kernel, ours and those of the peers from the same run.
+// benches are the benchmarks by name.
+var benches = []string{"window", "cost"}
+
+// runBench prints figures measured on a real kernel, ours and those of the peers from the same run: of one benchmark, or of
+// all.
 func runBench(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "window" {
-		return errors.New("usage: e2e bench window [FLAGS]")
+	wanted := benches
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		if !slices.Contains(benches, args[0]) {
+			return fmt.Errorf("usage: e2e bench [%s] [FLAGS]", strings.Join(benches, "|"))
+		}
+		wanted, args = args[:1], args[1:]
 	}
-	f, err := parseBench(args[1:])
+	f, err := parseBench(args)
 	if err != nil {
 		return err
 	}
@@ -52,17 +60,22 @@ func runBench(ctx context.Context, args []string) error {
 	if err := runQuiet(ctx, nil, "gcc", "-O2", "-Wall", "-static", "-o", filepath.Join(dir, "floor"), "e2e/guest/bench/floor.c"); err != nil {
 		return err
 	}
-	before := hostLoad()
-	text, err := f.measure(ctx, dir)
-	fmt.Printf("load of the host: %s before, %s after\n", before, hostLoad())
-	return errors.Join(err, f.show(text)) // what was measured before an error is shown too
+	for _, what := range wanted {
+		before := hostLoad()
+		text, err := f.measure(ctx, dir, what)
+		fmt.Printf("load of the host: %s before, %s after\n", before, hostLoad())
+		if err := errors.Join(err, f.show(what, text)); err != nil { // what was measured before an error is shown too
+			return err
+		}
+	}
+	return nil
 }
 
 func parseBench(args []string) (*benchFlags, error) {
 	f := &benchFlags{guestFlags: guestFlags{timeout: 90 * time.Minute, udev: true}}
-	set := flag.NewFlagSet("e2e bench window", flag.ContinueOnError)
+	set := flag.NewFlagSet("e2e bench", flag.ContinueOnError)
 	f.register(set)
-	set.IntVar(&f.cuts, "cuts", 15, "cuts of each kind")
+	set.IntVar(&f.cuts, "cuts", 15, "cuts of each kind, and runs of each command whose time counts")
 	set.StringVar(&f.systems, "fs", "ext4,xfs", "filesystems")
 	set.StringVar(&f.json, "json", "", "file for the raw samples")
 	if err := set.Parse(args); err != nil {
@@ -75,7 +88,7 @@ func parseBench(args []string) (*benchFlags, error) {
 }
 
 // measure runs guest/bench and returns the lines it prints, those before an error too.
-func (f *benchFlags) measure(ctx context.Context, dir string) ([]byte, error) {
+func (f *benchFlags) measure(ctx context.Context, dir, what string) ([]byte, error) {
 	kernel, err := f.kernel()
 	if err != nil {
 		return nil, err
@@ -83,14 +96,15 @@ func (f *benchFlags) measure(ctx context.Context, dir string) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("more than %v", f.timeout))
 	defer cancel()
 	options := f.options(kernel)
+	options.Udev = f.udev && what != "cost" // thousands of devices are nothing for it
 	machine, err := vm.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Printf("kernel %s, %d cuts of each kind in turn\n", machine.Release(), f.cuts)
+	fmt.Printf("%s: kernel %s, %d of each kind\n", what, machine.Release(), f.cuts)
 	var text bytes.Buffer
 	result, err := machine.Run(ctx, vm.Command{
-		Path: filepath.Join(dir, "bench"), Args: []string{"-cuts", strconv.Itoa(f.cuts), "-fs", f.systems},
+		Path: filepath.Join(dir, "bench"), Args: []string{"-what", what, "-cuts", strconv.Itoa(f.cuts), "-fs", f.systems, "-loop", report.Loop().String()},
 		Env: []string{
 			"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_FLOOR=" + filepath.Join(dir, "floor"),
 			"DMSNAP_DISKS=" + diskList(options),
@@ -106,8 +120,12 @@ func (f *benchFlags) measure(ctx context.Context, dir string) ([]byte, error) {
 	return text.Bytes(), errors.Join(err, machine.Close())
 }
 
-// show prints the tables and keeps the raw samples if asked to.
-func (f *benchFlags) show(text []byte) error {
+// show prints the tables and keeps the raw samples if asked to. What costs is text already.
+func (f *benchFlags) show(what string, text []byte) error {
+	if what == "cost" {
+		_, err := os.Stdout.Write(text)
+		return err
+	}
 	samples := []report.Sample{}
 	for line := range bytes.Lines(text) {
 		var s report.Sample

@@ -198,6 +198,27 @@ type Receipt struct {
 	WindowUS    int64 `json:"window_us"`
 	SkewUS      int64 `json:"skew_us"`
 	Frozen      []string
+	Steps       []struct {
+		Step string
+		AtUS int64 `json:"at_us"`
+		US   int64
+	}
+}
+
+// Held is the time in which a receipt claims that nobody could write: from the end of the last freeze to the start of the
+// first thaw.
+func (r Receipt) Held() (from, to time.Time) {
+	to = r.End
+	for _, s := range r.Steps {
+		begun := r.Start.Add(time.Duration(s.AtUS) * time.Microsecond)
+		switch ended := begun.Add(time.Duration(s.US) * time.Microsecond); {
+		case strings.HasPrefix(s.Step, "freeze ") && ended.After(from):
+			from = ended
+		case strings.HasPrefix(s.Step, "thaw ") && begun.Before(to):
+			to = begun
+		}
+	}
+	return from, to
 }
 
 // StoreInfo is the part of a volume's store that scenarios look at.

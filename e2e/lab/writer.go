@@ -141,6 +141,18 @@ func (w *Writer) Bounds(start, end time.Time) (least, most uint64) {
 	return least, most
 }
 
+// Passed is how many records were issued and acknowledged within a span.
+func (w *Writer) Passed(start, end time.Time) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.log {
+		if s.issued.After(start) && s.acked.Before(end) && !s.acked.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
 // Gap is the longest time between two acknowledgements within a span.
 func (w *Writer) Gap(start, end time.Time) time.Duration {
 	w.mu.Lock()

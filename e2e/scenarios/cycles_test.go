@@ -12,7 +12,8 @@ import (
 const slots = 64
 
 // TestCyclesUnderLoad cuts, reads and removes again and again while a writer runs. The image holds every write
-// acknowledged before the window and none issued after it, and stays so while the writer goes on.
+// acknowledged before the window and none issued after it, and stays so while the writer goes on. The receipt tells when
+// the writer was held.
 func TestCyclesUnderLoad(t *testing.T) {
 	for fstype, rounds := range map[string]struct{ few, all int }{"ext4": {6, 35}, "xfs": {3, 15}} {
 		t.Run(fstype, func(t *testing.T) {
@@ -36,6 +37,10 @@ func cycle(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, name strin
 	set := tool.Create(name, v)
 	if set.State != "active" || set.Receipt.Consistency != "filesystem" {
 		t.Fatalf("%s is %s at consistency %s", name, set.State, set.Receipt.Consistency)
+	}
+	from, to := set.Receipt.Held()
+	if n := w.Passed(from, to); n > 0 || !from.Before(to) {
+		t.Errorf("%s: %d writes passed between the freeze at %v and the thaw at %v", name, n, from, to)
 	}
 	w.WaitFor(t, slots/8) // chunks are copied while the image is read
 	dir := t.TempDir()

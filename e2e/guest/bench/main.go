@@ -1,5 +1,6 @@
-// Command bench runs inside a guest: it cuts the same volumes, under load, in several ways in turn, so that a noisy
-// machine is unfair to all alike, and prints each sample as a line of JSON.
+// Command bench runs inside a guest. With -what window it cuts the same volumes, under load, in several ways in turn, so
+// that a noisy machine is unfair to all alike, and prints each sample as a line of JSON. With -what cost it prints what
+// commands take from a crowded host, as text.
 package main
 
 import (
@@ -18,20 +19,28 @@ import (
 const many = 8
 
 func main() {
+	what := flag.String("what", "window", "")
 	cuts := flag.Int("cuts", 15, "")
 	systems := flag.String("fs", "ext4,xfs", "")
+	hostLoop := flag.Duration("loop", 0, "")
 	flag.Parse()
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
-	if err := bench(*cuts, strings.Split(*systems, ","), disks); err != nil {
+	var err error
+	switch {
+	case len(disks) < 2:
+		err = fmt.Errorf("two disks are needed, not %v", disks)
+	case *what == "cost":
+		err = cost(*cuts, *hostLoop, disks)
+	default:
+		err = bench(*cuts, strings.Split(*systems, ","), disks)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 func bench(cuts int, systems, disks []string) (err error) {
-	if len(disks) < 2 {
-		return fmt.Errorf("two disks are needed, not %v", disks)
-	}
 	volumes, err := makeVolumes(many, disks[0], disks[1])
 	defer func() { err = errors.Join(err, dropVolumes(disks[0], disks[1])) }()
 	if err != nil {

@@ -22,7 +22,8 @@ type method struct {
 
 func methods() []method {
 	return []method{
-		{name: report.Dmsnap, many: 1, create: dmsnapCreate, remove: dmsnapRemove},
+		{name: report.Dmsnap, many: 1, create: dmsnapCreate("fs"), remove: dmsnapRemove},
+		{name: report.Crash, many: 3, create: dmsnapCreate("crash"), remove: dmsnapRemove},
 		{name: report.LVM, many: 3, create: lvmCreate, remove: lvmRemove}, // takes most of the time
 		{name: report.Dmsetup, create: dmsetupCreate, remove: dmsetupRemove, afterRemove: wipeAll},
 		floor(report.Floor, false, 3), floor(report.Expedited, true, 1),
@@ -36,17 +37,23 @@ func pause([]volume) (report.Own, error) {
 	return report.Own{}, nil
 }
 
-func dmsnapCreate(vs []volume) (own report.Own, err error) {
-	args := []string{"create", "--name", "bench", "--json"}
-	for _, v := range vs {
-		args = append(args, v.device, "--store", v.device+"="+v.store)
+func dmsnapCreate(consistency string) func([]volume) (report.Own, error) {
+	return func(vs []volume) (own report.Own, err error) {
+		args := []string{"create", "--name", "bench", "--json", "--consistency", consistency}
+		for _, v := range vs {
+			args = append(args, v.device, "--store", v.device+"="+v.store)
+		}
+		begin := time.Now()
+		text, err := output(os.Getenv("DMSNAP_BIN"), args...)
+		finish := time.Now()
+		if err != nil {
+			return own, err
+		}
+		return receiptOf(text, begin, finish)
 	}
-	begin := time.Now()
-	text, err := output(os.Getenv("DMSNAP_BIN"), args...)
-	finish := time.Now()
-	if err != nil {
-		return own, err
-	}
+}
+
+func receiptOf(text []byte, begin, finish time.Time) (own report.Own, err error) {
 	var out struct {
 		Sets []struct {
 			Receipt struct {

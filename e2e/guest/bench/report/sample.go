@@ -10,6 +10,7 @@ import (
 // Methods by name, in the order of the tables. Dmsnap is compared with LVM and with Expedited.
 const (
 	Dmsnap    = "dmsnap"
+	Crash     = "dmsnap crash" // --consistency crash: nothing is frozen
 	LVM       = "lvm"
 	Dmsetup   = "dmsetup"
 	Floor     = "floor"
@@ -46,10 +47,11 @@ type Own struct {
 // Step is one of a receipt.
 type Step struct {
 	Step string `json:"step"`
+	AtUS int64  `json:"at_us"`
 	US   int64  `json:"us"`
 }
 
-// kind is a step without its names, so that those of several volumes can be added.
+// kind is a step without its names, so that those of several volumes come together.
 func (s Step) kind() string {
 	action, rest, _ := strings.Cut(s.Step, " ")
 	switch {
@@ -62,7 +64,7 @@ func (s Step) kind() string {
 }
 
 // stats are of some durations in microseconds.
-type stats struct{ median, p90, max time.Duration }
+type stats struct{ median, p90, p99 time.Duration }
 
 func statsOf(us []int64) stats {
 	if len(us) == 0 {
@@ -73,7 +75,7 @@ func statsOf(us []int64) stats {
 		i := (len(us)*percent + 99) / 100 // nearest rank
 		return time.Duration(us[max(i, 1)-1]) * time.Microsecond
 	}
-	return stats{at(50), at(90), at(100)}
+	return stats{at(50), at(90), at(99)}
 }
 
 // series are the samples of one operation on one filesystem.
@@ -99,3 +101,4 @@ func (s series) stats(field func(Sample) int64) stats {
 func gap(s Sample) int64    { return s.GapUS }
 func wall(s Sample) int64   { return s.WallUS }
 func window(s Sample) int64 { return s.WindowUS }
+func beyond(s Sample) int64 { return s.GapUS - s.WindowUS }

@@ -46,17 +46,17 @@ func (s series) sizes() (out []int) {
 }
 
 func (s series) table(w io.Writer, volumes int, op string) {
-	fmt.Fprintln(w, "\tcuts\tgap\tp90\tmax\t/lvm\t/floor x\twall\tp90\tmax\t/lvm\twindow\tp90\t")
+	fmt.Fprintln(w, "\tcuts\tgap\tp90\tp99\t/lvm\t/floor x\twall\tp90\tp99\t/lvm\twindow\tp90\tp99\t")
 	peer, floor := s.of(volumes, LVM, op), s.of(volumes, Expedited, op)
-	for _, method := range []string{Dmsnap, LVM, Dmsetup, Floor, Expedited, Nothing} {
+	for _, method := range []string{Dmsnap, Crash, LVM, Dmsetup, Floor, Expedited, Nothing} {
 		m := s.of(volumes, method, op)
 		if len(m) == 0 {
 			continue
 		}
 		g, c, own := m.stats(gap), m.stats(wall), m.stats(window)
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", method, len(m),
-			ms(g.median), ms(g.p90), ms(g.max), ratio(g, peer.stats(gap)), ratio(g, floor.stats(gap)),
-			ms(c.median), ms(c.p90), ms(c.max), ratio(c, peer.stats(wall)), ms(own.median), ms(own.p90))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", method, len(m),
+			ms(g.median), ms(g.p90), ms(g.p99), ratio(g, peer.stats(gap)), ratio(g, floor.stats(gap)),
+			ms(c.median), ms(c.p90), ms(c.p99), ratio(c, peer.stats(wall)), ms(own.median), ms(own.p90), ms(own.p99))
 	}
 }
 
@@ -88,31 +88,47 @@ func (s series) aims(w io.Writer) {
 	}
 }
 
-// breakdown shows the median of each kind of step, in the order of the receipt, and of what lies around them.
+// breakdown shows the median time from the first to the last call of each kind, in the order of the receipt, of what lies
+// around them, and by how much a writer was held longer than the receipt's window.
 func (s series) breakdown(w io.Writer) {
 	var kinds []string
 	sums := map[string][]int64{}
 	for _, x := range s {
-		total := map[string]int64{}
 		between := x.WindowUS
-		for _, step := range x.Steps {
-			if !slices.Contains(kinds, step.kind()) {
-				kinds = append(kinds, step.kind())
-			}
-			total[step.kind()] += step.US
-			between -= step.US
+		for kind, us := range x.spans(&kinds) {
+			sums[kind] = append(sums[kind], us)
+			between -= us
 		}
-		for kind, us := range total {
+		for kind, us := range map[string]int64{
+			"between calls": between, "before the window": x.BeforeUS, "after the window": x.AfterUS, "gap beyond the window": beyond(x),
+		} {
 			sums[kind] = append(sums[kind], us)
 		}
-		sums["between calls"] = append(sums["between calls"], between)
-		sums["before the window"] = append(sums["before the window"], x.BeforeUS)
-		sums["after the window"] = append(sums["after the window"], x.AfterUS)
 	}
-	for _, kind := range append(append([]string{"before the window"}, kinds...), "between calls", "after the window") {
+	for _, kind := range slices.Concat([]string{"before the window"}, kinds, []string{"between calls", "after the window", "gap beyond the window"}) {
 		st := statsOf(sums[kind])
-		fmt.Fprintf(w, "%s\t%s\tp90 %s\tmax %s\t\n", kind, ms(st.median), ms(st.p90), ms(st.max))
+		fmt.Fprintf(w, "%s\t%s\tp90 %s\tp99 %s\t\n", kind, ms(st.median), ms(st.p90), ms(st.p99))
 	}
+}
+
+// spans are the times in which steps of each kind were under way; those of one kind run together. New kinds are noted.
+func (x Sample) spans(kinds *[]string) map[string]int64 {
+	first, last := map[string]int64{}, map[string]int64{}
+	for _, step := range x.Steps {
+		kind := step.kind()
+		if !slices.Contains(*kinds, kind) {
+			*kinds = append(*kinds, kind)
+		}
+		if _, seen := first[kind]; !seen {
+			first[kind] = step.AtUS
+		}
+		first[kind] = min(first[kind], step.AtUS)
+		last[kind] = max(last[kind], step.AtUS+step.US)
+	}
+	for kind := range first {
+		last[kind] -= first[kind]
+	}
+	return last
 }
 
 func ms(d time.Duration) string {
