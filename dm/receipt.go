@@ -67,11 +67,13 @@ func volumeReceipt(v plan.Volume, steps []run.TracedStep) VolumeReceipt {
 		own := fs != nil && slices.ContainsFunc(v.Origin.Filesystems, func(f plan.Filesystem) bool { return f.Key == fs.Key })
 		switch {
 		case own && s.Step.Action == plan.Freeze:
-			if out.FrozenUS == nil {
+			if out.FrozenUS == nil || us < *out.FrozenUS {
 				out.FrozenUS = &us
 			}
 		case own && s.Step.Action == plan.Thaw:
-			out.ThawedUS = &us
+			if out.ThawedUS == nil || *out.ThawedUS < us {
+				out.ThawedUS = &us
+			}
 		case s.Step.Device == v.Front && s.Step.Action == plan.Suspend:
 			out.SuspendedUS = us
 		case s.Step.Device == v.Front && s.Step.Action == plan.Resume:
