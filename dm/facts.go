@@ -72,13 +72,6 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 
 // request checks what needs no device.
 func request(r CreateRequest) (plan.CreateRequest, error) {
-	chunk := r.ChunkBytes
-	if chunk == 0 {
-		chunk = defaultChunkBytes
-	}
-	if chunk%512 != 0 {
-		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk of %d bytes is no whole number of sectors", chunk)
-	}
 	if len(r.Origins) == 0 {
 		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "name at least one device or mount point", "no origin was named")
 	}
@@ -92,7 +85,7 @@ func request(r CreateRequest) (plan.CreateRequest, error) {
 		mode = targets.PersistentOverflow
 	}
 	return plan.CreateRequest{
-		Set: r.Name, ID: newID(), Chunk: targets.Sectors(chunk / 512), Mode: mode,
+		Set: r.Name, ID: newID(), Mode: mode,
 		Writable: r.Writable, Crash: r.Consistency == Crash,
 	}, nil
 }
@@ -112,6 +105,9 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 	v.BaseID = newID()
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
+	}
+	if v.Chunk, err = r.chunk(s.policy(r.Policy, f.mounts, v.Origin)); err != nil {
+		return v, err
 	}
 	// An origin that cannot be cut is worth more words than its store.
 	return v, plan.CheckOrigin(v.Origin)

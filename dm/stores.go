@@ -19,22 +19,28 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 	}
 	for i := range f.request.Volumes {
 		v := &f.request.Volumes[i]
-		spec, own := r.Stores[v.Origin.Spec]
-		if !own {
+		spec, named := r.Stores[v.Origin.Spec]
+		if !named {
 			spec = r.Stores[""]
 		}
+		own := s.policy(r.Policy, f.mounts, v.Origin)
+		h.Policy = own.store()
 		kind, err := store.Parse(spec)
 		if err != nil {
 			return err
 		}
 		var demand plan.Demand
 		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
-			if demand, err = s.demand(f, v.Origin, f.request.Chunk); err != nil {
+			if demand, err = s.demand(f, v.Origin, v.Chunk); err != nil {
 				return err
 			}
 		}
 		h.File = plan.FileName(f.request.ID, i)
-		h.Need, h.Least = plan.Wanted(v.Origin.Size, f.request.Chunk, demand), plan.Least(v.Origin.Size, f.request.Chunk)
+		h.Need, h.Least = plan.Wanted(v.Origin.Size, v.Chunk, demand), plan.Least(v.Origin.Size, v.Chunk)
+		if !own.Limit.IsZero() {
+			v.Limit = targets.Sectors(own.Limit.Of(v.Origin.Size.Bytes()) / targets.SectorSize)
+			h.Need, h.Least = min(h.Need, v.Limit), min(h.Least, v.Limit)
+		}
 		if v.StoreSize != 0 {
 			h.Need, h.Least = v.StoreSize, v.StoreSize
 		}

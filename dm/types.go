@@ -156,8 +156,10 @@ type CreateRequest struct {
 	StoreSize Size
 	// ForceStore takes devices as stores that carry a signature.
 	ForceStore bool
-	// ChunkBytes is the unit of copying; a power of two. Zero: 64 KiB.
+	// ChunkBytes is the unit of copying; a power of two. Zero: by the policy.
 	ChunkBytes uint64
+	// Policy says what to choose where this request leaves it open.
+	Policy Policy
 	// Persistent keeps the exceptions on the store's medium too. A set is not
 	// activated again after a reboot in this version, persistent or not.
 	Persistent bool

@@ -20,6 +20,7 @@ type cli struct {
 	Verbose  int           `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v what is done, -vv every step."`
 	StateDir string        `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
 	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait for another dmsnap that works on the same set or origin; by default not at all."`
+	Config   string        `placeholder:"FILE" default:"${config}" help:"What to choose where flags leave it open (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
 	Create  createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
@@ -55,7 +56,7 @@ func newParser(c *cli, env *Env) (*kong.Kong, error) {
 		kong.Description("Point-in-time snapshots of live block devices, with the kernel's device-mapper."),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Bind(env),
-		kong.Vars{"hook_dir": dm.DefaultHookDir, "state_dir": dm.DefaultStateDir},
+		kong.Vars{"hook_dir": dm.DefaultHookDir, "state_dir": dm.DefaultStateDir, "config": defaultConfig},
 		kong.ConfigureHelp(kong.HelpOptions{
 			Compact:             true,
 			NoExpandSubcommands: true,
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 	if err != nil {
 		return env.finish(parseError(err))
 	}
-	env.JSON = c.JSON
+	env.JSON, env.Config = c.JSON, c.Config
 	stateDir, err := filepath.Abs(c.StateDir)
 	if err != nil {
 		return env.finish(err)

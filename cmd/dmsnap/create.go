@@ -56,6 +56,9 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return &dm.Error{Op: "create", Set: c.Name, Code: dm.CodeUsage, Err: err, Hint: "see dmsnap create --help"}
 	}
+	if r.Policy, err = readConfig(env.Config); err != nil {
+		return err
+	}
 	if c.DryRun {
 		p, err := env.Manager.PlanCreate(ctx, r)
 		if err != nil {

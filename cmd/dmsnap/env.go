@@ -13,6 +13,7 @@ type Env struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	JSON    bool
+	Config  string // path of the configuration file
 	Manager manager
 }
 

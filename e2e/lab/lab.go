@@ -257,6 +257,12 @@ func (d *Tool) CreateWith(name string, more []string, volumes ...Volume) Set {
 	return d.parse(d.OK(append(args, append(more, "--json", "--name", name)...)...))
 }
 
+// CreateOnly cuts a set of origins with nothing said but what more says.
+func (d *Tool) CreateOnly(name, origin string, more ...string) Set {
+	d.t.Helper()
+	return d.parse(d.OK(append([]string{"create", origin, "--json", "--name", name}, more...)...))
+}
+
 // Show reads a set.
 func (d *Tool) Show(name string) Set {
 	d.t.Helper()

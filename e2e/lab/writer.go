@@ -61,7 +61,7 @@ func create(t *testing.T, path string, slots int) *os.File {
 }
 
 func (w *Writer) run() {
-	buf := aligned(recordSize)
+	buf := Aligned(recordSize)
 	for n := uint64(1); ; n++ {
 		select {
 		case <-w.stop:
@@ -240,11 +240,18 @@ func parse(b []byte) (n uint64, ok bool) {
 	return n, true
 }
 
-// aligned is memory for O_DIRECT: whole pages of its own.
-func aligned(n int) []byte {
+// Aligned is memory for O_DIRECT: whole pages of its own.
+func Aligned(n int) []byte {
 	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		panic(err)
 	}
 	return b
+}
+
+// Free gives back what Aligned gave.
+func Free(b []byte) {
+	if err := unix.Munmap(b); err != nil {
+		panic(err)
+	}
 }

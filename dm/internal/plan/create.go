@@ -11,7 +11,7 @@ import (
 // caller, so that planning stays pure.
 type CreateRequest struct {
 	Set, ID string
-	// Chunk is the unit of copying.
+	// Chunk is the unit of copying where a volume has none of its own.
 	Chunk    targets.Sectors
 	Mode     targets.Mode
 	Writable bool
@@ -28,6 +28,10 @@ type VolumeRequest struct {
 	Store  Store
 	// StoreSize limits the store; zero means what is needed at most.
 	StoreSize targets.Sectors
+	// Limit is the most it may have without a size of its own; zero means none.
+	Limit targets.Sectors
+	// Chunk is the volume's own unit of copying; zero means the set's.
+	Chunk targets.Sectors
 	// BaseID is used if the origin has no layer yet.
 	BaseID string
 }
@@ -64,21 +68,21 @@ func Create(r CreateRequest) (*Plan, error) {
 }
 
 func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
-	o, s := vr.Origin, vr.Store
+	o, s, chunk := vr.Origin, vr.Store, cmp.Or(vr.Chunk, r.Chunk)
 	if err := CheckOrigin(o); err != nil {
 		return Volume{}, err
 	}
-	if err := checkChunk(r.Chunk, o, s); err != nil {
+	if err := checkChunk(chunk, o, s); err != nil {
 		return Volume{}, err
 	}
-	size, err := storeSize(r, vr)
+	size, err := storeSize(chunk, vr)
 	if err != nil {
 		return Volume{}, err
 	}
 	v := Volume{
 		Index: i, Name: o.Volume, Front: o.front(), Base: BaseName(o.Volume),
 		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
-		Origin: o, StoreFacts: s, StoreSize: size, Chunk: r.Chunk, NewBase: o.Base == nil,
+		Origin: o, StoreFacts: s, StoreSize: size, Chunk: chunk, NewBase: o.Base == nil,
 		Mode: r.Mode, Writable: r.Writable,
 	}
 	if o.Base != nil {
@@ -88,7 +92,7 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	}
 	v.ImageTable = targets.Table{{Length: o.Size, Target: targets.Snapshot{
 		// Rule A: the same device as the front's snapshot-origin names.
-		Origin: mapped(v.Base), Store: mapped(v.Store), Mode: r.Mode, Chunk: r.Chunk,
+		Origin: mapped(v.Base), Store: mapped(v.Store), Mode: r.Mode, Chunk: chunk,
 	}}}
 	return v, nil
 }

@@ -52,20 +52,20 @@ func Least(origin, chunk targets.Sectors) targets.Sectors {
 	return min(NeverFull(origin, chunk), max(minChunks*chunk, leastDefault/512/4))
 }
 
-func storeSize(r CreateRequest, vr VolumeRequest) (targets.Sectors, error) {
-	most, s := NeverFull(vr.Origin.Size, r.Chunk), vr.Store
+func storeSize(chunk targets.Sectors, vr VolumeRequest) (targets.Sectors, error) {
+	most, s := NeverFull(vr.Origin.Size, chunk), vr.Store
 	if vr.StoreSize > s.Size {
 		return 0, Refuse(NoSpace, s.Path, fmt.Sprintf("ask for at most %dk", s.Size.Bytes()>>10),
 			"store %s has room for %d bytes, %d were asked for", s.label(), s.Size.Bytes(), vr.StoreSize.Bytes())
 	}
-	size, align := min(most, s.Size), targets.Sectors(max(s.LogicalBlock, 512)/512)
+	size, align := min(most, s.Size, vr.limit()), targets.Sectors(max(s.LogicalBlock, 512)/512)
 	switch {
 	case vr.StoreSize != 0:
 		size = min(most, vr.StoreSize)
 	case s.Backing != Whole:
 		// Not all there is: others need room too.
-		size = min(Wanted(vr.Origin.Size, r.Chunk, s.Demand), max(s.Size/2, Least(vr.Origin.Size, r.Chunk)), s.Size)
-		if least := Least(vr.Origin.Size, r.Chunk); size < least {
+		size = min(size, Wanted(vr.Origin.Size, chunk, s.Demand), max(s.Size/2, Least(vr.Origin.Size, chunk)))
+		if least := min(Least(vr.Origin.Size, chunk), vr.limit()); size < least {
 			return 0, Refuse(NoSpace, s.Path, "name a store elsewhere, or a --size that fits", "store %s has room for %d bytes; less than %d is not worth it", s.label(), s.Size.Bytes(), least.Bytes())
 		}
 	}
@@ -73,11 +73,18 @@ func storeSize(r CreateRequest, vr VolumeRequest) (targets.Sectors, error) {
 		align = max(align, 8) // whole blocks of a filesystem, or pages
 	}
 	size -= size % align
-	if size < minChunks*r.Chunk {
+	if size < minChunks*chunk {
 		return 0, Refuse(NoSpace, s.Path, "use a larger store, or a smaller --chunk",
-			"store %s of %d bytes is smaller than %d chunks of %d", s.label(), size.Bytes(), minChunks, r.Chunk.Bytes())
+			"store %s of %d bytes is smaller than %d chunks of %d", s.label(), size.Bytes(), minChunks, chunk.Bytes())
 	}
 	return size, nil
+}
+
+func (vr VolumeRequest) limit() targets.Sectors {
+	if vr.Limit == 0 {
+		return 1 << 54
+	}
+	return vr.Limit
 }
 
 // label names a store in messages.

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+// defaultConfig need not exist.
+const defaultConfig = "/etc/dmsnap/dmsnap.conf"
+
+// maxConfig bounds what is read of a configuration file.
+const maxConfig = 1 << 20
+
+// readConfig reads what dmsnap chooses for a set where flags leave it open. Only
+// commands that make or grow stores do: a broken file keeps nobody from removing
+// a set.
+func readConfig(path string) (dm.Policy, error) {
+	b, err := os.ReadFile(path)
+	switch {
+	case path == defaultConfig && errors.Is(err, fs.ErrNotExist):
+		return dm.Policy{}, nil
+	case err != nil:
+		return dm.Policy{}, configError(path, err)
+	case len(b) > maxConfig:
+		return dm.Policy{}, configError(path, fmt.Errorf("%s is larger than %d bytes", path, maxConfig))
+	}
+	p, err := parseConfig(b)
+	if err != nil {
+		return dm.Policy{}, configError(path, fmt.Errorf("%s:%w", path, err))
+	}
+	return p, nil
+}
+
+func configError(path string, err error) error {
+	return &dm.Error{Op: "config", Device: path, Code: dm.CodeUsage, Err: err, Hint: "docs/cli.md describes the file"}
+}
+
+// parseConfig reads KEY = VALUE lines; those below a line [ORIGIN] are for that
+// origin. Nothing is guessed: what is not known is an error.
+func parseConfig(text []byte) (dm.Policy, error) {
+	c := config{origins: map[string]*dm.OriginPolicy{}, keys: map[string]bool{}}
+	c.own = &c.all
+	for i, line := range strings.Split(string(text), "\n") {
+		if err := c.read(strings.TrimSpace(line)); err != nil {
+			return dm.Policy{}, fmt.Errorf("%d: %w", i+1, err)
+		}
+	}
+	p := dm.Policy{OriginPolicy: c.all}
+	for name, own := range c.origins {
+		if p.Origins == nil {
+			p.Origins = map[string]dm.OriginPolicy{}
+		}
+		p.Origins[name] = *own
+	}
+	return p, nil
+}
+
+// config is a file read as far as some line.
+type config struct {
+	all     dm.OriginPolicy
+	origins map[string]*dm.OriginPolicy
+	own     *dm.OriginPolicy // of the section
+	keys    map[string]bool  // seen in the section
+}
+
+func (c *config) read(line string) error {
+	switch {
+	case line == "" || line[0] == '#' || line[0] == ';':
+		return nil
+	case line[0] == '[':
+		return c.section(line)
+	}
+	key, value, found := strings.Cut(line, "=")
+	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+	switch {
+	case !found || key == "" || value == "":
+		return fmt.Errorf("%q is not KEY = VALUE", line)
+	case c.keys[key] && key != "store":
+		return fmt.Errorf("%s is there twice", key)
+	}
+	c.keys[key] = true
+	return c.set(key, value)
+}
+
+func (c *config) section(line string) error {
+	name, closed := strings.CutSuffix(line[1:], "]")
+	name = strings.TrimSpace(name)
+	switch {
+	case !closed || name == "":
+		return fmt.Errorf("%q is no section: write [ORIGIN]", line)
+	case name[0] != '/' && !strings.Contains(name, "="):
+		return fmt.Errorf("%q is no origin: write a path, UUID=, LABEL=, PARTUUID= or PARTLABEL=", name)
+	case c.origins[name] != nil:
+		return fmt.Errorf("section [%s] is there twice", name)
+	}
+	c.own, c.keys = &dm.OriginPolicy{}, map[string]bool{}
+	c.origins[name] = c.own
+	return nil
+}
+
+func (c *config) set(key, value string) error {
+	switch key {
+	case "store":
+		if value == "auto" || !isSpec(value) {
+			return fmt.Errorf("%q is no store: write a block device's path, file:PATH, ram or ram:LIMIT", value)
+		}
+		c.own.Stores = append(c.own.Stores, value)
+		return nil
+	case "limit":
+		return c.own.Limit.UnmarshalText([]byte(value))
+	case "reserve":
+		return c.own.Reserve.UnmarshalText([]byte(value))
+	case "chunk":
+		var chunk dm.Size
+		if err := chunk.UnmarshalText([]byte(value)); err != nil {
+			return err
+		}
+		if chunk.Percent != 0 || chunk.Bytes&(chunk.Bytes-1) != 0 {
+			return fmt.Errorf("chunk size %s is not a power of two", chunk)
+		}
+		c.own.ChunkBytes = chunk.Bytes
+		return nil
+	}
+	return fmt.Errorf("%q is not known: use store, limit, reserve or chunk", key)
+}

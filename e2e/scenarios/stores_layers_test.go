@@ -1,0 +1,140 @@
+package scenarios
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
+)
+
+// TestNoStoreNamed cuts a mount point with nothing said about stores: on the own filesystem if there is no other, beside
+// it if there is, in memory if both are full. The set says why.
+func TestNoStoreNamed(t *testing.T) {
+	lab.Need(t)
+	disks := lab.Disks(t, 3)
+	v := lab.NewVolume(t, "plain", "ext4", disks[0], disks[1], 0, 320)
+	tool := lab.NewTool(t)
+	expect := func(name, kind, dir, why string) {
+		t.Helper()
+		dry := tool.OK("create", v.Dir, "--name", name, "--dry-run")
+		set := tool.CreateOnly(name, v.Dir)
+		s := set.Volumes[0].Store
+		if s.Kind != kind || !strings.HasPrefix(s.Path, dir) || !strings.Contains(s.Why, why) || !strings.Contains(dry, s.Why) {
+			t.Errorf("%s: %+v; the plan:\n%s", name, s, dry)
+		}
+		if text := tool.OK("show", name); !strings.Contains(text, s.Why) {
+			t.Errorf("show does not say why:\n%s", text)
+		}
+		tool.OK("remove", name)
+	}
+	expect("own", "file", v.Dir, "no other filesystem")
+	other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
+	lab.Format(t, "ext4", other)
+	beside := lab.Mount(t, other)
+	expect("beside", "file", beside, "most room")
+	conf := filepath.Join(t.TempDir(), "conf")
+	if err := os.WriteFile(conf, []byte("store = /dev/nowhere\n["+v.Dir+"]\nstore = "+v.Store+"\nlimit = 8m\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	set := tool.CreateOnly("conf", v.Dir, "--config", conf)
+	if s := set.Volumes[0].Store; s.Path != v.Store || s.SizeBytes != 8<<20 || !strings.Contains(s.Why, "configuration") {
+		t.Errorf("conf: %+v", s)
+	}
+	tool.OK("remove", "conf")
+	lab.Run(t, "sh", "-c", "cat /dev/zero > "+v.Dir+"/fill; cat /dev/zero > "+beside+"/fill; sync")
+	expect("memory", "ram", "", "no filesystem has room")
+}
+
+// TestStoreThroughLayers has the store's file on LUKS on the logical volume that is cut: its blocks are found beneath both.
+func TestStoreThroughLayers(t *testing.T) {
+	lab.Need(t)
+	disks := lab.Disks(t, 2)
+	lv := logicalVolume(t, disks[0])
+	luks := luksVolume(t, lv, "--disable-keyring")
+	lab.Format(t, "ext4", luks)
+	dir := lab.Mount(t, luks)
+	tool := lab.NewTool(t)
+	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
+	for name, origins := range map[string][]string{"below": {lv}, "both": {lv, luks}, "above": {luks}} {
+		args := []string{"--size", "8m"}
+		for i, o := range origins {
+			args = append(args, "--store", fmt.Sprintf("%s=file:%s/cow%d", o, dir, i))
+		}
+		set := tool.CreateOnly(name, origins[0], append(args, origins[1:]...)...)
+		w.WaitFor(t, slots)
+		if set = tool.Show(name); set.State != "active" || set.Volumes[0].Store.UsedBytes == 0 {
+			t.Errorf("%s: %+v", name, set)
+		}
+		held := set.Volumes[len(set.Volumes)-1].Device
+		if name == "below" {
+			continue // its image is encrypted: looked at below
+		}
+		at := t.TempDir()
+		lab.Run(t, "mount", "-o", "ro", held, at)
+		lab.Check(t, filepath.Join(at, "ring"), slots)
+		lab.Run(t, "umount", at)
+		tool.OK("remove", name)
+	}
+	opened(t, tool.Show("below").Volumes[0].Device)
+	tool.OK("remove", "below")
+	w.Stop(t)
+	lab.Run(t, "umount", dir)
+	lab.Run(t, "e2fsck", "-fn", luks)
+	lab.Run(t, "mount", luks, dir)
+}
+
+// opened reads the filesystem inside an image of encrypted data.
+func opened(t *testing.T, image string) {
+	t.Helper()
+	pass := filepath.Join(t.TempDir(), "pass")
+	if err := os.WriteFile(pass, []byte("open sesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lab.Run(t, "cryptsetup", "open", "--readonly", "--key-file", pass, image, "past")
+	defer lab.Run(t, "cryptsetup", "close", "past")
+	at := t.TempDir()
+	lab.Run(t, "mount", "-o", "ro", "/dev/mapper/past", at)
+	defer lab.Run(t, "umount", at)
+	lab.Check(t, filepath.Join(at, "ring"), slots)
+}
+
+// TestMemoryPressure has the host swap to the origin while its chunks are copied: neither waits for the other.
+func TestMemoryPressure(t *testing.T) {
+	lab.Need(t)
+	disks := lab.Disks(t, 2)
+	v := lab.NewVolume(t, "tight", "ext4", disks[0], disks[1], 0, 640)
+	swap := filepath.Join(v.Dir, "swap")
+	lab.Run(t, "sh", "-c", "dd if=/dev/zero of="+swap+" bs=1M count=256 status=none && chmod 600 "+swap+" && mkswap -q "+swap)
+	tool := lab.NewTool(t)
+	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
+	for name, spec := range map[string]string{"own": "file:" + v.Dir, "ram": "ram"} {
+		v.Store = spec
+		tool.CreateWith(name, []string{"--size", "64m"}, v)
+		lab.Run(t, "swapon", swap)
+		// Twice what is left of a group's memory, touched again and again.
+		lab.Run(t, "sh", "-c", squeeze)
+		w.WaitFor(t, slots)
+		lab.Run(t, "swapoff", swap)
+		if set := tool.Show(name); set.State != "active" && set.State != "invalid" {
+			t.Errorf("%s is %s", name, set.State)
+		}
+		tool.OK("remove", name)
+	}
+	w.Stop(t)
+	lab.Run(t, "umount", v.Dir)
+	lab.Run(t, "e2fsck", "-fn", v.Device)
+	lab.Run(t, "mount", v.Device, v.Dir)
+}
+
+// squeeze fills memory until swap is used.
+const squeeze = `
+mkdir -p /run/squeeze && mount -t tmpfs -o size=90% none /run/squeeze
+used() { awk 'NR>1 {s+=$4} END {print s+0}' /proc/swaps; }
+i=0
+while [ "$(used)" -lt 65536 ] && head -c 16M /dev/urandom > /run/squeeze/$i 2>/dev/null; do i=$((i+1)); done
+swapped=$(used)
+umount /run/squeeze && rmdir /run/squeeze
+[ "$swapped" -gt 0 ]`
