@@ -58,12 +58,15 @@ func TestStoreThroughLayers(t *testing.T) {
 	dir := lab.Mount(t, luks)
 	tool := lab.NewTool(t)
 	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
-	for name, origins := range map[string][]string{"below": {lv}, "both": {lv, luks}, "above": {luks}} {
-		args := []string{"--size", "8m"}
-		for i, o := range origins {
-			args = append(args, "--store", fmt.Sprintf("%s=file:%s/cow%d", o, dir, i))
+	for _, row := range []struct {
+		name    string
+		origins []string
+	}{{"above", []string{luks}}, {"below", []string{lv}}, {"both", []string{lv, luks}}} {
+		name, args := row.name, []string{"--size", "8m"}
+		for i, o := range row.origins {
+			args = append(args, "--store", fmt.Sprintf("%s=file:%s/%s%d", o, dir, name, i))
 		}
-		set := tool.CreateOnly(name, origins[0], append(args, origins[1:]...)...)
+		set := tool.CreateOnly(name, row.origins[0], append(args, row.origins[1:]...)...)
 		w.WaitFor(t, slots)
 		if set = tool.Show(name); set.State != "active" || set.Volumes[0].Store.UsedBytes == 0 {
 			t.Errorf("%s: %+v", name, set)
@@ -114,7 +117,6 @@ func TestMemoryPressure(t *testing.T) {
 		v.Store = spec
 		tool.CreateWith(name, []string{"--size", "64m"}, v)
 		lab.Run(t, "swapon", swap)
-		// Twice what is left of a group's memory, touched again and again.
 		lab.Run(t, "sh", "-c", squeeze)
 		w.WaitFor(t, slots)
 		lab.Run(t, "swapoff", swap)
@@ -129,12 +131,11 @@ func TestMemoryPressure(t *testing.T) {
 	lab.Run(t, "mount", v.Device, v.Dir)
 }
 
-// squeeze fills memory until swap is used.
+// squeeze takes more memory than there is, so that some of it is swapped out.
 const squeeze = `
-mkdir -p /run/squeeze && mount -t tmpfs -o size=90% none /run/squeeze
-used() { awk 'NR>1 {s+=$4} END {print s+0}' /proc/swaps; }
-i=0
-while [ "$(used)" -lt 65536 ] && head -c 16M /dev/urandom > /run/squeeze/$i 2>/dev/null; do i=$((i+1)); done
-swapped=$(used)
+mkdir -p /run/squeeze && mount -t tmpfs -o size=200% none /run/squeeze
+kib=$(awk '/MemAvailable/ {print $2 + 65536}' /proc/meminfo)
+fallocate -l ${kib}k /run/squeeze/all
+swapped=$(awk 'NR>1 {s+=$4} END {print s+0}' /proc/swaps)
 umount /run/squeeze && rmdir /run/squeeze
 [ "$swapped" -gt 0 ]`
