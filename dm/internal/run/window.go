@@ -436,12 +436,12 @@ func (w *window) settleEvents() error {
 }
 
 // past tells whether the window did something that cannot be put back: an image
-// is gone, or a device of a final plan runs on its new table. Writes of a front
+// is gone, or a front or store of a final plan runs on its new table. Writes of a front
 // reach no image from then on, so giving it the snapshot-origin back would not
 // help; a store may have chunks in its new room.
 func (w *window) past(final bool) bool {
 	for _, c := range w.calls {
-		swapped := c.step.Action == plan.Resume && c.step.Role != plan.RoleImage
+		swapped := c.step.Action == plan.Resume && (c.step.Role == plan.RoleFront || c.step.Role == plan.RoleStore)
 		if c.done && (c.step.Action == plan.RemoveDevice || final && swapped) {
 			return true
 		}
