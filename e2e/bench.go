@@ -24,6 +24,7 @@ type benchFlags struct {
 	guestFlags
 	cuts    int
 	systems string
+	methods string
 	json    string
 }
 
@@ -77,6 +78,7 @@ func parseBench(args []string) (*benchFlags, error) {
 	f.register(set)
 	set.IntVar(&f.cuts, "cuts", 15, "cuts of each kind, and runs of each command whose time counts")
 	set.StringVar(&f.systems, "fs", "ext4,xfs", "filesystems")
+	set.StringVar(&f.methods, "methods", "", "only these, by the names in the tables")
 	set.StringVar(&f.json, "json", "", "file for the raw samples")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -104,7 +106,7 @@ func (f *benchFlags) measure(ctx context.Context, dir, what string) ([]byte, err
 	fmt.Printf("%s: kernel %s, %d of each kind\n", what, machine.Release(), f.cuts)
 	var text bytes.Buffer
 	result, err := machine.Run(ctx, vm.Command{
-		Path: filepath.Join(dir, "bench"), Args: []string{"-what", what, "-cuts", strconv.Itoa(f.cuts), "-fs", f.systems, "-loop", report.Loop().String()},
+		Path: filepath.Join(dir, "bench"), Args: []string{"-what", what, "-cuts", strconv.Itoa(f.cuts), "-fs", f.systems, "-methods", f.methods, "-loop", report.Loop().String()},
 		Env: []string{
 			"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_FLOOR=" + filepath.Join(dir, "floor"),
 			"DMSNAP_DISKS=" + diskList(options),

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ func main() {
 	what := flag.String("what", "window", "")
 	cuts := flag.Int("cuts", 15, "")
 	systems := flag.String("fs", "ext4,xfs", "")
+	only := flag.String("methods", "", "")
 	hostLoop := flag.Duration("loop", 0, "")
 	flag.Parse()
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
@@ -32,7 +34,7 @@ func main() {
 	case *what == "cost":
 		err = cost(*cuts, *hostLoop, disks)
 	default:
-		err = bench(*cuts, strings.Split(*systems, ","), disks)
+		err = bench(*cuts, strings.Split(*systems, ","), *only, disks)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -40,28 +42,27 @@ func main() {
 	}
 }
 
-func bench(cuts int, systems, disks []string) (err error) {
+func bench(cuts int, systems []string, only string, disks []string) (err error) {
 	volumes, err := makeVolumes(many, disks[0], disks[1])
 	defer func() { err = errors.Join(err, dropVolumes(disks[0], disks[1])) }()
 	if err != nil {
 		return err
 	}
 	for _, fs := range systems {
-		if err := benchSystem(fs, cuts, volumes); err != nil {
+		if err := benchSystem(fs, cuts, turnsOf(volumes, only), volumes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func benchSystem(fs string, cuts int, volumes []volume) (err error) {
+func benchSystem(fs string, cuts int, turns []turn, volumes []volume) (err error) {
 	for _, v := range volumes {
 		defer func() { err = errors.Join(err, v.unmount()) }()
 		if err := v.format(fs); err != nil {
 			return err
 		}
 	}
-	turns := turnsOf(volumes)
 	// The first round only warms up: programs are read over 9p then, modules loaded.
 	for round := 0; round <= cuts; round++ {
 		for i := range turns {
@@ -84,8 +85,12 @@ type turn struct {
 	volumes []volume
 }
 
-func turnsOf(volumes []volume) (turns []turn) {
+// turnsOf are those of some methods, or of all.
+func turnsOf(volumes []volume, only string) (turns []turn) {
 	for _, m := range methods() {
+		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
+			continue
+		}
 		turns = append(turns, turn{m, volumes[:1]})
 		if m.many > 0 {
 			turns = append(turns, turn{m, volumes})
