@@ -36,22 +36,27 @@ func TestThawLeavesOthersAlone(t *testing.T) {
 // all ends it.
 func TestThawUnderWay(t *testing.T) {
 	h := newHost(t, ioctltest.Options{})
-	stuck := false
+	stuck, done := false, make(chan struct{})
 	h.Fail(func(c ioctltest.Call) error {
-		if c.Request != "DM_DEV_RESUME" || c.Name != "dmsnap-nightly-home" || stuck {
+		switch {
+		case c.Request == "DM_DEV_RESUME" && c.Name == "dmsnap-nightly-var":
+			<-done // it is made at the same time
+			return nil
+		case c.Request != "DM_DEV_RESUME" || c.Name != "dmsnap-nightly-home" || stuck:
 			return nil
 		}
+		defer close(done)
 		stuck = true
 		held := h.Snapshot()
-		done, err := New(h.m.opts).Thaw(context.Background(), false)
-		if !errors.Is(err, ErrLocked) || len(done.Left) != 2 {
-			t.Errorf("%+v, %v", done, err)
+		left, err := New(h.m.opts).Thaw(context.Background(), false)
+		if !errors.Is(err, ErrLocked) || len(left.Left) != 2 {
+			t.Errorf("%+v, %v", left, err)
 		}
 		same(t, "under way", withoutLocks(held), withoutLocks(h.Snapshot()))
-		done, err = New(h.m.opts).Thaw(context.Background(), true)
+		left, err = New(h.m.opts).Thaw(context.Background(), true)
 		check(t, err)
-		if len(done.Resumed) != 2 || len(done.Thawed) != 2 {
-			t.Errorf("with all: %+v", done)
+		if len(left.Resumed) != 2 || len(left.Thawed) != 2 {
+			t.Errorf("with all: %+v", left)
 		}
 		return nil
 	})
