@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -44,6 +45,7 @@ const (
 	HappenedFull     Happening = "full"     // a store overflowed, or has no room left to grow into
 	HappenedInvalid  Happening = "invalid"  // the kernel dropped an image
 	HappenedBypassed Happening = "bypassed" // somebody took our layer off an origin
+	HappenedExpired  Happening = "expired"  // a set was removed because its lease was over
 	HappenedFailed   Happening = "failed"   // a store should have grown, and an error came up
 )
 
@@ -52,9 +54,9 @@ type Notice struct {
 	Time      time.Time `json:"time"`
 	Event     Happening `json:"event"`
 	Set       string    `json:"set"`
-	Volume    string    `json:"volume"`
+	Volume    string    `json:"volume"`     // "" if it happened to the set
 	UsedBytes *uint64   `json:"used_bytes"` // of the store; null when the kernel does not say
-	SizeBytes uint64    `json:"size_bytes"` // of the store
+	SizeBytes uint64    `json:"size_bytes"` // of the store; 0 if it happened to the set
 	Reason    string    `json:"reason,omitempty"`
 }
 
@@ -113,7 +115,12 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 		return err
 	}
 	defer s.release(locks)
-	w := &watch{session: s, r: r}
+	w := &watch{session: s, r: r, expired: make(chan string)}
+	var leases sync.WaitGroup
+	defer leases.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	leases.Go(func() { w.endLeases(ctx) })
 	for ctx.Err() == nil {
 		if err := w.survey(ctx); err != nil {
 			return err
@@ -131,6 +138,30 @@ type watch struct {
 	r       MonitorRequest
 	volumes []*watched
 	until   time.Time // of the next survey
+	expired chan string
+}
+
+// endLeases removes sets whose leases are over. That may have to wait for who
+// uses them, and stores must not wait for that.
+func (w *watch) endLeases(ctx context.Context) {
+	for {
+		names, err := w.Expire(ctx)
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("a lease is over, but its set stays", "error", err)
+		}
+		for _, name := range names {
+			select {
+			case w.expired <- name:
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-time.After(w.r.Interval):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // survey looks at everything. Events are forgotten before, so that none is
@@ -183,8 +214,14 @@ func (w *watch) attend(ctx context.Context) error {
 	return nil
 }
 
-// tend measures the stores that are due and makes those grow that need it.
+// tend measures the stores that are due and makes those grow that need it. It
+// passes on which leases have ended.
 func (w *watch) tend(ctx context.Context) error {
+	select {
+	case name := <-w.expired:
+		w.r.Notice(Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name})
+	default:
+	}
 	for _, x := range w.volumes {
 		if !x.growable() || time.Now().Before(x.due) || ctx.Err() != nil {
 			continue

@@ -156,3 +156,16 @@ func TestPace(t *testing.T) {
 		t.Error("steps")
 	}
 }
+
+func TestMonitorEndsLeases(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, Lease: Lease{For: time.Nanosecond}})
+	n := <-h.monitored(t, MonitorRequest{Interval: time.Millisecond})
+	if n.Event != HappenedExpired || n.Set != "nightly" || n.Volume != "" {
+		t.Errorf("%+v", n)
+	}
+	if _, err := h.m.Show(context.Background(), "nightly"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -24,7 +24,7 @@ type monitorCmd struct {
 
 func (monitorCmd) Help() string {
 	return `Runs until it is ended, and watches the sets that are made later too. Prints one line for each event: low, grown, ` +
-		`full, invalid, bypassed, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
+		`full, invalid, bypassed, expired, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
 		`the more often the less room is left for the rate of the writes. dmsnap-monitor.service runs it under systemd.`
 }
 
@@ -85,6 +85,10 @@ func (c *monitorCmd) check() error {
 }
 
 func writeNotice(w io.Writer, n dm.Notice) {
+	if n.Volume == "" {
+		fmt.Fprintf(w, "%s %s %s\n", timeText(&n.Time), n.Event, clean(n.Set))
+		return
+	}
 	fmt.Fprintf(w, "%s %s %s %s: %s\n", timeText(&n.Time), n.Event, clean(n.Set), clean(n.Volume), noticeText(n))
 }
 
