@@ -241,6 +241,41 @@ func changes(c ioctltest.Call) bool {
 	return false
 }
 
+// TestResumedWhileHandedOver: somebody resumes a front inside the window, before
+// or after its base. Its new table is live then, and the base must run on.
+func TestResumedWhileHandedOver(t *testing.T) {
+	hostOnly(t)
+	for n, op := range []operation{operations["create on copies"], killable()["remove from copies"]} {
+		for _, at := range []string{"DM_DEV_RESUME dmsnap-nightly-home", "DM_DEV_STATUS var"} {
+			h, done := op.host(t, ioctltest.Options{Udev: true}), false
+			before := h.Snapshot()
+			h.Fail(func(c ioctltest.Call) error {
+				if c.Request+" "+c.Name == at && !done && strings.Contains(h.Snapshot(), "dm var 254:1 uuid=LVM-var open=1 suspended") {
+					h.Suspend("var", false)
+					done = true
+				}
+				return nil
+			})
+			err := op.do(h)
+			h.Fail(nil)
+			h.healthy(t)
+			what := fmt.Sprintf("%s: %v", at, err)
+			switch {
+			case !done: // removals resume no image
+				check(t, err)
+				continue
+			case err == nil:
+				t.Errorf("%s: not noticed", what)
+			case n == 1: // var has its own table now
+				finishRemoval(t, h, what)
+				h.healthy(t)
+				continue
+			}
+			same(t, what, withoutLocks(before), withoutLocks(h.Snapshot()))
+		}
+	}
+}
+
 // TestRemoveGoesOn fails every system call of a removal in turn: afterwards the
 // set is whole, or the same call again finishes.
 func TestRemoveGoesOn(t *testing.T) {

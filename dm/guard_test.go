@@ -87,12 +87,18 @@ func newGuarded(t *testing.T) guarded {
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
 	output(t, "dmsetup", "create", "guarded", "--table", "0 131072 linear "+disks[0]+" 0")
 	t.Cleanup(func() { output(t, "dmsetup", "remove", "--retry", "guarded") })
+	return guardedOn(t, disks[1])
+}
+
+// guardedOn puts a filesystem on the device guarded.
+func guardedOn(t *testing.T, store string) guarded {
+	t.Helper()
 	output(t, "mkfs.ext4", "-q", "-F", "/dev/mapper/guarded")
-	output(t, "wipefs", "-aq", disks[1])
+	output(t, "wipefs", "-aq", store)
 	dir := t.TempDir()
 	output(t, "mount", "/dev/mapper/guarded", dir)
 	t.Cleanup(func() { output(t, "umount", dir) })
-	return guarded{dir: dir, store: disks[1], before: string(output(t, "dmsetup", "table"))}
+	return guarded{dir: dir, store: store, before: string(output(t, "dmsetup", "table"))}
 }
 
 func (v guarded) start(t *testing.T, signal string, step int) (*exec.Cmd, string) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,7 +19,8 @@ import (
 // binaries is everything compiled for the guests.
 type binaries struct {
 	packages []testPackage
-	dmsnap   string // the command itself, empty while there is none
+	dmsnap   string // the command itself, empty if it could not be built
+	dmsnap32 string // the same for a processor of 32 bits
 	tool     string // test2json, for the host
 }
 
@@ -28,7 +30,7 @@ type testPackage struct{ path, dir, binary string }
 func (b *binaries) env(options vm.Options) []string {
 	env := []string{"DMSNAP_DISKS=" + diskList(options)}
 	if b.dmsnap != "" {
-		env = append(env, "DMSNAP_BIN="+b.dmsnap)
+		env = append(env, "DMSNAP_BIN="+b.dmsnap, "DMSNAP_BIN_386="+b.dmsnap32)
 	}
 	return env
 }
@@ -63,12 +65,14 @@ func compile(ctx context.Context, stage *results.Stage, dir string, patterns []s
 	if err := build(ctx, "build", "-o", b.tool, "cmd/test2json"); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat("cmd/dmsnap"); err == nil {
-		b.dmsnap = filepath.Join(dir, "dmsnap")
-		if err := build(ctx, "build", "-o", b.dmsnap, "./cmd/dmsnap"); err != nil {
-			stage.Problem("%v", err)
-			b.dmsnap = ""
-		}
+	b.dmsnap, b.dmsnap32 = filepath.Join(dir, "dmsnap"), filepath.Join(dir, "dmsnap-386")
+	err = errors.Join(
+		build(ctx, "build", "-o", b.dmsnap, "./cmd/dmsnap"),
+		runQuiet(ctx, []string{"CGO_ENABLED=0", "GOARCH=386"}, "go", "build", "-o", b.dmsnap32, "./cmd/dmsnap"),
+	)
+	if err != nil {
+		stage.Problem("%v", err)
+		b.dmsnap = ""
 	}
 	return b, nil
 }

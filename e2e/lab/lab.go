@@ -138,9 +138,20 @@ type Tool struct {
 // NewTool finds the binary that the harness built.
 func NewTool(t *testing.T) *Tool {
 	t.Helper()
-	bin := os.Getenv("DMSNAP_BIN")
+	return newTool(t, "DMSNAP_BIN")
+}
+
+// NewTool32 is the build for a processor of 32 bits, on the same kernel.
+func NewTool32(t *testing.T) *Tool {
+	t.Helper()
+	return newTool(t, "DMSNAP_BIN_386")
+}
+
+func newTool(t *testing.T, env string) *Tool {
+	t.Helper()
+	bin := os.Getenv(env)
 	if bin == "" {
-		t.Fatal("DMSNAP_BIN does not name the binary under test")
+		t.Fatalf("%s does not name the binary under test", env)
 	}
 	return &Tool{t: t, bin: bin, State: filepath.Join(t.TempDir(), "state")}
 }

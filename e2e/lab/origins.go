@@ -49,6 +49,13 @@ func InSync(t *testing.T, volume string) {
 	}
 }
 
+// Refresh has LVM load a volume's tables anew: a copy that failed and came back is used again.
+func Refresh(t *testing.T, volume string) {
+	t.Helper()
+	Run(t, "lvchange", "-qq", unmonitored, "--refresh", volume)
+	InSync(t, volume)
+}
+
 // LUKS puts an encrypted device on another and opens it. Without "--disable-keyring" its key is not in its table.
 func LUKS(t *testing.T, name, device string, options ...string) string {
 	t.Helper()

@@ -57,6 +57,13 @@ func TestReachDevices(t *testing.T) {
 	}
 }
 
+// TestReach32Bits has the build for 32 bits do it all on a kernel of 64.
+func TestReach32Bits(t *testing.T) {
+	lab.Need(t)
+	disks := lab.Disks(t, 2)
+	reachWith(t, lab.NewTool32(t), lab.NewVolume(t, "narrow", "ext4", disks[0], disks[1], 0, 64))
+}
+
 // TestReachCopies looks at raid1 and mirror volumes as their own tools do: whole before, with a set, and after, and nothing
 // was copied or compared again.
 func TestReachCopies(t *testing.T) {
@@ -159,8 +166,7 @@ func TestCopiesNotWhole(t *testing.T) {
 	lab.Run(t, "dmsetup", "suspend", "--noflush", "vg-copies_rimage_1")
 	lab.Run(t, "dmsetup", "reload", "vg-copies_rimage_1", "--table", leg)
 	lab.Run(t, "dmsetup", "resume", "vg-copies_rimage_1")
-	lab.Run(t, "lvchange", "-qq", "--refresh", "vg/copies")
-	lab.InSync(t, "vg/copies")
+	lab.Refresh(t, "vg/copies")
 	tool := lab.NewTool(t)
 	tool.OK("create", origin, "--store", store, "--name", "s")
 	tool.OK("remove", "s")

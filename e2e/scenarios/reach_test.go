@@ -18,8 +18,12 @@ import (
 // overwritten, filesystems and writer are well, and in the end every table is what it was.
 func reach(t *testing.T, v lab.Volume) {
 	t.Helper()
+	reachWith(t, lab.NewTool(t), v)
+}
+
+func reachWith(t *testing.T, tool *lab.Tool, v lab.Volume) {
+	t.Helper()
 	before := lab.Run(t, "dmsetup", "table", "--showkeys")
-	tool := lab.NewTool(t)
 	old := random(t, 3<<20+4096)
 	put(t, filepath.Join(v.Dir, "data"), old, 0)
 	ring := filepath.Join(v.Dir, "ring")

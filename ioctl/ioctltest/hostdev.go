@@ -114,7 +114,8 @@ func (k *Kernel) Reload(name string, rows ...Row) {
 	must("resume "+name, k.resume(md, &message{b: make([]byte, headerSize)}, false))
 }
 
-// Suspend suspends a device without a freeze, or resumes it.
+// Suspend suspends a device without a freeze, or resumes it, with the table that
+// waits in its inactive slot if there is one.
 func (k *Kernel) Suspend(name string, on bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -123,7 +124,7 @@ func (k *Kernel) Suspend(name string, on bool) {
 		must("suspend "+name, k.suspend(md, false))
 		return
 	}
-	must("resume "+name, k.start(md, &message{b: make([]byte, headerSize)}))
+	must("resume "+name, k.resume(md, &message{b: make([]byte, headerSize)}, false))
 }
 
 // Hold opens a device until the function it returns is called.
