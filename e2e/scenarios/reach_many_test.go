@@ -15,7 +15,7 @@ import (
 // TestManyVolumes cuts them at one instant: what the writer put on two of them in order is in order.
 func TestManyVolumes(t *testing.T) {
 	lab.Need(t)
-	many := lab.Rounds(t, 16, 64)
+	many := lab.Rounds(t, 8, 64)
 	disks := lab.Disks(t, 2)
 	volumes := make([]lab.Volume, many)
 	for i := range volumes {
