@@ -80,7 +80,7 @@ func TestReachCopies(t *testing.T) {
 			v := lab.Volume{Device: origin, Store: lab.Store(t, "store", disks[3], 0, 80)}
 			whole := lab.Run(t, "dmsetup", "status", "vg-copies")
 			before := lab.Run(t, "dmsetup", "table")
-			resyncs := kernelSays(t, "resync", "recovery", "reshape")
+			copying := kernelSays(t, "resync of", "recovery of", "reshape of")
 			tool := lab.NewTool(t)
 			w := lab.StartWriter(t, slots, origin)
 			for range lab.Rounds(t, 2, 20) {
@@ -103,8 +103,8 @@ func TestReachCopies(t *testing.T) {
 			if after := lab.Run(t, "dmsetup", "table"); after != before {
 				t.Errorf("tables before:\n%safter:\n%s", before, after)
 			}
-			if now := kernelSays(t, "resync", "recovery", "reshape"); now != resyncs {
-				t.Errorf("the kernel said before\n%sand now\n%s", resyncs, now)
+			if now := kernelSays(t, "resync of", "recovery of", "reshape of"); now != copying {
+				t.Errorf("the kernel said before\n%sand now\n%s", copying, now)
 			}
 			if name != "mirror" {
 				scrub(t, "vg/copies")
