@@ -42,20 +42,23 @@ type Watch struct {
 // Front is a device to make run again, by its dm name. Base is set if its own
 // table and the base's must not both run: it is suspended before the front runs
 // on its own table, and runs before the front runs on it.
-type Front struct {
-	Name string `json:"name"`
-	Base string `json:"base,omitempty"`
-}
+type Front struct{ Name, Base string }
 
 // program is Watch on its way through the pipe.
 type program struct {
 	Deadline time.Duration `json:"deadline"`
-	Fronts   []Front       `json:"fronts"`
+	Fronts   []sentFront   `json:"fronts"`
 	PID      int           `json:"pid"`
 	FDs      []int         `json:"fds"`
 
 	ExpediteFD     int    `json:"expedite_fd"`
 	ExpediteBefore []byte `json:"expedite_before"`
+}
+
+// sentFront is a Front as bytes: a name need not be text.
+type sentFront struct {
+	Name []byte `json:"name"`
+	Base []byte `json:"base"`
 }
 
 // Bytes of the shared page.
@@ -117,7 +120,10 @@ func StartGuard(argv []string) (g *Guard, err error) {
 // Watch tells the guard what the window will hold, and returns when it is ready:
 // memory locked, descriptors open, calls encoded.
 func (g *Guard) Watch(w Watch) error {
-	p := program{Deadline: w.Deadline, Fronts: w.Fronts, PID: os.Getpid()}
+	p := program{Deadline: w.Deadline, PID: os.Getpid()}
+	for _, f := range w.Fronts {
+		p.Fronts = append(p.Fronts, sentFront{[]byte(f.Name), []byte(f.Base)})
+	}
 	for _, h := range w.Handles {
 		p.FDs = append(p.FDs, h.Fd())
 	}

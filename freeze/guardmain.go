@@ -112,7 +112,7 @@ func (g *guard) encode(p program) error {
 		return err
 	}
 	for _, front := range p.Fronts {
-		f, err := encodeFront(ctl, front)
+		f, err := encodeFront(ctl, Front{string(front.Name), string(front.Base)})
 		if err != nil {
 			return err
 		}

@@ -169,6 +169,7 @@ func TestReadOnlyOrigin(t *testing.T) {
 	lab.Run(t, "dmsetup", "create", "fixed", "--readonly", "--table", fmt.Sprintf("0 %d linear %s 0", 16*lab.MiB, disks[0]))
 	t.Cleanup(func() { lab.Run(t, "dmsetup", "remove", "--retry", "fixed") })
 	v := lab.Volume{Device: "/dev/mapper/fixed", Store: lab.Store(t, "store", disks[1], 0, 16)}
+	sum := checksum(t, v.Device) // later the filesystem's own view of its superblock is in the cache
 	dir := t.TempDir()
 	lab.Run(t, "mount", "-o", "ro", v.Device, dir)
 	t.Cleanup(func() { lab.Run(t, "umount", dir) })
@@ -176,7 +177,7 @@ func TestReadOnlyOrigin(t *testing.T) {
 	tool := lab.NewTool(t)
 	set := tool.Create("fixed", v)
 	readOnly(t, v.Device)
-	if checksum(t, set.Volumes[0].Device) != checksum(t, v.Device) {
+	if checksum(t, set.Volumes[0].Device) != sum {
 		t.Error("the image is not its origin")
 	}
 	image := t.TempDir()
