@@ -161,6 +161,7 @@ func TestMonitorEndsLeases(t *testing.T) {
 	hostOnly(t)
 	h := newHost(t, ioctltest.Options{Udev: true})
 	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, Lease: Lease{For: time.Nanosecond}})
+	h.Advance(time.Second)
 	n := <-h.monitored(t, MonitorRequest{Interval: time.Millisecond})
 	if n.Event != HappenedExpired || n.Set != "nightly" || n.Volume != "" {
 		t.Errorf("%+v", n)
