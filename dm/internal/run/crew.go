@@ -1,6 +1,10 @@
 package run
 
-import "runtime"
+import (
+	"runtime"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
 
 // crew makes several system calls at once, each on a thread of its own. All of
 // it exists before the window: an order to a thread allocates nothing and starts
@@ -34,7 +38,8 @@ func newCrew(width int) *crew {
 }
 
 func (c *crew) work(orders chan order) {
-	runtime.LockOSThread() // the thread ends with the goroutine
+	runtime.LockOSThread() // the thread ends with the goroutine, so nothing is put back
+	ioctl.Hurry()
 	for o := range orders {
 		c.done <- c.try(o)
 	}

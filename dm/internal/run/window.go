@@ -173,6 +173,7 @@ func (w *window) run() (Trace, error) {
 	defer w.crew.dismiss()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer ioctl.Hurry()()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	if err := w.open(); err != nil {
 		return Trace{}, errors.Join(err, w.settleEvents())
