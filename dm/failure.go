@@ -93,6 +93,8 @@ func (s *session) classifyErrno(e *Error) {
 		if e.Op == "create" {
 			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"
 		}
+	case errors.Is(e.Err, run.ErrReloaded):
+		e.Code, e.Hint = CodeBusy, "wait until whoever changes it is done, then try again"
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
 		e.Hint = "everything was taken back"
 	case errors.Is(e.Err, unix.EBUSY):

@@ -211,6 +211,19 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
 	}
+	return append(steps, unchanged(vs)...)
+}
+
+// unchanged looks once more whether the tables of new bases are still those of
+// their origins. Whoever changes a front after our table was loaded has thrown
+// that out of the inactive slot, so nothing can go unseen.
+func unchanged(vs []Volume) []Step {
+	var steps []Step
+	for _, v := range vs {
+		if v.NewBase && v.Origin.Name != "" {
+			steps = append(steps, Step{Phase: Prepare, Action: Verify, Role: RoleFront, Device: v.Front, Table: v.Origin.Table})
+		}
+	}
 	return steps
 }
 

@@ -191,7 +191,7 @@ func (r *Runner) forget(name string) {
 // the meantime and is left alone.
 func (r *Runner) restore(s plan.Step) error {
 	id := ioctl.ID{Name: s.Device}
-	info, live, err := r.table(id)
+	info, live, err := r.table(id, 0)
 	if err != nil {
 		return err
 	}
@@ -209,6 +209,10 @@ func (r *Runner) restore(s plan.Step) error {
 			return r.takeBack(s)
 		}
 		return r.resume(s)
+	case info.Inactive:
+		if err := r.clearOurs(id); err != nil {
+			return err
+		}
 	}
 	if info.Suspended {
 		return r.resume(s)
@@ -229,11 +233,21 @@ func (r *Runner) takeBack(s plan.Step) error {
 	if err == nil {
 		return nil
 	}
-	if _, live, readErr := r.table(ioctl.ID{Name: s.Device}); readErr != nil || !isOrigin(live) {
+	if _, live, readErr := r.table(ioctl.ID{Name: s.Device}, 0); readErr != nil || !isOrigin(live) {
 		return errors.Join(err, readErr)
 	}
 	base := plan.Step{Action: plan.Resume, Role: plan.RoleBase, Device: s.Peer}
 	return errors.Join(err, r.Control.Clear(ioctl.ID{Name: s.Device}), r.resume(base), r.resume(s))
+}
+
+// clearOurs drops our table from the inactive slot of a front that runs on
+// somebody else's: it holds the base.
+func (r *Runner) clearOurs(id ioctl.ID) error {
+	_, pending, err := r.table(id, ioctl.QueryInactive)
+	if err != nil || !isOrigin(pending) {
+		return err
+	}
+	return r.Control.Clear(id)
 }
 
 func isOrigin(t targets.Table) bool {
@@ -244,8 +258,8 @@ func isOrigin(t targets.Table) bool {
 	return ok
 }
 
-func (r *Runner) table(id ioctl.ID) (ioctl.Info, targets.Table, error) {
-	info, specs, err := r.Control.Table(id, ioctl.SecureData)
+func (r *Runner) table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Table, error) {
+	info, specs, err := r.Control.Table(id, flags|ioctl.SecureData)
 	if err != nil {
 		return info, nil, err
 	}
@@ -260,11 +274,11 @@ func (r *Runner) table(id ioctl.ID) (ioctl.Info, targets.Table, error) {
 	return info, t, nil
 }
 
-// verify checks after the window that a device carries its table, is running,
-// and, for an image, that the kernel has not dropped it.
+// verify checks that a device carries its table, is running, and, for an image,
+// that the kernel has not dropped it.
 func (r *Runner) verify(s plan.Step) error {
 	id := ioctl.ID{Name: s.Device}
-	info, live, err := r.table(id)
+	info, live, err := r.table(id, 0)
 	if err != nil {
 		return err
 	}
@@ -275,7 +289,7 @@ func (r *Runner) verify(s plan.Step) error {
 	case info.Suspended:
 		return fmt.Errorf("%s is suspended", s.Device)
 	case !live.Equal(want):
-		return fmt.Errorf("%s carries %q, not %q", s.Device, live.Redacted(), want.Redacted())
+		return fmt.Errorf("%w: it is %q, not %q", ErrReloaded, live.Redacted(), want.Redacted())
 	case s.Front != "":
 		return r.verifyRedirect(s)
 	case s.Role != plan.RoleImage:

@@ -198,7 +198,7 @@ func (r *Runner) checkFile(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	_, live, err := r.table(ioctl.ID{Name: s.Device})
+	_, live, err := r.table(ioctl.ID{Name: s.Device}, 0)
 	if err == nil && !live.Equal(want) {
 		err = plan.Refuse(plan.Busy, s.File.Path, "find out who moved it", "%s does not lie any more where its blocks were", s.File.Path)
 	}

@@ -32,7 +32,7 @@ func TestVerifyUndoes(t *testing.T) {
 			before := g.Snapshot()
 			r := g.runner()
 			r.Fail = func(s plan.Step) error {
-				if s.Action == plan.Verify && s.Role == row.role && strings.HasSuffix(s.Device, "boot") {
+				if s.Phase == plan.Finish && s.Action == plan.Verify && s.Role == row.role && strings.HasSuffix(s.Device, "boot") {
 					row.harm(g)
 				}
 				return nil
