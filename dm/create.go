@@ -29,6 +29,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 	if r.Name == "" {
 		r.Name = time.Now().UTC().Format("snap-20060102-150405")
 	}
+	defer s.watching(ctx, "look at origins, filesystems and stores")()
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
 }
@@ -111,6 +112,7 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (_ *Set, er
 	if err := s.nameFree(r.Name, f); err != nil {
 		return nil, err
 	}
+	s.watch.Now("open the filesystems")
 	if err := s.hold(f); err != nil {
 		return nil, err
 	}
@@ -239,6 +241,7 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 		StartGuard: s.guard(f, timeout),
 		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(),
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
+		Watch: s.watch,
 	}
 }
 

@@ -33,11 +33,11 @@ func (op operation) host(t *testing.T, o ioctltest.Options) *host {
 var operations = map[string]operation{
 	"create": {
 		prepare: func(*testing.T, *host) {},
-		do:      func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+		do:      func(h *host) error { _, err := h.m.Create(h.ctx, both()); return err },
 	},
 	"create on copies": {
 		prepare: func(*testing.T, *host) {},
-		do:      func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err },
+		do:      func(h *host) error { _, err := h.m.Create(h.ctx, both()); return err },
 		on:      newCopiesHost,
 	},
 	"create beside": {
@@ -45,7 +45,7 @@ var operations = map[string]operation{
 			h.create(t, CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
 		},
 		do: func(h *host) error {
-			_, err := h.m.Create(context.Background(), CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}})
+			_, err := h.m.Create(h.ctx, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}})
 			return err
 		},
 	},
@@ -77,7 +77,7 @@ var operations = map[string]operation{
 	},
 	"mount": {
 		prepare: func(t *testing.T, h *host) { h.create(t, both()) },
-		do:      func(h *host) error { _, err := h.m.Mount(context.Background(), "nightly", "/mnt/n"); return err },
+		do:      func(h *host) error { _, err := h.m.Mount(h.ctx, "nightly", "/mnt/n"); return err },
 	},
 }
 

@@ -19,6 +19,7 @@ const mib = 1 << 20
 type host struct {
 	*ioctltest.Kernel
 	m          *Manager
+	ctx        context.Context // of operations
 	home, vard ioctl.DevNo
 	data       ioctl.DevNo // a mounted partition
 }
@@ -49,7 +50,7 @@ func newCopiesHost(t *testing.T, o ioctltest.Options) *host {
 func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {
 	t.Helper()
 	k.AddDisk("vdi", ioctl.DevNo{Major: 252, Minor: 128}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
-	h := &host{Kernel: k, data: ioctl.DevNo{Major: 252, Minor: 129}}
+	h := &host{Kernel: k, ctx: context.Background(), data: ioctl.DevNo{Major: 252, Minor: 129}}
 	h.home, h.vard = k.AddDM("home", "LVM-home", home), k.AddDM("var", "LVM-var", vard)
 	k.Mount(h.home, "/home", "ext4")
 	k.Mount(h.vard, "/var", "xfs")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -31,6 +32,7 @@ const (
 	defaultBusyTimeout   = 5 * time.Second
 	defaultFreezeTimeout = 10 * time.Second
 	defaultHookTimeout   = 30 * time.Second
+	defaultPatience      = 10 * time.Second
 	defaultChunkBytes    = 64 << 10
 	defaultSample        = 100 * time.Millisecond
 )
@@ -73,13 +75,15 @@ type Manager struct {
 	state journal.Dir
 	// fail is a failpoint for tests: it may fail any step before it runs.
 	fail func(plan.Step) error
+	// patience is how long a call may take before a warning says so.
+	patience time.Duration
 	// sample is how long writes are watched to size a store.
 	sample time.Duration
 }
 
 // New makes a Manager. It opens nothing yet.
 func New(o Options) *Manager {
-	m := &Manager{life: libraryLifecycle{}, sample: defaultSample}
+	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, patience: defaultPatience}
 	if o.Kernel != nil {
 		m.life = nil // the library knows only the host
 	} else {
@@ -111,6 +115,7 @@ type session struct {
 	read    *stack.Reader
 	log     *slog.Logger
 	life    lifecycle
+	watch   *run.Watch // nil: nobody waits for the operation
 }
 
 // open opens the control node, once for a whole operation.
@@ -130,10 +135,19 @@ func (m *Manager) open(op, set string) (*session, error) {
 	return s, nil
 }
 
+// watching says what the operation does first; run, and whoever knows better,
+// says later what it does then.
+func (s *session) watching(ctx context.Context, what string) (stop func()) {
+	s.watch = run.NewWatch(ctx, s.log, s.patience, what)
+	return s.watch.Stop
+}
+
 func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 
 // lock takes the locks of an operation, all or none.
 func (s *session) lock(ctx context.Context, keys ...string) (*journal.Locks, error) {
+	s.watch.Now("") // another dmsnap is waited for, with a limit
+	defer s.watch.Now("look at the devices again")
 	return s.state.LockWithin(ctx, s.opts.Wait, ownPID(), keys...)
 }
 

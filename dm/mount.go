@@ -21,26 +21,29 @@ import (
 // Mount mounts the images of a set read-only: one volume on dir itself, several
 // at their origins' mount points below dir. Each filesystem gets the options it
 // needs beside its live twin. Missing directories are made, and removed again by
-// Unmount. All images are mounted, or none.
+// Unmount. All images are mounted, or none; the context is looked at before each.
 func (m *Manager) Mount(ctx context.Context, name, dir string) (done []Mounted, err error) {
 	s, err := m.open("mount", name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
+	defer s.watching(ctx, "look at the images")()
 	done, err = s.mount(ctx, name, dir)
 	return done, s.fail(err)
 }
 
 // Unmount unmounts the images of a set wherever they are mounted in our mount
-// namespace. A busy one is refused with CodeBusy and the processes that use it;
-// those unmounted before it stay unmounted.
+// namespace. A busy one is refused with CodeBusy and the processes that use it,
+// or with CodePartial if others were unmounted before it: they stay so. The
+// context is looked at before each.
 func (m *Manager) Unmount(ctx context.Context, name string) (err error) {
 	s, err := m.open("umount", name)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	defer s.watching(ctx, "look at the images")()
 	return s.fail(s.unmount(ctx, name))
 }
 
@@ -55,7 +58,7 @@ func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error
 		}
 		j := mountJob{s: s, set: set}
 		for _, m := range todo {
-			if err := j.add(m); err != nil {
+			if err := j.add(ctx, m); err != nil {
 				return nil, j.undo(err)
 			}
 		}
@@ -179,13 +182,17 @@ type mountJob struct {
 	dirs []string
 }
 
-func (j *mountJob) add(m Mounted) error {
+func (j *mountJob) add(ctx context.Context, m Mounted) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	made, err := j.s.makeDirs(m.Path)
 	j.dirs = append(j.dirs, made...)
 	if err != nil {
 		return err
 	}
 	data := strings.TrimPrefix(strings.TrimPrefix(m.Options, "ro"), ",")
+	j.s.watch.Now("mount " + m.Path)
 	if err := j.s.kernel.Mount(m.Device, m.Path, m.FSType, unix.MS_RDONLY, data); err != nil {
 		return err
 	}
@@ -264,12 +271,12 @@ func (s *session) recordDirs(name string, dirs []string) error {
 
 func (s *session) unmount(ctx context.Context, name string) error {
 	_, err := locked(ctx, s, name, func(set *Set) (struct{}, error) {
-		return struct{}{}, s.unmountSet(set)
+		return struct{}{}, s.unmountSet(ctx, set)
 	})
 	return err
 }
 
-func (s *session) unmountSet(set *Set) error {
+func (s *session) unmountSet(ctx context.Context, set *Set) error {
 	var all []mountedImage
 	for _, v := range set.Volumes {
 		for _, p := range v.ImageMounts {
@@ -278,6 +285,10 @@ func (s *session) unmountSet(set *Set) error {
 	}
 	slices.SortFunc(all, func(a, b mountedImage) int { return strings.Compare(b.path, a.path) })
 	for i, m := range all {
+		if err := ctx.Err(); err != nil {
+			return begun(i, err)
+		}
+		s.watch.Now("unmount " + m.path)
 		if err := s.kernel.Unmount(m.path, 0); err != nil {
 			return begun(i, s.unmountFailed(m, err))
 		}

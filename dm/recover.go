@@ -31,6 +31,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	defer s.close()
 	r = &Recovered{Sets: []string{}, Left: []string{}}
+	defer s.watching(ctx, "look at what is there")()
 	if err := s.recover(ctx, r); err != nil {
 		return r, s.fail(err)
 	}

@@ -24,6 +24,7 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.close()
+	defer s.watching(ctx, "look at the set")()
 	if err := s.remove(ctx, name); err != nil {
 		return s.fail(err)
 	}

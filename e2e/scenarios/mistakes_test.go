@@ -55,6 +55,14 @@ func (s *scene) of(word string) string {
 	panic("the scene has no " + word)
 }
 
+// touch does not return while a filesystem is held.
+func touch(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "touched"), nil, 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
 // said is what dmsnap answers.
 type said struct {
 	Exit                int
@@ -71,7 +79,7 @@ func TestMistakes(t *testing.T) {
 	for _, m := range mistakes() {
 		t.Run(m.name, func(t *testing.T) {
 			row := *s
-			t.Cleanup(func() { write(t, s.of("MOUNT"), m.name) }) // nothing holds it still
+			t.Cleanup(func() { touch(t, s.of("MOUNT")) })
 			before := quiet
 			if m.prepare != nil {
 				m.prepare(t, &row)
@@ -148,14 +156,24 @@ func (s *scene) general(text string) string {
 	return text
 }
 
-// state is all that a mistake must leave as it is.
+// state is all that a mistake must leave as it is: tables, nodes, mounts, loops, records, and who holds locks.
 func (s *scene) state(t *testing.T) string {
 	t.Helper()
-	lab.Run(t, "udevadm", "settle")
-	return lab.Run(t, "sh", "-c", `
-		dmsetup info -c --noheadings -o name,uuid,attr; dmsetup table --showkeys; ls /dev/mapper; cat /proc/self/mountinfo
-		grep . /sys/block/loop*/loop/backing_file 2>&-; cut -c 1-40 /proc/sysvipc/sem
-		cd "$0"; find . -path ./lock -prune -o -type f -print -exec cat '{}' +; find lock -size +0`, s.tool.State)
+	out := lab.Run(t, "dmsetup", "table", "--showkeys") + lab.Run(t, "dmsetup", "info", "-c", "--noheadings", "-o", "name,uuid,attr")
+	for _, glob := range []string{"/dev/mapper/*", "/sys/block/loop*/loop/backing_file", "/proc/self/mountinfo", s.tool.State + "/*/*"} {
+		names, err := filepath.Glob(glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			out += name + "\n"
+			if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+				text, err := os.ReadFile(name)
+				out += fmt.Sprintf("%s %v\n", text, err)
+			}
+		}
+	}
+	return out
 }
 
 // promises reads the tables of docs/exit-codes.md.

@@ -30,6 +30,8 @@ type Runner struct {
 	// checked before the window.
 	Freezers map[int]Freezer
 	Log      *slog.Logger
+	// Watch says when a step outside the window does not come back; may be nil.
+	Watch *Watch
 	// Deadline bounds the window.
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal; UdevTimeout the wait for udev.
@@ -158,6 +160,7 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	if len(w.calls) > 0 {
 		r.observe(plan.Window, plan.Step{})
 	}
+	r.Watch.Now("")
 	trace, err := w.run()
 	r.done += len(w.calls)
 	if err != nil {
@@ -214,6 +217,7 @@ func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
 			synced = append(synced, s)
 		}
 	}
+	r.Watch.Now("get the window ready")
 	w, err := r.arm(p.In(plan.Window))
 	if err == nil {
 		err = r.syncAgain(synced)
@@ -263,6 +267,7 @@ func (r *Runner) step(ctx context.Context, s plan.Step) error {
 	r.Log.Debug("step", "action", string(s.Action), "device", s.Device)
 	r.observe(s.Phase, s)
 	r.done++
+	r.Watch.Now(s.String())
 	err := r.failpoint(s)
 	if err == nil {
 		err = r.do(ctx, s)
@@ -299,6 +304,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 		s := r.undo[i]
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
 		r.observe(plan.Undo, s)
+		r.Watch.Now("undo: " + s.String())
 		if err := r.do(ctx, s); err != nil && !errors.Is(err, ioctl.ErrNotFound) {
 			errs = append(errs, &StepError{s, err})
 		}
