@@ -61,7 +61,6 @@ func hangOnce(t *testing.T, op operation, n int) (more bool) {
 	t.Helper()
 	log := newLines()
 	h := op.host(t, ioctltest.Options{Udev: true})
-	op.prepare(t, h)
 	h.m.opts.Logger, h.m.patience = log.logger(), time.Millisecond
 	before := withoutLocks(h.Snapshot())
 	ctx, cancel := context.WithCancel(context.Background())

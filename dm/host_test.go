@@ -91,7 +91,7 @@ func (h *host) create(t *testing.T, r CreateRequest) *Set {
 
 // createIn cuts home with its store in some place.
 func (h *host) createIn(spec string) error {
-	_, err := h.m.Create(context.Background(), CreateRequest{
+	_, err := h.m.Create(h.ctx, CreateRequest{
 		Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": spec}, StoreSize: Size{Bytes: mib},
 	})
 	return err
