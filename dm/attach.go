@@ -32,6 +32,7 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 		return nil, err
 	}
 	defer s.close()
+	defer s.watching(ctx, "look at the device")()
 	a, err = s.attach(ctx, origin)
 	return a, s.fail(err)
 }
@@ -45,6 +46,7 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 		return err
 	}
 	defer s.close()
+	defer s.watching(ctx, "look at the device")()
 	return s.fail(s.detach(ctx, origin))
 }
 

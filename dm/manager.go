@@ -146,7 +146,7 @@ func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 
 // lock takes the locks of an operation, all or none.
 func (s *session) lock(ctx context.Context, keys ...string) (*journal.Locks, error) {
-	s.watch.Now("") // another dmsnap is waited for, with a limit
+	s.watch.Now("take the locks")
 	defer s.watch.Now("look at the devices again")
 	return s.state.LockWithin(ctx, s.opts.Wait, ownPID(), keys...)
 }
