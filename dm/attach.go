@@ -127,7 +127,12 @@ func (s *session) takeAttachBack(ctx context.Context, p *plan.Plan, i journal.In
 	if !p.Volumes[0].NewBase {
 		return errors.Join(cause, s.state.End(i))
 	}
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropAttachment(p.Set)); err != nil {
+	// It may be there although writing it failed, and would keep the base.
+	err := s.state.Detach(p.Set)
+	if err == nil {
+		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropAttachment(p.Set))
+	}
+	if err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
 	return errors.Join(cause, s.state.End(i))
