@@ -27,7 +27,8 @@ func (r *Reader) Reach(ours []Device, on func(file string) []targets.DevNo, from
 			next = append(next, on(file)...)
 		}
 		for _, b := range ours {
-			if b.Role == plan.RoleBase && slices.Contains(next, b.Dev) && !isOurs(out[i], ours) {
+			front := slices.Contains(next, b.Dev) && !isOurs(out[i], ours)
+			if b.Role == plan.RoleBase && (front || interposedOn(b, out[i])) {
 				next = append(next, storesOn(b, ours)...)
 			}
 		}
@@ -43,6 +44,12 @@ func (r *Reader) Reach(ours []Device, on func(file string) []targets.DevNo, from
 // isOurs tells a front, which copies, from a store or an image, which does not.
 func isOurs(d targets.DevNo, ours []Device) bool {
 	return slices.ContainsFunc(ours, func(o Device) bool { return o.Dev == d })
+}
+
+// interposedOn tells a base that takes the writes to a plain device away from it.
+func interposedOn(base Device, d targets.DevNo) bool {
+	lower, ok := base.Lower()
+	return ok && lower == d && base.Table[0].Target.Type() == "interpose"
 }
 
 func storesOn(base Device, ours []Device) (out []targets.DevNo) {

@@ -91,6 +91,9 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 	if plan.HandedOver(way.Host.OwnTable()) {
 		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with copies of its own, %s, beneath which nothing can be written before the cut", s.Path, way.Host.Path)
 	}
+	if way.Host.Base == nil && plan.HandedOver(way.Host.Table) {
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on origin %s, whose base cannot be written to before the cut", s.Path, way.Host.Path)
+	}
 	s.Backing, s.Host, s.Way = plan.Extents, way.Host.Dev, way.Stretches
 	for _, base := range way.Bases {
 		if len(base.Images) > 0 {

@@ -108,6 +108,10 @@ func TestFilesRefused(t *testing.T) {
 	f.Mount(disk(8), "/ro", "ext4", ioctltest.MountReadOnly())
 	striped := f.AddDM("striped", "", linear(f.disk), ioctltest.Row{Start: 8192, Length: 8192, Type: "linear", Params: disk(3).String() + " 0"})
 	f.Mount(striped, "/striped", "ext4")
+	f.AddDisk("vdj", disk(9), 64*mib)
+	f.AddDisk("vdk", disk(10), 64*mib)
+	raid := f.AddDM("vg-raid", "LVM-raid", ioctltest.Row{Length: 65536, Type: "raid", Params: "raid1 3 0 region_size 1024 2 252:16 " + disk(9).String() + " 252:32 " + disk(10).String()})
+	f.Mount(raid, "/raid", "ext4")
 	for spec, row := range map[string]struct {
 		kind plan.Kind
 		says string
@@ -117,11 +121,12 @@ func TestFilesRefused(t *testing.T) {
 		"/tmp/cow":       {plan.Unsupported, "no block device of its own"},
 		"/boot/cow":      {plan.Unsupported, "not fit"},
 		"/ro/cow":        {plan.Usage, "read-only"},
+		"/raid/cow":      {plan.Unsupported, "before the cut"},
 		"/striped/cow":   {plan.Unsupported, "several devices"},
 		"/../boot/x":     {plan.Unsupported, "not fit"},
 		"/home/cow/file": {plan.NotFound, "does not exist"},
 	} {
-		_, err := f.look(t, "file:"+spec, false, f.home, f.disk)
+		_, err := f.look(t, "file:"+spec, false, f.home, f.disk, raid)
 		r, _ := err.(*plan.Refusal)
 		if r == nil || r.Kind != row.kind || r.Hint == "" {
 			t.Errorf("%s: %v", spec, err)
