@@ -166,3 +166,29 @@ func enough(v *plan.ExtendVolume) { v.Table = linear(252, 32, 0, plan.NeverFull(
 func extension(vs ...plan.ExtendVolume) plan.ExtendRequest {
 	return plan.ExtendRequest{Set: "nightly", ID: "5e7", Volumes: vs}
 }
+
+// inFile puts a store into a file on an origin's filesystem.
+func inFile(path string, host uint32, fill bool) func(*plan.VolumeRequest) {
+	return func(v *plan.VolumeRequest) {
+		v.Store = plan.Store{
+			Kind: "file", Path: path, Backing: plan.Extents, Why: "no other filesystem has room for it",
+			Size: gib, LogicalBlock: 512, Host: targets.DevNo{Major: 254, Minor: host}, Way: []plan.Stretch{{Length: gib}}, Fill: fill,
+		}
+	}
+}
+
+// elsewhere puts a store into a file on another filesystem.
+func elsewhere(v *plan.VolumeRequest) {
+	v.Store = plan.Store{
+		Kind: "file", Path: "/srv/cow", Backing: plan.Loop, Size: gib, LogicalBlock: 512, Dev: targets.DevNo{Major: 252, Minor: 240},
+	}
+}
+
+func inMemory(v *plan.VolumeRequest) {
+	v.Store = plan.Store{Kind: "ram", Backing: plan.Memory, Size: gib, LogicalBlock: 512}
+}
+
+// filed has the store of what is left in a file.
+func filed(v *plan.RemoveVolume) {
+	v.File = &plan.File{Path: "/home/.dmsnap-5e7." + v.Image, Bytes: v.StoreSize.Bytes(), Backing: plan.Extents, Over: "dmsnap-base-vg-home"}
+}

@@ -37,7 +37,13 @@ func creations() map[string]plan.CreateRequest {
 			volume("srv", 1, with(1, "ext4", plan.ByFIFREEZE, "/srv")),
 			volume("db", 2, with(0, "xfs", plan.ByFIFREEZE, "/srv/db", "/mnt/db")),
 		),
-		"create-beside":     request(again),
+		"create-beside": request(again),
+		"create-file": request( // db's store lies on home, which has images of other sets
+			volume("home", 0, layered, inFile("/home/.cow", 0, true)),
+			volume("db", 1, inFile("/home/.cow2", 0, true)),
+		),
+		"create-loop":       request(volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"), elsewhere)),
+		"create-memory":     request(volume("home", 0, inMemory)),
 		"create-plain":      request(volume("", 0, plain, with(0, "ext4", plan.ByFIFREEZE, "/"))),
 		"create-attached":   request(volume("", 0, attached, with(0, "ext4", plan.ByFIFREEZE, "/"))),
 		"create-crash":      crash,
@@ -65,6 +71,7 @@ func removals() map[string]plan.RemoveRequest {
 	nothing.Names = []string{"dmsnap-nightly-vg-home"}
 	return map[string]plan.RemoveRequest{
 		"remove-last":  removal(left("home", 0)),
+		"remove-file":  removal(left("home", 0, filed), left("db", 1, filed)),
 		"remove-first": removal(left("home", 0, notLast)),
 		"remove-two":   removal(left("home", 0), left("db", 1, notLast)),
 		"remove-stacked": removal(

@@ -126,7 +126,7 @@ func dropStore(v RemoveVolume) []Step {
 		// somebody else's by now.
 		steps = append(steps, Step{
 			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || v.File != nil,
-			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()),
+			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: v.File == nil,
 		})
 	}
 	for _, at := range v.Spill {

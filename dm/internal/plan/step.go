@@ -64,8 +64,11 @@ type Step struct {
 	ReadOnly bool
 	// LockFS lets the suspend freeze the filesystem: only for those that cannot
 	// be frozen through their mount point, and never together with Freeze.
-	LockFS     bool
-	At, Bytes  uint64
+	LockFS    bool
+	At, Bytes uint64
+	// Discard tells the device first, where it wants to know, that nothing on it is
+	// needed.
+	Discard    bool
 	Filesystem *Filesystem
 	// File is what a store is made of. In a load it takes the place of Table's row.
 	File *File
@@ -150,8 +153,11 @@ func (s Step) Detail() string {
 	case s.Bytes != 0:
 		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))
 	}
-	if s.File != nil {
-		d = append(d, s.File.detail(s.Action))
+	if s.Discard {
+		d = append(d, "the rest discarded if the device can")
+	}
+	if text := s.File.detail(s.Action); text != "" {
+		d = append(d, text)
 	}
 	if s.Why != "" {
 		d = append(d, "chosen because "+s.Why)

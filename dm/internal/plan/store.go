@@ -140,6 +140,8 @@ func (f *File) standIn() string {
 
 func (f *File) detail(a Action) string {
 	switch {
+	case f == nil:
+		return ""
 	case a == MakeFile && f.Fill:
 		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Bytes)
 	case a == MakeFile:

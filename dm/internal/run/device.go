@@ -321,9 +321,24 @@ func (r *Runner) wipe(s plan.Step) error {
 	if err != nil {
 		return err
 	}
+	if s.Discard {
+		r.discard(f)
+	}
 	_, err = f.WriteAt(make([]byte, s.Bytes), int64(s.At))
 	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// discard gives the space of a store back to a thin pool or a flash disk. It is a
+// favour: where it fails nothing is lost.
+func (r *Runner) discard(f *ioctl.File) {
+	size, err := f.BlockSize()
+	if err == nil {
+		err = f.Discard(0, size)
+	}
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+		r.Log.Warn("the store was not discarded", "device", f.Path(), "error", err)
+	}
 }
