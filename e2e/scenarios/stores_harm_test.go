@@ -17,7 +17,7 @@ import (
 // TestStoreFileIsSafe has a user try to do everything to the files of stores that could hurt. It is impossible, or does
 // no harm, or, if root takes the pin away first, is told of. The origin goes on and is clean.
 func TestStoreFileIsSafe(t *testing.T) {
-	for _, fstype := range []string{"ext4", "xfs"} {
+	for _, fstype := range systems() {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			disks := lab.Disks(t, 3)
@@ -126,7 +126,7 @@ func noticed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 // TestFragmentedAndFull puts a store's file into the free pieces of a fragmented filesystem; on one that is nearly full it
 // is refused, and nothing is left.
 func TestFragmentedAndFull(t *testing.T) {
-	for _, fstype := range []string{"ext4", "xfs"} {
+	for _, fstype := range systems() {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			disks := lab.Disks(t, 2)
@@ -255,7 +255,8 @@ func dead(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, beside, oth
 
 // TestOlderImagesKeepWhatWasThere: a second set puts its store's file on blocks that the first set's image still needs.
 func TestOlderImagesKeepWhatWasThere(t *testing.T) {
-	for fstype, size := range map[string]int{"ext4": 96, "xfs": 320} {
+	for _, fstype := range systems() {
+		size := map[string]int{"ext4": 96, "xfs": 320}[fstype]
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			disks := lab.Disks(t, 2)
