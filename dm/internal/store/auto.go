@@ -101,8 +101,8 @@ func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) err
 func (h *Host) filesystems(o plan.Origin) (others, own []filesystem, err error) {
 	seen := map[ioctl.DevNo]bool{}
 	for _, m := range h.Mounts.All() {
-		if m.PID != 0 || m.Root != "/" && m.FSType != "btrfs" || seen[m.DevNo] || !slices.Contains(loopable, m.FSType) || h.hidden(m) {
-			continue
+		if m.PID != 0 || m.Root != "/" && m.FSType != "btrfs" || seen[m.DevNo] || !slices.Contains(loopable, m.FSType) || h.hidden(m) || covers("/boot", m.Path) {
+			continue // what the boot needs is kept small
 		}
 		fs, err := h.measure(m, m.Path)
 		if err != nil {

@@ -188,8 +188,12 @@ func TestAutoChooses(t *testing.T) {
 		"most room beside the origins": {nil, nil, "/srv/.dmsnap-5e7.0", "most room"},
 		"own filesystem":               {unmountOthers, nil, "/home/.dmsnap-5e7.0", "no other filesystem"},
 		"memory":                       {func(t *testing.T, f files) { unmountOthers(t, f); full(t, f, "/home/x") }, nil, "", "no filesystem has room"},
-		"configured":                   {nil, []string{"/dev/vdz", "/dev/vdb", "ram"}, "/dev/vdb", "configuration"},
-		"configured, in use":           {nil, []string{"/dev/vdd", "file:/srv"}, "/srv/.dmsnap-5e7.0", "configuration"},
+		"not where the boot is": {func(t *testing.T, f files) {
+			f.AddDisk("vdz", disk(12), 256*mib)
+			f.Mount(disk(12), "/boot/new", "ext4")
+		}, nil, "/srv/.dmsnap-5e7.0", "most room"},
+		"configured":         {nil, []string{"/dev/vdz", "/dev/vdb", "ram"}, "/dev/vdb", "configuration"},
+		"configured, in use": {nil, []string{"/dev/vdd", "file:/srv"}, "/srv/.dmsnap-5e7.0", "configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFiles(t)
