@@ -335,3 +335,40 @@ func sameOrGone(t *testing.T, what, before, clean string, h *host) {
 	finishRemoval(t, h, what)
 	same(t, what+", then again", withoutLocks(clean), withoutLocks(h.Snapshot()))
 }
+
+// TestUnmountGoesOn fails every system call of an unmount in turn: afterwards
+// nothing has changed, or it says that a part was done and the same call again
+// finishes.
+func TestUnmountGoesOn(t *testing.T) {
+	hostOnly(t)
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		for n := 1; unmountOnce(t, o, n) && !t.Failed(); n += step() {
+		}
+	})
+}
+
+func unmountOnce(t *testing.T, o ioctltest.Options, n int) (more bool) {
+	t.Helper()
+	h := newHost(t, o)
+	h.create(t, both())
+	clean := withoutLocks(h.Snapshot())
+	_, err := h.m.Mount(h.ctx, "nightly", "/mnt/n")
+	check(t, err)
+	before := withoutLocks(h.Snapshot())
+	failed := h.failNth(n, unix.EIO)
+	err = h.m.Unmount(h.ctx, "nightly")
+	h.Fail(nil)
+	h.healthy(t)
+	what := fmt.Sprintf("EIO at call %d, %s: %v", n, failed, err)
+	switch {
+	case failed.past || err == nil:
+		check(t, err)
+	case errors.Is(err, ErrPartial):
+		check(t, h.m.Unmount(h.ctx, "nightly"))
+	default:
+		same(t, what, before, withoutLocks(h.Snapshot()))
+		return true
+	}
+	same(t, what, clean, withoutLocks(h.Snapshot()))
+	return !failed.past
+}

@@ -36,7 +36,7 @@ var requests = []mistake{
 	{name: "long name", args: "create ORIGIN --store STORE --name " + strings.Repeat("x", 65)},
 	{name: "name is taken", args: "create ORIGIN --store STORE --name held"},
 	{name: "odd label", args: "create ORIGIN --store STORE --label nightly"},
-	{name: "unknown consistency", args: "create ORIGIN --store STORE --consistency app"},
+	{name: "unknown consistency", args: "create ORIGIN --store STORE --consistency none"},
 	{name: "no time to freeze", args: "create ORIGIN --store STORE --freeze-timeout 0s"},
 	{name: "a volume twice", args: "create ORIGIN MOUNT --store ORIGIN=STORE --store MOUNT=SPARE"},
 	{name: "no such set", args: "remove nightly"},
