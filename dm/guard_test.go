@@ -7,58 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/e2e/leak"
 )
-
-// The test binary plays three parts: the tests, a guard, and a tool that dies.
-func TestMain(m *testing.M) {
-	switch {
-	case len(os.Args) == 2 && os.Args[1] == "guard":
-		os.Exit(GuardMain())
-	case os.Getenv("DMSNAP_VICTIM") != "":
-		os.Exit(victim(strings.Fields(os.Getenv("DMSNAP_VICTIM"))))
-	}
-	os.Exit(m.Run())
-}
-
-// victim cuts a set and sends itself a signal right before step n of the
-// window. Arguments: signal, step, state directory, mount point, store.
-func victim(args []string) int {
-	m := New(Options{StateDir: args[2], Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true})
-	at, step := 0, args[1]
-	m.fail = func(s plan.Step) error {
-		if s.Phase != plan.Window {
-			return nil
-		}
-		if at++; fmt.Sprint(at) != step {
-			return nil
-		}
-		sig := syscall.SIGKILL
-		if args[0] == "stop" {
-			sig = syscall.SIGSTOP
-		}
-		// To this very thread: it does not come back to its next call.
-		return unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
-	}
-	_, err := m.Create(context.Background(), CreateRequest{
-		Name: "victim", Origins: []string{args[3]}, Stores: map[string]string{"": args[4]}, FreezeTimeout: time.Second,
-	})
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintln(os.Stderr, err)
-	if CodeOf(err) == CodeFreeze {
-		return 8
-	}
-	return 1
-}
 
 // windowSteps of one volume: freeze, prove, suspend, resume image, resume front,
 // thaw.
@@ -101,43 +54,38 @@ func guardedOn(t *testing.T, store string) guarded {
 	return guarded{dir: dir, store: store, before: string(output(t, "dmsetup", "table"))}
 }
 
-func (v guarded) start(t *testing.T, signal string, step int) (*exec.Cmd, string) {
-	t.Helper()
-	state := filepath.Join(t.TempDir(), "state")
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("DMSNAP_VICTIM=%s %d %s %s %s", signal, step, state, v.dir, v.store))
-	cmd.Stderr = os.Stderr
-	check(t, cmd.Start())
-	return cmd, state
+func (v guarded) fate(t *testing.T, h how, step int) fate {
+	return fate{
+		Op: "create", Set: "victim", Origins: []string{v.dir}, Stores: map[string]string{"": v.store},
+		State: filepath.Join(t.TempDir(), "state"), How: h, Step: step, Window: true,
+	}
 }
 
 func (v guarded) killed(t *testing.T, step int) {
-	cmd, state := v.start(t, "kill", step)
-	if err := cmd.Wait(); err == nil {
+	f := v.fate(t, byKill, step)
+	if f.start(t).met(t, byKill) == "" {
 		t.Fatal("the victim lived")
 	}
 	died := time.Now()
 	v.writable(t)
 	t.Logf("death to a finished write: %v", time.Since(died))
-	v.recovered(t, state)
+	v.recovered(t, f.State)
 }
 
 func (v guarded) stopped(t *testing.T, step int) {
-	cmd, state := v.start(t, "stop", step)
-	var ws unix.WaitStatus
-	if _, err := unix.Wait4(cmd.Process.Pid, &ws, unix.WUNTRACED, nil); err != nil || !ws.Stopped() {
-		t.Fatalf("the victim did not stop: %v, %v", ws, err)
+	f := v.fate(t, byStop, step)
+	victim := f.start(t)
+	if victim.met(t, byStop) == "" {
+		t.Fatal("the victim did not stop")
 	}
 	v.writable(t)
-	check(t, cmd.Process.Signal(syscall.SIGCONT))
-	err := cmd.Wait()
-	switch code := cmd.ProcessState.ExitCode(); {
+	switch code := victim.wake(t); {
 	case code == 0 && step == 1: // nothing was held: it may have gone on in time
-		check(t, New(Options{StateDir: state}).Remove(context.Background(), "victim"))
+		check(t, New(Options{StateDir: f.State}).Remove(context.Background(), "victim"))
 	case code != 8:
-		t.Errorf("a tool that lost exits %d (%v), want 8", code, err)
+		t.Errorf("a tool that lost exits %d, want 8", code)
 	}
-	v.recovered(t, state)
+	v.recovered(t, f.State)
 }
 
 // writable waits until a write comes through. The limit is for a broken guard:

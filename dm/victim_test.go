@@ -1,0 +1,270 @@
+package dm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+)
+
+// The test binary plays three parts: the tests, a guard, and a tool that dies.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "guard":
+		os.Exit(GuardMain())
+	case os.Getenv("DMSNAP_VICTIM") != "":
+		os.Exit(victim(os.Getenv("DMSNAP_VICTIM")))
+	}
+	os.Exit(m.Run())
+}
+
+// fate is what a victim does, and what becomes of it.
+type fate struct {
+	Op      string // create or remove
+	Set     string
+	Origins []string
+	Stores  map[string]string
+	State   string
+	Timeout time.Duration
+	How     how
+	// Step is the number of the step to meet it at: of the window if Window, else
+	// of the whole plan. 0: none.
+	Step   int
+	Window bool
+	// Root is a directory to make the root of the file system first.
+	Root string
+	// Log is a file for the logger.
+	Log string
+	// Drop throws clean pages out of memory before each step of the window: what
+	// is needed then and not locked would have to be read from what is held.
+	Drop bool
+}
+
+// how a victim meets its fate.
+type how string
+
+const (
+	byNothing    how = ""
+	byKill       how = "kill"   // right before the step
+	byStop       how = "stop"   // right before the step
+	byKillInside how = "inside" // says so on descriptor 3 and goes on; to be killed then
+	withGuard    how = "both"   // the guard first
+)
+
+// victim is the tool that dies.
+func victim(text string) int {
+	var f fate
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		return fail(err)
+	}
+	if f.Root != "" {
+		return fail(f.enter())
+	}
+	if f.Timeout == 0 {
+		f.Timeout = time.Second
+	}
+	o := Options{StateDir: f.State, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true}
+	if f.Log != "" {
+		file, err := os.Create(f.Log)
+		if err != nil {
+			return fail(err)
+		}
+		o.Logger = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	m := New(o)
+	at, faults := 0, faultCounter{}
+	m.fail = func(s plan.Step) error {
+		if f.Drop && s.Phase == plan.Window {
+			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0); err != nil {
+				return err
+			}
+			faults.look()
+		}
+		if s.Phase == plan.Window || !f.Window {
+			at++
+		}
+		if f.Step == 0 || at != f.Step {
+			return nil
+		}
+		at++ // once
+		fmt.Fprintln(os.Stderr, "step:", s.Phase, s)
+		return f.meet()
+	}
+	err := f.do(m)
+	if f.Drop {
+		fmt.Fprintf(os.Stderr, "major faults in the window: %d\n", faults.last-faults.first)
+	}
+	switch {
+	case err == nil:
+		return 0
+	case CodeOf(err) == CodeFreeze:
+		fmt.Fprintln(os.Stderr, err)
+		return 8
+	}
+	return fail(err)
+}
+
+// faultCounter counts page faults that had to read a disk.
+type faultCounter struct {
+	begun       bool
+	first, last int64
+}
+
+func (c *faultCounter) look() {
+	var usage unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // cannot fail
+	if c.last = int64(usage.Majflt); !c.begun {
+		c.begun, c.first = true, c.last
+	}
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+func (f *fate) do(m *Manager) error {
+	if f.Op == "remove" {
+		return m.Remove(context.Background(), f.Set)
+	}
+	_, err := m.Create(context.Background(), CreateRequest{Name: f.Set, Origins: f.Origins, Stores: f.Stores, FreezeTimeout: f.Timeout})
+	return err
+}
+
+func (f *fate) meet() error {
+	switch f.How {
+	case byKillInside:
+		_, err := unix.Write(3, []byte{1})
+		return err
+	case withGuard:
+		children, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
+		if err != nil {
+			return err
+		}
+		for _, pid := range strings.Fields(string(children)) {
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				return err
+			}
+			if err := unix.Kill(n, unix.SIGKILL); err != nil {
+				return err
+			}
+		}
+	case byStop:
+		// To this very thread: it does not come back to its next call.
+		return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGSTOP)
+	}
+	return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGKILL)
+}
+
+// enter starts the victim again with everything it has on another root: program,
+// state directory, working directory.
+func (f *fate) enter() error {
+	root := f.Root
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for _, dir := range []string{"dev", "proc", "sys", "run", "old"} {
+		target := filepath.Join(root, dir)
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if dir == "old" {
+			break
+		}
+		if err := unix.Mount("/"+dir, target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+	}
+	if err := unix.PivotRoot(root, filepath.Join(root, "old")); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := unix.Unmount("/old", unix.MNT_DETACH); err != nil {
+		return err
+	}
+	f.Root = ""
+	env, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	return unix.Exec("/victim", []string{"/victim"}, append(os.Environ(), "DMSNAP_VICTIM="+string(env)))
+}
+
+// running is a victim under way.
+type running struct {
+	*exec.Cmd
+	inside *os.File
+	said   string // file of its stderr
+}
+
+func (f fate) start(t *testing.T) *running {
+	t.Helper()
+	env, err := json.Marshal(f)
+	check(t, err)
+	r, w, err := os.Pipe()
+	check(t, err)
+	defer w.Close()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "DMSNAP_VICTIM="+string(env))
+	cmd.ExtraFiles = []*os.File{w}
+	said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+	check(t, err)
+	defer said.Close()
+	cmd.Stderr = said
+	check(t, cmd.Start())
+	return &running{Cmd: cmd, inside: r, said: said.Name()}
+}
+
+// met waits until the fate is met and returns the step, "" if there was none. A
+// stopped victim still has to be woken.
+func (v *running) met(t *testing.T, h how) (step string) {
+	t.Helper()
+	switch h {
+	case byKillInside:
+		if n, _ := v.inside.Read(make([]byte, 1)); n == 1 {
+			check(t, v.Process.Kill())
+		}
+		_ = v.Wait()
+	case byStop:
+		check(t, unix.Waitid(unix.P_PID, v.Process.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil))
+	default:
+		_ = v.Wait()
+	}
+	v.inside.Close()
+	said, err := os.ReadFile(v.said)
+	check(t, err)
+	for l := range strings.Lines(string(said)) {
+		if s, ok := strings.CutPrefix(l, "step: "); ok {
+			return strings.TrimSpace(s)
+		}
+	}
+	return ""
+}
+
+// wake lets a stopped victim go on to its end.
+func (v *running) wake(t *testing.T) (status int) {
+	t.Helper()
+	check(t, v.Process.Signal(syscall.SIGCONT))
+	_ = v.Wait()
+	return v.ProcessState.ExitCode()
+}
