@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -206,17 +207,18 @@ func failFromHereOn(t *testing.T, op operation) {
 	for n := 1; ; n++ {
 		h := op.host(t, ioctltest.Options{Udev: true})
 		before := h.Snapshot()
-		first, hit := h.Calls(), false
+		first := h.Calls()
+		var hit atomic.Bool // calls of a window run on several threads
 		h.Fail(func(c ioctltest.Call) error {
 			if c.N-first < n || c.Op == "close" || !changes(c) {
 				return nil
 			}
-			hit = true
+			hit.Store(true)
 			return unix.EIO
 		})
 		err := op.do(h)
 		h.Fail(nil)
-		if !hit {
+		if !hit.Load() {
 			check(t, err)
 			return
 		}
