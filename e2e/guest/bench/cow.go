@@ -75,7 +75,7 @@ func dmsnapDown(sets int) error {
 
 func lvmUp(sets int) error {
 	for i := range sets {
-		if err := shell("lvcreate -q -y -s -L %dM -n l%d %s /dev/mapper/cow-store", cowStore, i, cowPath("origin")); err != nil {
+		if err := shell("lvcreate -q -y -s -L %dM -n l%d %s /dev/mapper/medium-store", cowStore, i, cowPath("origin")); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func cowPrepare(table string, disks []string) error {
 	if err := os.WriteFile("/etc/lvm/lvmlocal.conf", []byte("activation { monitoring = 0 }\n"), 0o644); err != nil {
 		return err
 	}
-	for i, name := range []string{"cow-origin", "cow-store"} {
+	for i, name := range []string{"medium-origin", "medium-store"} {
 		// Not from the disk's beginning: LVM would find each label twice.
 		err := shell(`dmsetup create %[1]s --table "0 $(($(blockdev --getsz %[2]s) - 2048)) %[3]s"; dd if=/dev/zero of=/dev/mapper/%[1]s bs=1M count=1 conv=fsync status=none`,
 			name, disks[i], strings.ReplaceAll(table, "DISK", disks[i]))
@@ -142,14 +142,14 @@ func cowPrepare(table string, disks []string) error {
 			return err
 		}
 	}
-	return shell(`vgcreate -q %[1]s /dev/mapper/cow-origin /dev/mapper/cow-store
-		lvcreate -q -y -n origin -L %[2]dM %[1]s /dev/mapper/cow-origin
-		for i in 0 1 2 3; do lvcreate -q -y -n c$i -L %[3]dM %[1]s /dev/mapper/cow-store; done`, cowGroup, cowOrigin, cowStore)
+	return shell(`vgcreate -q %[1]s /dev/mapper/medium-origin /dev/mapper/medium-store
+		lvcreate -q -y -n origin -L %[2]dM %[1]s /dev/mapper/medium-origin
+		for i in 0 1 2 3; do lvcreate -q -y -n c$i -L %[3]dM %[1]s /dev/mapper/medium-store; done`, cowGroup, cowOrigin, cowStore)
 }
 
 func cowClear() error {
-	return shell(`vgremove -q -f %s; pvremove -q /dev/mapper/cow-origin /dev/mapper/cow-store
-		udevadm settle; dmsetup remove --retry cow-origin; dmsetup remove --retry cow-store`, cowGroup)
+	return shell(`vgremove -q -f %s; pvremove -q /dev/mapper/medium-origin /dev/mapper/medium-store
+		udevadm settle; dmsetup remove --retry medium-origin; dmsetup remove --retry medium-store`, cowGroup)
 }
 
 // cowRates are writes a second: of 4 KiB and of 64 KiB, the first time and again.
