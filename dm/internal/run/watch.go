@@ -76,6 +76,6 @@ func (w *Watch) warn() {
 	if w.what == "" {
 		return
 	}
-	w.log.Warn("still waiting", "step", w.what, "for", time.Since(w.since).Round(time.Second), "asked to stop", w.ctx.Err() != nil)
+	w.log.Warn("still waiting", "step", w.what, "for", time.Since(w.since).Round(time.Second), "asked_to_stop", w.ctx.Err() != nil)
 	w.timer.Reset(w.patience)
 }
