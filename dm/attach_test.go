@@ -110,6 +110,51 @@ func TestAttachmentOutlivesSets(t *testing.T) {
 	h.healthy(t)
 }
 
+// TestGraphOfPartition: the layer stands on the partition, though nobody claims
+// that.
+func TestGraphOfPartition(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	check(t, h.createOnData())
+	g, err := h.m.Graph(context.Background())
+	check(t, err)
+	roles := map[string]GraphNode{}
+	for _, n := range g.Nodes {
+		roles[n.Role] = n
+	}
+	if base := roles["base"]; roles["front"].Name != "dmsnap-front-vdi1" || !slices.Contains(base.Lower, "252:129") {
+		t.Errorf("%+v", g.Nodes)
+	}
+}
+
+// TestLayersEndWithTheMachine: after a reboot nothing is attached, whatever the
+// records say, and the set is not called good.
+func TestLayersEndWithTheMachine(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	_, err := h.m.Attach(context.Background(), "/data")
+	check(t, err)
+	check(t, h.createOnData())
+	record, err := h.Border().ReadFile("/state/sets/nightly.json")
+	check(t, err)
+	attached, err := h.Border().ReadFile("/state/attached/dmsnap-base-vdi1.json")
+	check(t, err)
+
+	fresh := newHost(t, ioctltest.Options{})
+	fresh.WriteFile("/state/sets/nightly.json", string(record))
+	fresh.WriteFile("/state/attached/dmsnap-base-vdi1.json", string(attached))
+	if set := fresh.set(t); set.State != StateBroken {
+		t.Errorf("after a reboot the set is %s", set.State)
+	}
+	check(t, fresh.m.Remove(context.Background(), "nightly"))
+	_, err = fresh.m.Recover(context.Background())
+	check(t, err)
+	if err := fresh.m.Detach(context.Background(), "/data"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("detach: %v", err)
+	}
+	if names, err := fresh.Border().ReadDir("/state/attached"); err != nil || len(names) > 0 {
+		t.Errorf("records left: %v, %v", names, err)
+	}
+}
+
 // TestBypassedPartition: an image whose origin was written past the front is
 // never called good.
 func TestBypassedPartition(t *testing.T) {

@@ -49,6 +49,9 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := s.recoverBases(ctx, r); err != nil {
 		return err
 	}
+	if err := s.forgetAttachments(); err != nil {
+		return err
+	}
 	var err error
 	r.Left, err = s.leftFiles()
 	return err
@@ -218,6 +221,25 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 		}
 	}
 	return nil
+}
+
+// forgetAttachments drops the records of layers that are gone: they do not
+// outlive a reboot.
+func (s *session) forgetAttachments() error {
+	names, err := s.state.Attachments()
+	if err != nil {
+		return err
+	}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == name }) {
+			err = errors.Join(err, s.state.Detach(name))
+		}
+	}
+	return err
 }
 
 // carriesStore tells whether a store's file lies on a base.

@@ -31,6 +31,9 @@ func (d Dir) Attached(base string) (Attachment, error) {
 // Detach removes the record of a base; none is no error.
 func (d Dir) Detach(base string) error { return d.remove(attachedDir, base+suffix) }
 
+// Attachments are the names of the bases that have a record.
+func (d Dir) Attachments() ([]string, error) { return d.names(attachedDir) }
+
 // HeldBase tells whether the base with that name and id was asked for by itself.
 func (d Dir) HeldBase(base, id string) (bool, error) {
 	a, err := d.Attached(base)

@@ -49,8 +49,14 @@ func (r *Reader) Look(d targets.DevNo) (n Node, err error) {
 			return n, err
 		}
 		n.Targets = types(table)
+		for _, d := range table.Devices() {
+			if n.Targets == "interpose" { // it holds its device without a claim, which sysfs does not show
+				n.Lower = append(n.Lower, d.DevNo)
+			}
+		}
 	}
-	n.Lower, err = r.links(dir + "/slaves")
+	claimed, err := r.links(dir + "/slaves")
+	n.Lower = append(n.Lower, claimed...)
 	return n, err
 }
 
