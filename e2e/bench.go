@@ -34,10 +34,13 @@ var benches = []string{"window", "cost", "cow"}
 // runBench prints figures measured on a real kernel, ours and those of the peers from the same run: of one benchmark, or of
 // all.
 func runBench(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "interpose" {
+		return runBenchInterpose(ctx, args[1:])
+	}
 	wanted := benches
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		if !slices.Contains(benches, args[0]) {
-			return fmt.Errorf("usage: e2e bench [%s] [FLAGS]", strings.Join(benches, "|"))
+			return fmt.Errorf("usage: e2e bench [%s|interpose] [FLAGS]", strings.Join(benches, "|"))
 		}
 		wanted, args = args[:1], args[1:]
 	}

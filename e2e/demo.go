@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,8 +16,16 @@ func runDemo(ctx context.Context, args []string) error {
 	g := &guestFlags{timeout: 15 * time.Minute, udev: true}
 	set := flag.NewFlagSet("e2e demo", flag.ContinueOnError)
 	g.register(set)
+	origin := set.String("origin", "dm", "what is cut: dm, device-mapper devices, or plain, a partition")
 	if err := set.Parse(args); err != nil {
 		return err
+	}
+	switch *origin {
+	case "dm":
+	case "plain":
+		g.module = true
+	default:
+		return fmt.Errorf("no origin %q, there are: dm, plain", *origin)
 	}
 	if len(g.disks) == 0 {
 		g.disks = testDisks()[:4]
@@ -40,6 +49,6 @@ func runDemo(ctx context.Context, args []string) error {
 	}
 	return inGuest(ctx, g, vm.Command{
 		Path: filepath.Join(dir, "demo"),
-		Env:  []string{"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_DISKS=" + diskList(g.options(kernel))},
+		Env:  []string{"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_DISKS=" + diskList(g.options(kernel)), "DMSNAP_ORIGIN=" + *origin},
 	})
 }

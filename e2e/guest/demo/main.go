@@ -14,7 +14,11 @@ import (
 )
 
 func main() {
-	if err := tour(os.Getenv("DMSNAP_BIN"), strings.Split(os.Getenv("DMSNAP_DISKS"), ",")); err != nil {
+	show := tour
+	if os.Getenv("DMSNAP_ORIGIN") == "plain" {
+		show = plainTour
+	}
+	if err := show(os.Getenv("DMSNAP_BIN"), strings.Split(os.Getenv("DMSNAP_DISKS"), ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}

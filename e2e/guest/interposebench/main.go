@@ -1,0 +1,139 @@
+// Command interposebench runs inside a guest: it writes to a mounted partition that was never attached, is attached
+// without a set, and has a set, in turn, so that a noisy machine is unfair to all alike.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+const mountpoint = "/home"
+
+// state is what the partition is in while it is measured.
+type state struct {
+	name        string
+	enter, exit []string // arguments of dmsnap
+}
+
+func states(store string) []state {
+	return []state{
+		{"never attached", nil, nil},
+		{"attached", []string{"attach", mountpoint}, []string{"detach", mountpoint}},
+		{"with a set", []string{"create", mountpoint, "--name", "bench", "--store", store}, []string{"remove", "bench"}},
+	}
+}
+
+func main() {
+	rounds := flag.Int("rounds", 7, "")
+	flag.Parse()
+	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
+	if err := bench(*rounds, disks[0], disks[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "interposebench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(rounds int, disk, store string) (err error) {
+	plain := disk + "1"
+	for _, line := range []string{
+		"udevadm settle; addpart " + disk + " 1 2048 2097152; udevadm settle",
+		"mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 " + plain, "mount " + plain + " " + mountpoint,
+		"insmod " + os.Getenv("DMSNAP_MODULE"),
+	} {
+		if err := run("sh", "-c", line); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		err = errors.Join(err, run("sh", "-c", "umount "+mountpoint+"; delpart "+disk+" 1; rmmod dm_interpose"))
+	}()
+	if err := prepare(); err != nil {
+		return err
+	}
+	samples := map[string]map[string][]float64{}
+	all := states(store)
+	for round := 0; round <= rounds; round++ { // the first only warms up
+		for i := range all {
+			s := all[(i+round)%len(all)]
+			if err := s.measure(round > 0, samples); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+	}
+	show(all, samples)
+	return nil
+}
+
+func (s state) measure(count bool, samples map[string]map[string][]float64) error {
+	if err := dmsnap(s.enter); err != nil {
+		return err
+	}
+	for _, l := range loads() {
+		perSecond, err := l.run()
+		if err != nil {
+			return err
+		}
+		if !count {
+			continue
+		}
+		if samples[l.name] == nil {
+			samples[l.name] = map[string][]float64{}
+		}
+		samples[l.name][s.name] = append(samples[l.name][s.name], perSecond)
+	}
+	return dmsnap(s.exit)
+}
+
+func dmsnap(args []string) error {
+	if args == nil {
+		return nil
+	}
+	return run(os.Getenv("DMSNAP_BIN"), args...)
+}
+
+func run(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// show prints medians, and the ratio to what was measured in the same round without a layer: its median and spread.
+func show(all []state, samples map[string]map[string][]float64) {
+	fmt.Printf("%-28s %-16s %10s %10s %18s\n", "load", "partition", "per second", "ratio", "ratios from - to")
+	for _, l := range loads() {
+		plain := samples[l.name][all[0].name]
+		for _, s := range all {
+			var ratios []float64
+			for i, v := range samples[l.name][s.name] {
+				ratios = append(ratios, v/plain[i])
+			}
+			slices.Sort(ratios)
+			fmt.Printf("%-28s %-16s %10.0f %10.3f %10.3f - %.3f\n", l.name, s.name, median(samples[l.name][s.name]),
+				median(ratios), ratios[0], ratios[len(ratios)-1])
+		}
+	}
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// rate is how often something is done in a second.
+func rate(n int, do func(i int) error) (float64, error) {
+	begin := time.Now()
+	for i := range n {
+		if err := do(i); err != nil {
+			return 0, err
+		}
+	}
+	return float64(n) / time.Since(begin).Seconds(), nil
+}

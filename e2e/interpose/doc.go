@@ -1,0 +1,2 @@
+// Package interpose tests the kernel module by itself, with dmsetup.
+package interpose

@@ -1,0 +1,141 @@
+package interpose
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
+)
+
+// rig is a plain device with a base and a front, as the controller would make them.
+type rig struct {
+	t           *testing.T
+	plain       string
+	base, front string // names
+	sectors     string
+}
+
+func newRig(t *testing.T, name, plain string) *rig {
+	t.Helper()
+	r := &rig{t: t, plain: plain, base: name + "-base", front: name + "-front"}
+	r.sectors = strings.TrimSpace(lab.Run(t, "blockdev", "--getsz", plain))
+	r.create(r.base, r.table(r.base))
+	r.create(r.front, r.table(r.front))
+	return r
+}
+
+func (r *rig) table(name string) string {
+	if name == r.base {
+		return "0 " + r.sectors + " interpose " + r.plain
+	}
+	return "0 " + r.sectors + " snapshot-origin /dev/mapper/" + r.base
+}
+
+func (r *rig) create(name, table string) {
+	r.t.Helper()
+	lab.Run(r.t, "dmsetup", "create", name, "--table", table)
+	r.t.Cleanup(func() { lab.Run(r.t, "dmsetup", "remove", "--retry", name) })
+}
+
+func (r *rig) attach() {
+	r.t.Helper()
+	lab.Run(r.t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/"+r.front)
+}
+
+func (r *rig) detach() {
+	r.t.Helper()
+	lab.Run(r.t, "dmsetup", "message", r.base, "0", "detach")
+}
+
+// status is what the module says: the front's number or "-", and the number of writes that went past it.
+func (r *rig) status() (front string, bypassed int) {
+	r.t.Helper()
+	fields := strings.Fields(lab.Run(r.t, "dmsetup", "status", r.base))
+	if len(fields) != 5 {
+		r.t.Fatalf("status is %q", fields)
+	}
+	bypassed, err := strconv.Atoi(fields[4])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return fields[3], bypassed
+}
+
+// image is a snapshot of a rig.
+type image struct {
+	*rig
+	name, store string
+}
+
+// cut makes an image. Without ruleB the front is left running, which the kernel does not forbid.
+func (r *rig) cut(name, store, mountpoint string, ruleB bool) image {
+	r.t.Helper()
+	i := image{r, name, store}
+	lab.Run(r.t, "dd", "if=/dev/zero", "of="+store, "bs=4k", "count=1", "oflag=direct", "status=none")
+	lab.Run(r.t, "dmsetup", "create", name, "--notable")
+	lab.Run(r.t, "dmsetup", "load", name, "--table", fmt.Sprintf("0 %s snapshot /dev/mapper/%s %s P 16", r.sectors, r.base, store))
+	if mountpoint != "" {
+		lab.Run(r.t, "fsfreeze", "-f", mountpoint)
+	}
+	if ruleB {
+		lab.Run(r.t, "dmsetup", "suspend", "--nolockfs", r.front)
+	}
+	lab.Run(r.t, "dmsetup", "resume", name)
+	if ruleB {
+		lab.Run(r.t, "dmsetup", "resume", r.front)
+	}
+	if mountpoint != "" {
+		lab.Run(r.t, "fsfreeze", "-u", mountpoint)
+	}
+	return i
+}
+
+func (i image) remove() {
+	i.t.Helper()
+	lab.Run(i.t, "dmsetup", "remove", "--retry", i.name)
+}
+
+func (i image) path() string { return "/dev/mapper/" + i.name }
+
+func (i image) sum() uint32 { return sum(i.t, i.path()) }
+
+// sum reads a whole device past the page cache.
+func sum(t *testing.T, path string) uint32 {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, aligned(1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	return h.Sum32()
+}
+
+func aligned(n int) []byte {
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// refused runs a command that must fail, and returns what it said.
+func refused(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err == nil {
+		t.Errorf("%s %s: succeeded", name, strings.Join(args, " "))
+	}
+	return string(out)
+}
