@@ -14,17 +14,17 @@ const slots = 64
 
 // TestCycles slides base, front and image beneath a mounted filesystem and takes them away again, while a writer runs.
 func TestCycles(t *testing.T) {
-	for fstype, size := range map[string]int{"ext4": 64, "xfs": 310} {
+	for fstype, c := range map[string]struct{ size, few int }{"ext4": {64, 2}, "xfs": {310, 1}} {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			lab.LoadModule(t)
 			disks := lab.Disks(t, 2)
-			plain := lab.Partition(t, disks[0], 1, 1, size)
-			store := lab.Store(t, "store", disks[1], 0, size+16)
+			plain := lab.Partition(t, disks[0], 1, 1, c.size)
+			store := lab.Store(t, "store", disks[1], 0, c.size+16)
 			lab.Format(t, fstype, plain)
 			dir := lab.Mount(t, plain)
 			w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
-			for i := range lab.Rounds(t, 2, 100) {
+			for i := range lab.Rounds(t, c.few, 100) {
 				t.Run(fmt.Sprint(i), func(t *testing.T) { cycle(t, fstype, plain, store, dir, w) })
 			}
 			w.WaitFor(t, 3)
