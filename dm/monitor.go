@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -186,11 +187,41 @@ func (w *watch) survey(ctx context.Context) error {
 				x = old[at]
 			}
 			w.volumes = append(w.volumes, x)
+			if vol.State == StateBypassed && x.told != vol.State {
+				if passing, err := w.passing(set.Name, image); err != nil {
+					return err
+				} else if passing {
+					x.state = StateBroken // so that nobody makes it grow
+					w.until = time.Now().Add(pollSlice)
+					continue
+				}
+			}
 			w.condition(x, set.Name, vol)
 		}
 	}
 	w.r.Look(sets)
 	return w.tend(ctx)
+}
+
+// passing tells whether an image looks bypassed only because its set is being
+// removed: its front has its own table back a moment before the image goes. A
+// removal that has ended since the first look is seen by a second one.
+func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
+	if held, err := w.state.Held(journal.SetKey(set)); err != nil || held != nil {
+		return held != nil, err
+	}
+	v, err := w.glance()
+	if err != nil {
+		return false, err
+	}
+	for _, s := range v.sets() {
+		for i, vol := range s.Volumes {
+			if plan.MemberUUID(s.UUID, i, plan.RoleImage) == image.UUID {
+				return vol.State != StateBypassed, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // attend measures each store when it is due, until something happens to any

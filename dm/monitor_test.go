@@ -61,7 +61,7 @@ func TestMonitorGrows(t *testing.T) {
 	notices := h.monitored(t, MonitorRequest{Step: Size{Bytes: 12 * mib}, Spill: []string{"/dev/vda", "/dev/vdd"}})
 	h.fill(t, 0, 50)
 	n := expect(t, notices, HappenedLow, HappenedGrown)
-	if n.SizeBytes != 16*mib || n.UsedBytes == nil || *n.UsedBytes < 3*mib {
+	if n.SizeBytes != 16*mib || n.UsedBytes == nil || *n.UsedBytes < 2*mib { // the fill may still go on
 		t.Errorf("%+v", n)
 	}
 	h.fill(t, 50, 230)
