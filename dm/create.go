@@ -26,9 +26,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 		return nil, err
 	}
 	defer s.close()
-	if r.Name == "" {
-		r.Name = time.Now().UTC().Format("snap-20060102-150405")
-	}
+	r.Name = nameOf(r)
 	defer s.watching(ctx, "look at origins, filesystems and stores")()
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
@@ -66,7 +64,33 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	return shown(p), nil
 }
 
-func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
+func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
+	locks, err := s.lockedFor(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release(locks)
+	f, p, err := s.planned(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { s.drop(f, err) }()
+	runner := s.runner(f, r)
+	intent, err := s.begin(p, runner)
+	if err != nil {
+		return nil, err
+	}
+	hooks := s.hooks(&intent, p, r)
+	runner.Hook = hooks.call
+	trace, err := runner.Run(ctx, p)
+	if err != nil {
+		return nil, s.ended(intent, err)
+	}
+	return s.taken(ctx, p, f, r, f.receipt(trace, p, r, hooks.done), intent)
+}
+
+// lockedFor ends what was interrupted and takes the locks of a create.
+func (s *session) lockedFor(ctx context.Context, r CreateRequest) (*journal.Locks, error) {
 	if err := plan.CheckSetName(r.Name); err != nil {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
@@ -77,12 +101,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (*Set, error) {
 	if err := s.leasable(r); err != nil {
 		return nil, err
 	}
-	locks, err := s.lockForCreate(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	defer s.release(locks)
-	return s.createLocked(ctx, r)
+	return s.lockForCreate(ctx, r)
 }
 
 // lockForCreate takes the locks of all origins and of the name. Facts are
@@ -103,12 +122,22 @@ func (s *session) lockForCreate(ctx context.Context, r CreateRequest) (*journal.
 	return s.lock(ctx, keys...)
 }
 
-func (s *session) createLocked(ctx context.Context, r CreateRequest) (_ *Set, err error) {
+// planned looks up what there is, opens the filesystems and makes the plan. The
+// locks are held. The caller drops the facts.
+func (s *session) planned(r CreateRequest) (*facts, *plan.Plan, error) {
 	f, err := s.gather(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer func() { s.drop(f, err) }()
+	p, err := s.planFrom(f, r)
+	if err != nil {
+		s.drop(f, err)
+		return nil, nil, err
+	}
+	return f, p, nil
+}
+
+func (s *session) planFrom(f *facts, r CreateRequest) (*plan.Plan, error) {
 	if err := s.nameFree(r.Name, f); err != nil {
 		return nil, err
 	}
@@ -119,26 +148,16 @@ func (s *session) createLocked(ctx context.Context, r CreateRequest) (_ *Set, er
 	if err := s.freezable(f); err != nil {
 		return nil, err
 	}
-	p, err := plan.Create(f.request)
-	if err != nil {
-		return nil, err
-	}
-	runner := s.runner(f, r)
-	intent, err := s.begin(p, runner)
-	if err != nil {
-		return nil, err
-	}
-	hooks := s.hooks(&intent, p, r)
-	runner.Hook = hooks.call
-	trace, err := runner.Run(ctx, p)
-	if err != nil {
-		return nil, s.ended(intent, err)
-	}
-	set := record(p, f, r, f.receipt(trace, p, r, hooks.done), intent)
+	return plan.Create(f.request)
+}
+
+// taken writes the record of a set that was cut.
+func (s *session) taken(ctx context.Context, p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) (*Set, error) {
+	set := record(p, f, r, receipt, i)
 	if err := errors.Join(s.leased(&set, r.Lease), s.state.SaveSet(set)); err != nil {
-		return nil, s.takeBack(ctx, p, intent, err)
+		return nil, s.takeBack(ctx, p, i, err)
 	}
-	return s.created(r.Name, intent)
+	return s.created(r.Name, i)
 }
 
 // created reads the new set back. It exists by now, whatever fails.
@@ -179,6 +198,7 @@ func (s *session) nameFree(name string, f *facts) error {
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one.
 func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
+	s.set = p.Set // a name made from the time means something only now
 	if s.kernel.UdevRunning() {
 		if r.Cookie, err = s.kernel.NewCookie(); err != nil {
 			return i, err

@@ -35,6 +35,8 @@ type cli struct {
 	Release releaseCmd `cmd:"" help:"Let the lease of a set count again."`
 	Attach  attachCmd  `cmd:"" help:"Bring a plain device in use under device-mapper, and keep it there."`
 	Detach  detachCmd  `cmd:"" help:"End what attach made."`
+	Cut     cutCmd     `cmd:"" help:"Take a set that create --prepare prepared."`
+	Abort   abortCmd   `cmd:"" help:"Take back what create --prepare prepared."`
 	Recover recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
 	Thaw    thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
 	Doctor  doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
@@ -88,6 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 	if err != nil {
 		return env.finish(err)
 	}
+	env.StateDir = stateDir
 	env.Manager = open(dm.Options{StateDir: stateDir, Wait: c.Wait, Logger: newLogger(stderr, c.Quiet, c.Verbose)})
 	k.BindTo(ctx, (*context.Context)(nil))
 	return env.finish(k.Run())

@@ -29,6 +29,8 @@ type createCmd struct {
 	Hooks         string        `placeholder:"DIR" help:"Call the hooks in this directory after those in ${hook_dir}."`
 	HookTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for each call of a hook (${default})."`
 	DryRun        bool          `help:"Print the steps and change nothing."`
+	Prepare       bool          `help:"Only prepare, and print a token for cut and abort. Nobody is held meanwhile."`
+	Expires       time.Duration `default:"10m" placeholder:"DURATION" help:"How long a prepared cut is kept (${default})."`
 }
 
 func (createCmd) Help() string {
@@ -66,7 +68,21 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 		}
 		return emitPlans(env, []dm.Plan{*p})
 	}
+	if c.Prepare {
+		return startHolder(ctx, env, job{StateDir: env.StateDir, JSON: env.JSON, Request: toWire(r), Expires: c.Expires})
+	}
 	s, err := env.Manager.Create(ctx, r)
+	return emitCreated(env, s, err)
+}
+
+func writePreparation(w io.Writer, p preparation) {
+	fmt.Fprintf(w, "prepared %s\n", clean(p.Name))
+	field(w, "token", "%s", p.Token)
+	field(w, "expires", "%s", timeText(&p.Expires))
+}
+
+// emitCreated prints a set that was cut; err is what Create or Cut returned.
+func emitCreated(env *Env, s *dm.Set, err error) error {
 	if s == nil {
 		return err
 	}
@@ -105,6 +121,9 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 	}
 	if c.FreezeTimeout <= 0 {
 		return r, fmt.Errorf("freeze timeout %s is not positive", c.FreezeTimeout)
+	}
+	if c.Expires <= 0 {
+		return r, fmt.Errorf("an expiry of %s is not positive", c.Expires)
 	}
 	var err error
 	if c.Lease != "" {

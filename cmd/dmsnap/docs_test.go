@@ -158,7 +158,8 @@ func TestExamples(t *testing.T) {
 				set: nightly(), plan: samplePlan(), report: &dm.Report{DM: "4"}, graph: sampleGraph(), why: sampleExplanation(),
 				recovers: &dm.Recovered{}, thaws: &dm.Thawed{},
 			}
-			if o := do(t, m, strings.Fields(line)[1:]...); o.exit != 0 {
+			o := do(t, m, strings.Fields(line)[1:]...)
+			if nothing := cmd.Name == "cut" || cmd.Name == "abort"; o.exit != 0 && !(nothing && o.exit == 4) { // none is prepared
 				t.Error(fmt.Sprint(e, "\n", o))
 			}
 		}

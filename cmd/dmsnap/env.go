@@ -15,11 +15,14 @@ type Env struct {
 	JSON    bool
 	Config  string // path of the configuration file
 	Manager manager
+	// StateDir is for processes that this one starts.
+	StateDir string
 }
 
 // manager is the part of dm.Manager the commands use.
 type manager interface {
 	Create(ctx context.Context, r dm.CreateRequest) (*dm.Set, error)
+	Prepare(ctx context.Context, r dm.CreateRequest) (*dm.Prepared, error)
 	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
 	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)
 	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)

@@ -17,6 +17,9 @@ func main() {
 	}
 	ctx, stop := signalContext()
 	defer stop()
+	if len(os.Args) == 2 && os.Args[1] == keepCommand {
+		os.Exit(keep(ctx, os.Stdin, os.Stdout, openManager))
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, openManager))
 }
 

@@ -73,6 +73,9 @@ func (e *Env) finish(err error) int {
 	if err == nil {
 		return exitOf(nil)
 	}
+	if r, ok := errors.AsType[relayed](err); ok {
+		return r.exit
+	}
 	_, printed := errors.AsType[afterResult](err)
 	if !e.JSON || printed || e.writeErrorObject(err) != nil {
 		e.writeErrorText(err)

@@ -46,6 +46,11 @@ func (s *stub) Create(_ context.Context, r dm.CreateRequest) (*dm.Set, error) {
 	return s.set, s.call("create", r.Name)
 }
 
+func (s *stub) Prepare(_ context.Context, r dm.CreateRequest) (*dm.Prepared, error) {
+	s.request = r
+	return nil, s.call("prepare", r.Name)
+}
+
 func (s *stub) PlanCreate(_ context.Context, r dm.CreateRequest) (*dm.Plan, error) {
 	s.request = r
 	return s.plan, s.call("plan create", r.Name)

@@ -188,10 +188,11 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
-// base of another volume.
+// base of another volume. What waits in the slot of a front could be swapped in
+// by anybody who resumes it, so the fronts come last.
 func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
-	var steps []Step
+	var steps, fronts []Step
 	for i := range vs {
 		vs[i].File = vs[i].file(bases)
 		steps = append(steps, allocate(vs[i].File)...)
@@ -200,12 +201,19 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 		if !v.NewBase {
 			continue
 		}
-		steps = append(steps, v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID))...)
+		for _, step := range v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID)) {
+			if step.Role == RoleFront {
+				fronts = append(fronts, step)
+			} else {
+				steps = append(steps, step)
+			}
+		}
 	}
 	for i := range vs {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
+	steps = append(steps, fronts...)
 	steps = append(steps, quiesce(r.Hooks)...)
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -204,4 +205,18 @@ func (p *Plan) In(phase Phase) []Step {
 		}
 	}
 	return out
+}
+
+// Split parts the prepare phase before the first step that touches an origin, a
+// filesystem or an application: after what comes before, the cut can wait for as
+// long as one likes.
+func (p *Plan) Split() (early, late []Step) {
+	steps := p.In(Prepare)
+	i := slices.IndexFunc(steps, func(s Step) bool {
+		return s.Role == RoleFront || s.Filesystem != nil || s.Action == Hook || s.Action == CheckFile
+	})
+	if i < 0 {
+		return steps, nil
+	}
+	return steps[:i], steps[i:]
 }

@@ -57,10 +57,13 @@ type Runner struct {
 	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	undo    []plan.Step
+	plan    *plan.Plan
 	done    int // steps of the plan
 	total   int
 	guard   Guard
-	failing sync.Mutex // steps may run together, failpoints need not know
+	// guardNow: the cut follows at once, so that the guard can get ready meanwhile.
+	guardNow bool
+	failing  sync.Mutex // steps may run together, failpoints need not know
 }
 
 // Freezer holds one filesystem; *freeze.Handle is one. Freeze, Prove and Thaw
@@ -145,15 +148,68 @@ var (
 // it has no effect. If p is not final its finish steps are undone too when one
 // fails.
 func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
-	r.done, r.total = 0, len(p.Steps)
-	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
-	r.files, r.linked = map[string]*ioctl.File{}, map[string]bool{}
-	defer r.closeFiles()
-	if err := r.begin(); err != nil {
+	r.guardNow = true
+	if err := r.early(ctx, p); err != nil {
 		return Trace{}, err
 	}
+	return r.late(ctx)
+}
+
+// Prepare carries out what touches no origin, and waits for udev. After it comes
+// Cut or Abort, whenever one likes; after an error nothing, all is undone.
+func (r *Runner) Prepare(ctx context.Context, p *plan.Plan) error {
+	if err := r.early(ctx, p); err != nil {
+		return err
+	}
+	if err := r.waitUdev(); err != nil {
+		defer r.closeFiles()
+		return r.rollback(ctx, err)
+	}
+	return nil
+}
+
+// Cut carries out the rest of what was prepared, as Run would.
+func (r *Runner) Cut(ctx context.Context) (Trace, error) {
+	if err := r.begin(); err != nil {
+		defer r.closeFiles()
+		return Trace{}, r.rollback(ctx, err)
+	}
+	return r.late(ctx)
+}
+
+// Abort undoes what was prepared, because of cause. It returns cause, or an
+// UndoError.
+func (r *Runner) Abort(ctx context.Context, cause error) error {
+	defer r.closeFiles()
+	return r.rollback(ctx, cause)
+}
+
+// early does the steps before the first that touches an origin.
+func (r *Runner) early(ctx context.Context, p *plan.Plan) error {
+	r.plan, r.done, r.total = p, 0, len(p.Steps)
+	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
+	r.files, r.linked = map[string]*ioctl.File{}, map[string]bool{}
+	if err := r.begin(); err != nil {
+		return err
+	}
+	steps, _ := p.Split()
+	err := r.startGuard(r.guardNow)
+	if err == nil {
+		err = r.prepare(ctx, steps)
+	}
+	if err != nil {
+		defer r.closeFiles()
+		defer r.releaseGuard()
+		return r.rollback(ctx, err)
+	}
+	return nil
+}
+
+// late does what is left of the prepare phase, the window and the finish.
+func (r *Runner) late(ctx context.Context) (Trace, error) {
+	defer r.closeFiles()
 	defer r.releaseGuard()
-	w, err := r.prepare(ctx, p)
+	w, err := r.ready(ctx)
 	if err != nil {
 		return Trace{}, r.rollback(ctx, err)
 	}
@@ -165,12 +221,36 @@ func (r *Runner) Run(ctx context.Context, p *plan.Plan) (Trace, error) {
 	r.done += len(w.calls)
 	if err != nil {
 		err = r.rollback(ctx, err)
-		if w.past(p.Final) {
+		if w.past(r.plan.Final) {
 			err = &PartialError{Err: err}
 		}
 		return trace, err
 	}
-	return trace, r.finish(context.WithoutCancel(ctx), p)
+	return trace, r.finish(context.WithoutCancel(ctx), r.plan)
+}
+
+// ready does the last that comes before the window. What was dirtied since the
+// filesystems were synced would have to be written while writers are held, so
+// that comes last, once more.
+func (r *Runner) ready(ctx context.Context) (*window, error) {
+	_, steps := r.plan.Split()
+	err := r.startGuard(r.guard == nil)
+	if err == nil {
+		err = r.prepare(ctx, steps)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Watch.Now("get the window ready")
+	w, err := r.arm(r.plan.In(plan.Window))
+	if err == nil {
+		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
+		err = r.syncAgain(synced)
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.disarm())
+	}
+	return w, nil
 }
 
 // closeFiles lets the files of stores go: their loop devices have them by now.
@@ -193,17 +273,10 @@ func (r *Runner) begin() (err error) {
 	return err
 }
 
-// prepare does all that comes before the window. What was dirtied since the
-// filesystems were synced would have to be written while writers are held, so
-// that comes last, once more.
-func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
-	if err := r.startGuard(p); err != nil {
-		return nil, err
-	}
-	var synced []plan.Step
-	for _, s := range p.In(plan.Prepare) {
+func (r *Runner) prepare(ctx context.Context, steps []plan.Step) error {
+	for _, s := range steps {
 		if err := ctx.Err(); err != nil {
-			return nil, &StepError{s, err}
+			return &StepError{s, err}
 		}
 		// Before the step: one that fails may have done half of its work. Every
 		// undo looks first whether there is anything to take back.
@@ -211,21 +284,10 @@ func (r *Runner) prepare(ctx context.Context, p *plan.Plan) (*window, error) {
 			r.undo = append(r.undo, *s.Undo)
 		}
 		if err := r.step(ctx, s); err != nil {
-			return nil, err
-		}
-		if s.Action == plan.SyncFS {
-			synced = append(synced, s)
+			return err
 		}
 	}
-	r.Watch.Now("get the window ready")
-	w, err := r.arm(p.In(plan.Window))
-	if err == nil {
-		err = r.syncAgain(synced)
-	}
-	if err != nil {
-		return nil, errors.Join(err, w.disarm())
-	}
-	return w, nil
+	return nil
 }
 
 // syncAgain syncs filesystems, all at once.
@@ -243,11 +305,11 @@ func (r *Runner) syncAgain(steps []plan.Step) error {
 
 // startGuard starts the guard early: it gets ready while the window is prepared.
 // Where nobody is held between two calls none is needed.
-func (r *Runner) startGuard(p *plan.Plan) (err error) {
+func (r *Runner) startGuard(now bool) (err error) {
 	holds := func(s plan.Step) bool {
 		return s.Action == plan.Freeze || s.Action == plan.Suspend && s.Role == plan.RoleFront
 	}
-	if r.StartGuard != nil && slices.ContainsFunc(p.In(plan.Window), holds) {
+	if now && r.StartGuard != nil && slices.ContainsFunc(r.plan.In(plan.Window), holds) {
 		r.guard, err = r.StartGuard()
 	}
 	return err

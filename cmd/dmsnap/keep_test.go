@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm"
+	"github.com/dmsnap/dmsnap/dm/dmtest"
+)
+
+// holding is a holder that runs in this process, on a host in memory.
+type holding struct {
+	first reply
+	exit  chan int
+	stop  context.CancelFunc
+}
+
+func startHold(t *testing.T, h *dmtest.Host, r dm.CreateRequest, expires time.Duration) *holding {
+	t.Helper()
+	text, err := json.Marshal(job{JSON: true, Request: toWire(r), Expires: expires})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	k := &holding{exit: make(chan int, 1), stop: stop}
+	mine, theirs := io.Pipe()
+	go func() {
+		k.exit <- keep(ctx, strings.NewReader(string(text)), theirs, func(dm.Options) manager { return h.Manager() })
+	}()
+	if err := json.NewDecoder(mine).Decode(&k.first); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (k *holding) token(t *testing.T) string {
+	t.Helper()
+	var out struct{ Preparations []preparation }
+	if err := json.Unmarshal([]byte(k.first.Stdout), &out); err != nil || len(out.Preparations) != 1 {
+		t.Fatalf("%v in %+v", err, k.first)
+	}
+	p := out.Preparations[0]
+	if p.Name != "nightly" || p.PID == 0 || p.Expires.Before(time.Now()) {
+		t.Errorf("%+v", p)
+	}
+	return p.Token
+}
+
+func expectClean(t *testing.T, h *dmtest.Host) {
+	t.Helper()
+	if left := h.Changes(); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
+
+func TestHolderCuts(t *testing.T) {
+	h := dmtest.LVM()
+	k := startHold(t, h, h.Request("nightly"), time.Hour)
+	token := k.token(t)
+	if o := do(t, nil, "cut", strings.Repeat("0", 32)); o.exit != 4 {
+		t.Error(o)
+	}
+	o := do(t, nil, "cut", token)
+	if o.exit != 0 || !strings.HasPrefix(o.stdout, "set nightly\n") {
+		t.Error(o)
+	}
+	if exit := <-k.exit; exit != 0 {
+		t.Errorf("the holder ended with %d", exit)
+	}
+	if o := do(t, nil, "cut", token, "--json"); o.exit != 4 || !strings.Contains(o.stdout, `"code":"not_found"`) {
+		t.Error(o)
+	}
+	if err := h.Manager().Remove(t.Context(), "nightly"); err != nil {
+		t.Error(err)
+	}
+	expectClean(t, h)
+}
+
+func TestHolderAborts(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, k *holding){
+		"abort": func(t *testing.T, k *holding) {
+			if o := do(t, nil, "abort", k.token(t), "--json"); o.exit != 0 || o.stdout != `{"schema_version":1,"preparations":[]}`+"\n" {
+				t.Error(o)
+			}
+		},
+		"signal": func(_ *testing.T, k *holding) { k.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := dmtest.LVM()
+			k := startHold(t, h, h.Request("nightly"), time.Hour)
+			end(t, k)
+			if exit := <-k.exit; exit != 0 {
+				t.Errorf("the holder ended with %d", exit)
+			}
+			expectClean(t, h)
+		})
+	}
+}
+
+func TestHolderExpires(t *testing.T) {
+	h := dmtest.LVM()
+	k := startHold(t, h, h.Request("nightly"), time.Nanosecond)
+	if exit := <-k.exit; exit != 0 {
+		t.Errorf("the holder ended with %d", exit)
+	}
+	expectClean(t, h)
+}
+
+// A preparation that fails is told as create would.
+func TestHolderFails(t *testing.T) {
+	h := dmtest.LVM()
+	r := h.Request("nightly")
+	r.StoreSize = dm.Size{Percent: 50}
+	r.Origins = append(r.Origins, "/nowhere")
+	k := startHold(t, h, r, time.Hour)
+	if exit := <-k.exit; exit != 4 || k.first.Exit != 4 || !strings.Contains(k.first.Stdout, `"code":"not_found"`) {
+		t.Errorf("ended with %d: %+v", exit, k.first)
+	}
+	expectClean(t, h)
+}
+
+func TestWireKeepsSizes(t *testing.T) {
+	for _, size := range []dm.Size{{}, {Bytes: 12345}, {Percent: 20}} {
+		text, err := json.Marshal(toWire(dm.CreateRequest{Name: "x", StoreSize: size, FreezeTimeout: time.Second}))
+		var got wire
+		if err == nil {
+			err = json.Unmarshal(text, &got)
+		}
+		if r := got.request(); err != nil || r.StoreSize != size || r.Name != "x" || r.FreezeTimeout != time.Second {
+			t.Errorf("%v became %+v, %v", size, r, err)
+		}
+	}
+}
+
+func TestTokens(t *testing.T) {
+	for _, token := range []string{"", "x", "../etc/passwd", strings.Repeat("g", 32), strings.Repeat("a", 31)} {
+		if o := do(t, nil, "abort", "--", token); o.exit != 4 {
+			t.Errorf("%q: %s", token, o)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/freeze"
+)
+
+// Prepared is a set of which everything is there but the cut: its stores, its
+// devices, its entry in the journal. No writer is held and no origin was touched;
+// only the locks of its name and its origins are taken. It ends with Cut, with
+// Abort or with the process, after which recover takes it back.
+//
+// Methods may be called from several goroutines; the first Cut or Abort counts,
+// later ones fail with ErrNotFound.
+type Prepared struct {
+	mu sync.Mutex
+	s  *session // nil once it has ended
+
+	request CreateRequest
+	locks   *journal.Locks
+	facts   *facts
+	plan    *plan.Plan
+	runner  *run.Runner
+	intent  journal.Intent
+	hooks   *hooks
+}
+
+// Prepare does what takes time in a Create, and everything that may fail for
+// reasons of its own. Cut then takes little more than the window.
+//
+// A Prepare that fails, or whose ctx ends, has changed nothing, unless its code
+// is CodeUnrecovered.
+func (m *Manager) Prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
+	s, err := m.open("create", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	r.Name = nameOf(r)
+	if p, err = s.prepare(ctx, r); err != nil {
+		s.close()
+		return nil, s.fail(err)
+	}
+	return p, nil
+}
+
+// nameOf is the name of the set, made from the time if the request has none.
+func nameOf(r CreateRequest) string {
+	if r.Name == "" {
+		return time.Now().UTC().Format("snap-20060102-150405")
+	}
+	return r.Name
+}
+
+func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
+	p = &Prepared{s: s, request: r}
+	if p.locks, err = s.lockedFor(ctx, r); err != nil {
+		return nil, err
+	}
+	if err = p.plans(); err == nil {
+		err = p.begin(ctx)
+	}
+	if err != nil {
+		s.release(p.locks)
+		return nil, err
+	}
+	return p, nil
+}
+
+// plans looks up everything, also whether the filesystems can be held, and lets
+// them go again: nobody shall find one busy because of us.
+func (p *Prepared) plans() error {
+	f, made, err := p.s.planned(p.request)
+	if err != nil {
+		return err
+	}
+	p.facts, p.plan = f, made
+	p.s.drop(f, nil)
+	return nil
+}
+
+func (p *Prepared) begin(ctx context.Context) (err error) {
+	p.runner = p.s.runner(p.facts, p.request)
+	if p.intent, err = p.s.begin(p.plan, p.runner); err != nil {
+		return err
+	}
+	p.hooks = p.s.hooks(&p.intent, p.plan, p.request)
+	p.runner.Hook = p.hooks.call
+	if err := p.runner.Prepare(ctx, p.plan); err != nil {
+		return p.s.ended(p.intent, err)
+	}
+	return nil
+}
+
+// Name is the set's name.
+func (p *Prepared) Name() string { return p.request.Name }
+
+// ID is the uuid that the set will have.
+func (p *Prepared) ID() string { return p.plan.ID }
+
+// end makes p unusable and returns its session.
+func (p *Prepared) end(op string) (*session, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.s
+	if s == nil {
+		return nil, &Error{Op: op, Set: p.request.Name, Code: CodeNotFound, Err: errors.New("this preparation has ended already")}
+	}
+	p.s = nil
+	s.op = op
+	return s, nil
+}
+
+// Cut takes the set, as Create does. If an origin is not what it was when the cut
+// was prepared (its table, its size, what is mounted), nothing is taken. Whatever
+// fails, everything is taken back.
+func (p *Prepared) Cut(ctx context.Context) (*Set, error) {
+	s, err := p.end("create")
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	defer s.release(p.locks)
+	set, err := p.cut(ctx, s)
+	return set, s.fail(err)
+}
+
+func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
+	defer func() { s.drop(p.facts, err) }()
+	if err := p.resume(s); err != nil {
+		return nil, s.ended(p.intent, p.runner.Abort(ctx, err))
+	}
+	trace, err := p.runner.Cut(ctx)
+	if err != nil {
+		return nil, s.ended(p.intent, err)
+	}
+	return s.taken(ctx, p.plan, p.facts, p.request, p.facts.receipt(trace, p.plan, p.request, p.hooks.done), p.intent)
+}
+
+// resume finds everything as it was, opens the filesystems again, and notes the
+// new semaphore in the journal: should we die, recover removes it.
+func (p *Prepared) resume(s *session) (err error) {
+	if err := p.unchanged(s); err != nil {
+		return err
+	}
+	if err := s.hold(p.facts); err != nil {
+		return err
+	}
+	p.runner.Freezers = p.facts.freezers
+	if s.kernel.UdevRunning() {
+		if p.runner.Cookie, err = s.kernel.NewCookie(); err != nil {
+			return err
+		}
+		p.intent.Cookie = p.runner.Cookie.String()
+	}
+	return s.state.Begin(p.intent)
+}
+
+// unchanged compares the origins and what is mounted on them with the facts of
+// the plan.
+func (p *Prepared) unchanged(s *session) error {
+	mounted, err := s.mounts()
+	if err != nil {
+		return err
+	}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, v := range p.plan.Volumes {
+		o, err := s.read.Origin(v.Origin.Spec, v.Origin.Dev, ours)
+		if err != nil {
+			return err
+		}
+		if why := differs(v, o); why != "" {
+			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it anew", "%s is not what it was when the cut was prepared: %s", v.Origin.Path, why)
+		}
+	}
+	if p.request.Consistency == Crash {
+		return nil
+	}
+	was := p.facts.systems
+	p.facts.mounts = mounted
+	now := mounted.Plan(p.facts.devices()...)
+	if !slices.EqualFunc(was, now, func(a, b freeze.Filesystem) bool {
+		return a.DevNo == b.DevNo && a.FSType == b.FSType && a.ReadOnly == b.ReadOnly
+	}) {
+		return plan.Refuse(plan.Busy, "", "prepare it anew", "other filesystems are mounted than when the cut was prepared")
+	}
+	for i := range now {
+		now[i].Method, now[i].Trial, now[i].Reason = was[i].Method, was[i].Trial, was[i].Reason
+	}
+	p.facts.systems = now
+	return nil
+}
+
+// differs tells what of an origin does not fit its plan any more.
+func differs(v plan.Volume, o plan.Origin) string {
+	switch {
+	case o.Name != v.Origin.Name || o.UUID != v.Origin.UUID:
+		return "it has another name"
+	case o.Size != v.Origin.Size:
+		return "its size has changed"
+	case o.Suspended:
+		return "it is suspended"
+	case o.InactiveLoaded:
+		return "somebody is changing its table"
+	case !o.Table.Equal(v.Origin.Table):
+		return "its table has changed"
+	}
+	return ""
+}
+
+// Abort takes everything back.
+func (p *Prepared) Abort(ctx context.Context) error {
+	s, err := p.end("abort")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	defer s.release(p.locks)
+	err = p.runner.Abort(ctx, errAborted)
+	if err = s.ended(p.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
+		err = nil
+	}
+	return s.fail(err)
+}
+
+var errAborted = errors.New("aborted")
+
+func isUndo(err error) bool {
+	_, stuck := errors.AsType[*run.UndoError](err)
+	return stuck
+}
