@@ -33,7 +33,7 @@ func (cutCmd) manual() manual {
 	}
 }
 
-func (c *cutCmd) Run(env *Env) error { return ask(env, opCut, c.Token) }
+func (c *cutCmd) Run(env *Env) error { return askHolder(env, opCut, c.Token) }
 
 type abortCmd struct {
 	Token string `arg:"" help:"What create --prepare printed."`
@@ -48,7 +48,7 @@ func (abortCmd) manual() manual {
 	}
 }
 
-func (c *abortCmd) Run(env *Env) error { return ask(env, opAbort, c.Token) }
+func (c *abortCmd) Run(env *Env) error { return askHolder(env, opAbort, c.Token) }
 
 // preparation is what create --prepare tells.
 type preparation struct {
@@ -165,8 +165,8 @@ func pipes() (in, out pipe, err error) {
 	return in, out, nil
 }
 
-// ask lets the holder of a token do something.
-func ask(env *Env, op, token string) error {
+// askHolder lets the holder of a token do something.
+func askHolder(env *Env, op, token string) error {
 	gone := &dm.Error{
 		Op: op, Code: dm.CodeNotFound, Err: fmt.Errorf("no cut is prepared under the token %s", token),
 		Hint: "it has expired, or was cut or aborted; dmsnap create --prepare makes another",

@@ -188,11 +188,11 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
-// base of another volume. What waits in the slot of a front could be swapped in
-// by anybody who resumes it, so the fronts come last.
+// base of another volume. What touches an origin comes last: a table that waits
+// in the slot of a front could be swapped in by anybody who resumes it.
 func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
-	var steps, fronts []Step
+	var steps, late []Step
 	for i := range vs {
 		vs[i].File = vs[i].file(bases)
 		steps = append(steps, allocate(vs[i].File)...)
@@ -202,8 +202,8 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 			continue
 		}
 		for _, step := range v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID)) {
-			if step.Role == RoleFront {
-				fronts = append(fronts, step)
+			if step.Late {
+				late = append(late, step)
 			} else {
 				steps = append(steps, step)
 			}
@@ -213,7 +213,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
-	steps = append(steps, fronts...)
+	steps = append(steps, late...)
 	steps = append(steps, quiesce(r.Hooks)...)
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {

@@ -22,10 +22,10 @@ func (handoverRedirector) Name() string { return "handover" }
 func (handoverRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps := newDevice(RoleBase, base, baseUUID, targets.Single(o.Size, targets.Error{}), o.ReadOnly)
 	return append(steps,
-		Step{Phase: Prepare, Action: LoadTable, Role: RoleBase, Device: base, Table: o.Table, ReadOnly: o.ReadOnly},
+		Step{Phase: Prepare, Action: LoadTable, Role: RoleBase, Device: base, Table: o.Table, ReadOnly: o.ReadOnly, Late: true},
 		Step{
 			Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), ReadOnly: o.ReadOnly,
-			Undo: &Step{Action: Restore, Role: RoleFront, Device: o.Name, Table: o.Table, ReadOnly: o.ReadOnly, Peer: base},
+			Late: true, Undo: &Step{Action: Restore, Role: RoleFront, Device: o.Name, Table: o.Table, ReadOnly: o.ReadOnly, Peer: base},
 		})
 }
 

@@ -53,7 +53,7 @@ func (moduleRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps = append(steps, newDevice(RoleFront, front, FrontUUID(id), frontTable(o.Size, base), o.ReadOnly)...)
 	return append(steps, Step{
 		Phase: Prepare, Action: Attach, Role: RoleBase, Device: base, Front: front,
-		Undo: &Step{Action: Detach, Role: RoleBase, Device: base},
+		Late: true, Undo: &Step{Action: Detach, Role: RoleBase, Device: base},
 	})
 }
 

@@ -92,7 +92,7 @@ func (dmRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps := newDevice(RoleBase, base, baseUUID, o.Table, o.ReadOnly)
 	return append(steps, Step{
 		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), ReadOnly: o.ReadOnly,
-		Undo: restore(o.Name, o.Table, o.ReadOnly),
+		Late: true, Undo: restore(o.Name, o.Table, o.ReadOnly),
 	})
 }
 

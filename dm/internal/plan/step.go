@@ -87,6 +87,9 @@ type Step struct {
 	// Together: may run at the same time as the step before it. Only in the window,
 	// and only among steps of one kind.
 	Together bool
+	// Late steps of Attach touch the origin, or read what it may still change: all
+	// else of a create's prepare phase comes before.
+	Late bool
 	// Undo takes the step back; nil if the undo of an earlier step does.
 	Undo *Step
 }
@@ -213,7 +216,7 @@ func (p *Plan) In(phase Phase) []Step {
 func (p *Plan) Split() (early, late []Step) {
 	steps := p.In(Prepare)
 	i := slices.IndexFunc(steps, func(s Step) bool {
-		return s.Role == RoleFront || s.Filesystem != nil || s.Action == Hook || s.Action == CheckFile
+		return s.Late || s.Filesystem != nil || s.Action == Hook || s.Action == CheckFile
 	})
 	if i < 0 {
 		return steps, nil
