@@ -69,7 +69,7 @@ func (c *createCmd) Run(ctx context.Context, env *Env) error {
 		return emitPlans(env, []dm.Plan{*p})
 	}
 	if c.Prepare {
-		return startHolder(ctx, env, job{StateDir: env.StateDir, JSON: env.JSON, Request: toWire(r), Expires: c.Expires})
+		return startHolder(ctx, env, job{StateDir: env.StateDir, JSON: env.JSON, Request: r, Expires: c.Expires})
 	}
 	s, err := env.Manager.Create(ctx, r)
 	return emitCreated(env, s, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
 	"io"
 	"net"
@@ -21,13 +22,13 @@ const keepCommand = "keep-prepared"
 func keep(ctx context.Context, in io.Reader, out io.WriteCloser, open func(dm.Options) manager) int {
 	var j job
 	defer out.Close()
-	if err := json.NewDecoder(in).Decode(&j); err != nil {
+	if err := gob.NewDecoder(in).Decode(&j); err != nil {
 		return 1
 	}
 	var p *dm.Prepared
 	var socket *net.UnixListener
 	answer := rendered(j.JSON, func(env *Env) (err error) {
-		if p, err = open(dm.Options{StateDir: j.StateDir}).Prepare(ctx, j.Request.request()); err != nil {
+		if p, err = open(dm.Options{StateDir: j.StateDir}).Prepare(ctx, j.Request); err != nil {
 			return err
 		}
 		if socket, err = net.ListenUnix("unix", address(p.ID())); err != nil {

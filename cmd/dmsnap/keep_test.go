@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm"
 	"github.com/dmsnap/dmsnap/dm/dmtest"
+	"github.com/google/go-cmp/cmp"
 )
 
 // holding is a holder that runs in this process, on a host in memory.
@@ -21,15 +25,15 @@ type holding struct {
 
 func startHold(t *testing.T, h *dmtest.Host, r dm.CreateRequest, expires time.Duration) *holding {
 	t.Helper()
-	text, err := json.Marshal(job{JSON: true, Request: toWire(r), Expires: expires})
-	if err != nil {
+	var text bytes.Buffer
+	if err := gob.NewEncoder(&text).Encode(job{JSON: true, Request: r, Expires: expires}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	k := &holding{exit: make(chan int, 1), stop: stop}
 	mine, theirs := io.Pipe()
 	go func() {
-		k.exit <- keep(ctx, strings.NewReader(string(text)), theirs, func(dm.Options) manager { return h.Manager() })
+		k.exit <- keep(ctx, &text, theirs, func(dm.Options) manager { return h.Manager() })
 	}()
 	if err := json.NewDecoder(mine).Decode(&k.first); err != nil {
 		t.Fatal(err)
@@ -123,16 +127,22 @@ func TestHolderFails(t *testing.T) {
 	expectClean(t, h)
 }
 
-func TestWireKeepsSizes(t *testing.T) {
-	for _, size := range []dm.Size{{}, {Bytes: 12345}, {Percent: 20}} {
-		text, err := json.Marshal(toWire(dm.CreateRequest{Name: "x", StoreSize: size, FreezeTimeout: time.Second}))
-		var got wire
-		if err == nil {
-			err = json.Unmarshal(text, &got)
-		}
-		if r := got.request(); err != nil || r.StoreSize != size || r.Name != "x" || r.FreezeTimeout != time.Second {
-			t.Errorf("%v became %+v, %v", size, r, err)
-		}
+func TestJobArrivesWhole(t *testing.T) {
+	pid, err := dm.ParseLease("pid:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := job{StateDir: "/state", Expires: time.Minute, Request: dm.CreateRequest{
+		Name: "x", StoreSize: dm.Size{Percent: 20}, ChunkBytes: 4096, FreezeTimeout: time.Second, Lease: pid,
+		Labels: map[string]string{"a": "b"}, HookDirs: []string{"/hooks"}, Consistency: dm.Crash,
+	}}
+	var text bytes.Buffer
+	var got job
+	if err := errors.Join(gob.NewEncoder(&text).Encode(sent), gob.NewDecoder(&text).Decode(&got)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sent, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/gob"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -58,26 +59,13 @@ type preparation struct {
 	PID     int       `json:"pid"` // of the process that waits for cut or abort
 }
 
-// job is what the holder is told when it starts.
+// job is what the holder is told when it starts, as a gob: the texts of sizes in
+// it are for people, and cannot all be read back.
 type job struct {
 	StateDir string
 	JSON     bool
-	Request  wire
+	Request  dm.CreateRequest
 	Expires  time.Duration
-}
-
-// wire is a request whose every size can be read back: the text of a Size is for
-// people.
-type wire struct {
-	dm.CreateRequest
-	StoreSize struct{ Bytes, Percent uint64 }
-}
-
-func toWire(r dm.CreateRequest) wire { return wire{CreateRequest: r, StoreSize: r.StoreSize} }
-
-func (w wire) request() dm.CreateRequest {
-	w.CreateRequest.StoreSize = w.StoreSize
-	return w.CreateRequest
 }
 
 // question is what a client asks the holder; reply is what either has to print.
@@ -120,10 +108,6 @@ func (r reply) print(env *Env) error {
 // waits for cut, abort or its end. It has a session and no terminal, and holds no
 // descriptor of ours: nobody waits for it.
 func startHolder(ctx context.Context, env *Env, j job) error {
-	text, err := json.Marshal(j)
-	if err != nil {
-		return err
-	}
 	in, out, err := pipes()
 	if err != nil {
 		return err
@@ -138,7 +122,7 @@ func startHolder(ctx context.Context, env *Env, j job) error {
 	if err != nil {
 		return errors.Join(err, in.mine.Close())
 	}
-	_, err = in.mine.Write(text)
+	err = gob.NewEncoder(in.mine).Encode(j)
 	if err = errors.Join(err, in.mine.Close()); err != nil {
 		return err
 	}
