@@ -70,7 +70,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err er
 		return nil, err
 	}
 	defer s.release(locks)
-	f, p, err := s.planned(r)
+	f, p, err := s.planned(r, false)
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +124,12 @@ func (s *session) lockForCreate(ctx context.Context, r CreateRequest) (*journal.
 
 // planned looks up what there is, opens the filesystems and makes the plan. The
 // locks are held. The caller drops the facts.
-func (s *session) planned(r CreateRequest) (*facts, *plan.Plan, error) {
+func (s *session) planned(r CreateRequest, phased bool) (*facts, *plan.Plan, error) {
 	f, err := s.gather(r)
 	if err != nil {
 		return nil, nil, err
 	}
+	f.request.Phased = phased
 	p, err := s.planFrom(f, r)
 	if err != nil {
 		s.drop(f, err)

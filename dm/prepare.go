@@ -77,7 +77,7 @@ func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 // plans looks up everything, also whether the filesystems can be held, and lets
 // them go again: nobody shall find one busy because of us.
 func (p *Prepared) plans() error {
-	f, made, err := p.s.planned(p.request)
+	f, made, err := p.s.planned(p.request, true)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 var debianPackages = []string{
 	"qemu-system-x86", "seabios", "kmod", "cpio", "xz-utils", "udev", "dmsetup", "lvm2", "cryptsetup-bin", "e2fsprogs",
 	"xfsprogs", "btrfs-progs", "dosfstools", "f2fs-tools", "fio", "util-linux", "thin-provisioning-tools", "procps",
-	"gcc", "libc6-dev", "debian-archive-keyring", "groff-base", "mandoc", "zsh", "fish",
+	"gcc", "libc6-dev", "debian-archive-keyring", "groff-base", "mandoc", "zsh", "fish", "ansible-core",
 }
 
 // installPackages makes the missing ones present, when it may.

@@ -17,6 +17,8 @@ type CreateRequest struct {
 	Writable bool
 	// Crash skips the freeze.
 	Crash bool
+	// Phased: the cut comes some time after what can be prepared for it.
+	Phased bool
 	// Hooks are programs that quiesce applications, in order.
 	Hooks   []string
 	Volumes []VolumeRequest
@@ -188,8 +190,9 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
-// base of another volume. What touches an origin comes last: a table that waits
-// in the slot of a front could be swapped in by anybody who resumes it.
+// base of another volume. In two phases what touches an origin comes last: a
+// table that waits in the slot of a front could be swapped in by anybody who
+// resumes it.
 func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
 	var steps, late []Step
@@ -202,7 +205,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 			continue
 		}
 		for _, step := range v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID)) {
-			if step.Late {
+			if r.Phased && step.Late {
 				late = append(late, step)
 			} else {
 				steps = append(steps, step)

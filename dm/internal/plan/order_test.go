@@ -202,7 +202,6 @@ func (c checker) sameOrigin(v plan.Volume) {
 
 // imageInsideFront is rule B, and what must have happened before: the store
 // wiped before the kernel reads it, the image suspended before its table comes.
-// The front's table comes last: until then its origin was not touched.
 func (c checker) imageInsideFront(v plan.Volume) {
 	steps := []int{
 		c.at(plan.Prepare, plan.Resume, v.Store),
@@ -221,8 +220,7 @@ func (c checker) imageInsideFront(v plan.Volume) {
 		return
 	}
 	steps = []int{
-		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base),
-		c.at(plan.Prepare, plan.LoadTable, v.Image), c.at(plan.Prepare, plan.LoadTable, v.Front),
+		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, v.Image),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
 		c.errorf("steps of %s at %v", v.Base, steps)
