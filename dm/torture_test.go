@@ -105,6 +105,7 @@ func TestTortureSteps(t *testing.T) {
 
 // TestTortureTimes kills the tool at random moments.
 func TestTortureTimes(t *testing.T) {
+	lab.Wide(t)
 	x := newTorture(t)
 	kills := 2
 	if lab.Full() {

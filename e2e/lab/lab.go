@@ -30,6 +30,14 @@ func Need(t *testing.T) {
 // Full tells whether tests run at their full length, which takes hours: `e2e test --all`.
 func Full() bool { return os.Getenv("DMSNAP_FULL") != "" }
 
+// Wide is for a test of what kernels hardly differ in: a normal run has it on the first kernel only.
+func Wide(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_NARROW") != "" {
+		t.Skip("needs other kernel: a normal run has this test on the first one only")
+	}
+}
+
 // Rounds is how often a test repeats itself: few times in a normal run, all of them at full length.
 func Rounds(t *testing.T, few, all int) int {
 	t.Helper()

@@ -16,6 +16,7 @@ import (
 // while the verifying writer runs, the last time onto a further device. The image
 // stays bit for bit what it was, and the writer meets no error.
 func TestExtendUnderLoad(t *testing.T) {
+	lab.Wide(t)
 	for _, format := range []string{"transient", "persistent"} {
 		t.Run(format, func(t *testing.T) {
 			lab.Need(t)

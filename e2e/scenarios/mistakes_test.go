@@ -73,6 +73,7 @@ type said struct {
 // docs/exit-codes.md promises, and changes nothing.
 func TestMistakes(t *testing.T) {
 	lab.Need(t)
+	lab.Wide(t)
 	promised := promises(t)
 	s := newScene(t)
 	quiet := s.state(t)

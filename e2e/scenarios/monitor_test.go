@@ -15,35 +15,38 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// TestMonitorKeepsASetAlive has a store of 4 MiB and a burst of ten times that, as
+// TestMonitorKeepsASetAlive has a store of 8 MiB and a burst of ten times that, as
 // fast as the monitor can follow on this machine. It is killed three times on the
 // way, in whatever it is doing, and the next one goes on. The image stays what it
 // was, and the writer meets no error.
 func TestMonitorKeepsASetAlive(t *testing.T) {
 	lab.Need(t)
+	lab.Wide(t)
 	disks := lab.Disks(t, 3)
-	v := lab.Volume{Name: "mon", Device: lab.Linear(t, "mon", disks[0], 0, 64), Store: lab.Store(t, "mon-cow", disks[1], 0, 24)}
+	v := lab.Volume{Name: "mon", Device: lab.Linear(t, "mon", disks[0], 0, 120), Store: lab.Store(t, "mon-cow", disks[1], 0, 48)}
 	lab.Format(t, "ext4", v.Device)
 	v.Dir = lab.Mount(t, v.Device)
 	data := filepath.Join(v.Dir, "data")
-	lab.Run(t, "sh", "-c", "head -c 42M /dev/urandom > "+data+"; sync -f "+v.Dir)
-	spill := lab.Store(t, "mon-spill", disks[2], 0, 64)
+	lab.Run(t, "sh", "-c", "head -c 84M /dev/urandom > "+data+"; sync -f "+v.Dir)
+	spill := lab.Store(t, "mon-spill", disks[2], 0, 128)
 	before := lab.Run(t, "dmsetup", "table")
 	tool := lab.NewTool(t)
 	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
-	set := tool.CreateWith("burst", []string{"--size", "4m"}, v)
+	set := tool.CreateWith("burst", []string{"--size", "8m"}, v)
 	image := set.Volumes[0].Device
 	want := sum(t, image)
 	for part := range int64(3) {
 		m := startMonitor(t, tool, "--threshold", "40", "--spill", spill)
-		for at := part * 14; at < (part+1)*14; at++ {
-			awaitRoom(t, "dmsnap-burst-mon", 2<<20)
+		for at := part * 28; at < (part+1)*28; at++ {
+			// What is left must take the writer's journal while no monitor runs.
+			awaitRoom(t, "dmsnap-burst-mon", 4<<20)
 			overwrite(t, data, at<<20, 1<<20)
 		}
 		w.WaitFor(t, slots/4)
 		if part == 0 {
 			m.wait(t, "grown")
 		}
+		awaitRoom(t, "dmsnap-burst-mon", 4<<20)
 		m.kill(t)
 		t.Logf("part %d: %s", part, strings.TrimSpace(lab.Run(t, "dmsetup", "status", "dmsnap-burst-mon")))
 	}

@@ -126,6 +126,7 @@ func noticed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 // TestFragmentedAndFull puts a store's file into the free pieces of a fragmented filesystem; on one that is nearly full it
 // is refused, and nothing is left.
 func TestFragmentedAndFull(t *testing.T) {
+	lab.Wide(t)
 	for _, fstype := range systems() {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
@@ -255,6 +256,7 @@ func dead(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, beside, oth
 
 // TestOlderImagesKeepWhatWasThere: a second set puts its store's file on blocks that the first set's image still needs.
 func TestOlderImagesKeepWhatWasThere(t *testing.T) {
+	lab.Wide(t)
 	for _, fstype := range systems() {
 		size := map[string]int{"ext4": 96, "xfs": 320}[fstype]
 		t.Run(fstype, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/store/format"
-	"github.com/dmsnap/dmsnap/e2e/leak"
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -21,10 +21,8 @@ import (
 // and compares its accounting with ours: live, after the store is loaded again,
 // when an area is exactly full, and with a hole.
 func TestKernelAgrees(t *testing.T) {
-	if os.Getenv("DMSNAP_E2E") == "" {
-		t.Skip("needs a guest: run by e2e")
-	}
-	leak.Check(t)
+	lab.Need(t)
+	lab.Wide(t)
 	for _, row := range []struct {
 		mode    string
 		sectors int // of a chunk
