@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/e2e/leak"
 )
 
@@ -49,14 +51,33 @@ func Rounds(t *testing.T, few, all int) int {
 	return n
 }
 
-// Disks are unused virtio disks of the guest.
+// Disks are virtio disks of the guest. What is not in use has no signature of an earlier test's any more.
 func Disks(t *testing.T, n int) []string {
 	t.Helper()
 	all := strings.Fields(strings.ReplaceAll(os.Getenv("DMSNAP_DISKS"), ",", " "))
 	if len(all) < n {
 		t.Fatalf("the guest has disks %v, %d are needed", all, n)
 	}
+	for _, disk := range all[:n] {
+		blank(t, disk)
+	}
 	return all[:n]
+}
+
+// blank clears the beginning of a disk that nobody has claimed.
+func blank(t *testing.T, disk string) {
+	t.Helper()
+	f, err := os.OpenFile(disk, os.O_WRONLY|os.O_EXCL|os.O_SYNC, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return
+	}
+	if err == nil {
+		_, err = f.Write(make([]byte, 128<<10))
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Run runs a command and fails the test if it fails.
