@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -199,7 +200,6 @@ func (s *session) nameFree(name string, f *facts) error {
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one.
 func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
-	s.set = p.Set // a name made from the time means something only now
 	if s.kernel.UdevRunning() {
 		if r.Cookie, err = s.kernel.NewCookie(); err != nil {
 			return i, err
@@ -260,7 +260,7 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 	}
 	return &run.Runner{
 		StartGuard: s.guard(f, timeout),
-		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(),
+		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(cmp.Or(r.Name, s.set)),
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
 		Watch: s.watch,
 	}

@@ -19,13 +19,14 @@ type Event struct {
 	Total  int    // steps of the plan
 }
 
-// observe makes what tells Options.Events of each step, nil if nobody asks.
-func (s *session) observe() func(plan.Phase, plan.Step, int, int) {
+// observe makes what tells Options.Events of each step of an operation on a set,
+// nil if nobody asks.
+func (s *session) observe(set string) func(plan.Phase, plan.Step, int, int) {
 	if s.opts.Events == nil {
 		return nil
 	}
 	return func(phase plan.Phase, step plan.Step, done, total int) {
-		e := Event{Time: time.Now().UTC(), Op: s.op, Set: s.set, Phase: string(phase), Done: done, Total: total}
+		e := Event{Time: time.Now().UTC(), Op: s.op, Set: set, Phase: string(phase), Done: done, Total: total}
 		if phase != plan.Window {
 			e.Step, e.Device = step.String(), step.Device
 			if step.Filesystem != nil {

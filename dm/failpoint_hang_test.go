@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/e2e/leak"
 )
 
@@ -18,6 +19,7 @@ import (
 // has written to the origin: only the guard can end that. The cut is given up and
 // nothing has changed.
 func TestHungWindow(t *testing.T) {
+	lab.Wide(t)
 	v := newGuarded(t)
 	state := t.TempDir()
 	for n := 1; v.hangIn(t, state, n) && !t.Failed(); n++ {
@@ -61,6 +63,7 @@ func (v guarded) hangIn(t *testing.T, state string, n int) (more bool) {
 // guard's time runs out. When the disk is back nothing has changed and writers
 // go on.
 func TestHungDevice(t *testing.T) {
+	lab.Wide(t)
 	v := newStuck(t)
 	for _, action := range []plan.Action{plan.SyncFS, plan.Freeze} {
 		t.Run(string(action), func(t *testing.T) { v.stuck(t, action) })

@@ -14,6 +14,7 @@ import (
 // TestGuardHandsBack ends windows of a raid: wherever the tool dies or stands
 // still, one table of the raid runs, and nothing is copied again.
 func TestGuardHandsBack(t *testing.T) {
+	lab.Wide(t)
 	v := newGuardedRaid(t)
 	whole := string(output(t, "dmsetup", "status", "guarded"))
 	// freeze, prove, suspend, resume base, resume image, resume front, thaw

@@ -78,6 +78,7 @@ func operationsUnderTorture() []tortured {
 // while writers run. Nobody is held for ever, and recover ends in the state
 // before or after. A normal run takes some of the steps.
 func TestTortureSteps(t *testing.T) {
+	lab.Wide(t)
 	x := newTorture(t)
 	round := 0
 	for _, op := range operationsUnderTorture() {
@@ -105,7 +106,7 @@ func TestTortureSteps(t *testing.T) {
 
 // TestTortureTimes kills the tool at random moments.
 func TestTortureTimes(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	x := newTorture(t)
 	kills := 2
 	if lab.Full() {

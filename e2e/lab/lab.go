@@ -40,6 +40,14 @@ func Wide(t *testing.T) {
 	}
 }
 
+// Long is for a test that a normal run has no time for.
+func Long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_E2E") != "" && !Full() {
+		t.Skip("full length only: e2e test --all has it")
+	}
+}
+
 // Rounds is how often a test repeats itself: few times in a normal run, all of them at full length.
 func Rounds(t *testing.T, few, all int) int {
 	t.Helper()

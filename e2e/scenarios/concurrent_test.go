@@ -12,7 +12,7 @@ import (
 // through with patience, and list answers all the while.
 func TestManyAtOnce(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	rounds := 1
 	if lab.Full() {
 		rounds = 10

@@ -20,6 +20,9 @@ func TestExtendUnderLoad(t *testing.T) {
 	for _, format := range []string{"transient", "persistent"} {
 		t.Run(format, func(t *testing.T) {
 			lab.Need(t)
+			if format == "persistent" {
+				lab.Long(t)
+			}
 			disks := lab.Disks(t, 3)
 			v := lab.Volume{Name: "ext", Device: lab.Linear(t, "ext", disks[0], 0, 24), Store: lab.Store(t, "ext-cow", disks[1], 0, 10)}
 			lab.Format(t, "ext4", v.Device)

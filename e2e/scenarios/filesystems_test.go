@@ -11,6 +11,7 @@ import (
 
 // TestFilesystems cuts what is not frozen like ext4 and xfs, and says what it could prove and mount.
 func TestFilesystems(t *testing.T) {
+	lab.Wide(t)
 	for fstype, want := range map[string]struct {
 		create, mount int
 		consistency   string

@@ -26,6 +26,7 @@ type layout struct {
 // TestFilesystemLayouts cuts each under a writer: the filesystem is frozen, once and in the right order, the image holds
 // every write before the window and none after it, and a check of the origin finds nothing.
 func TestFilesystemLayouts(t *testing.T) {
+	lab.Wide(t)
 	for name, build := range map[string]func(t *testing.T) layout{
 		"mounted twice": mountedTwice, "bind mount": bound, "in another namespace only": elsewhere,
 		"nested": nested, "ext4 with a journal beside it": journalBeside, "xfs with a log beside it": logBeside, "swap file": swapFile,
@@ -195,6 +196,7 @@ func swapFile(t *testing.T) layout {
 // TestCrashConsistency: no filesystem is frozen, and the receipt says so. What was on the medium is in the image, once its
 // journal is replayed.
 func TestCrashConsistency(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	v := checked(t, "crash", "ext4", 0, 0)
 	v.Dir = lab.Mount(t, v.Device)

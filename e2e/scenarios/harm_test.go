@@ -66,6 +66,7 @@ func lost(t *testing.T, tool *lab.Tool, w *lab.Writer, name string) {
 
 // TestStateIsRootOnly: names of paths and devices are nobody else's business.
 func TestStateIsRootOnly(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "secret", "ext4", disks[0], disks[1], 0, 32)

@@ -81,6 +81,7 @@ func otherNamespace(t *testing.T, dev, dir string) *exec.Cmd {
 
 // TestWithoutUdev works on a host where nobody makes device nodes: dmsnap does, and removes them.
 func TestWithoutUdev(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	t.Setenv("DM_DISABLE_UDEV", "1") // for dmsetup, which would wait for ever
@@ -113,7 +114,7 @@ func TestWithoutUdev(t *testing.T) {
 // TestHostileNames uses names that a shell, a table or a path would take apart.
 func TestHostileNames(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	trap := t.TempDir() + "/trap"
 	for i, name := range []string{"with space", "semi;touch " + strings.ReplaceAll(trap, "/", ":"), "dots..", "ünïcode", "back\\slash", "a'b\"c", strings.Repeat("n", 127)} {

@@ -14,7 +14,7 @@ import (
 // again.
 func TestResizedByLVM(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: logicalVolume(t, disks[0]), Store: disks[1]}
 	tool, w := resizable(t, &v)
@@ -33,7 +33,7 @@ func TestResizedByLVM(t *testing.T) {
 // bypassed, and when the set is gone it works.
 func TestResizedByCryptsetup(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: luksVolume(t, disks[0], "--disable-keyring"), Store: disks[1]}
 	lab.Run(t, "cryptsetup", "resize", "--device-size", "128M", "secret")

@@ -21,7 +21,7 @@ import (
 // was, and the writer meets no error.
 func TestMonitorKeepsASetAlive(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 3)
 	v := lab.Volume{Name: "mon", Device: lab.Linear(t, "mon", disks[0], 0, 120), Store: lab.Store(t, "mon-cow", disks[1], 0, 48)}
 	lab.Format(t, "ext4", v.Device)
@@ -92,6 +92,7 @@ func awaitRoom(t *testing.T, image string, bytes uint64) {
 // TestMonitorTellsWhatItCannotHelp: a store that may not grow overflows at full
 // write load. The writer meets no error, and the monitor says what happened.
 func TestMonitorTellsWhatItCannotHelp(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "tell", "ext4", disks[0], disks[1], 0, 24)

@@ -13,6 +13,7 @@ import (
 // TestRemovalInEveryOrder has three sets on one origin and takes them down in every order under load. Each image keeps
 // what it had until it is removed itself, and nothing of ours stays after the last.
 func TestRemovalInEveryOrder(t *testing.T) {
+	lab.Wide(t)
 	orders := [][]int{{2, 1, 0}, {1, 0, 2}, {0, 1, 2}, {0, 2, 1}, {1, 2, 0}, {2, 0, 1}}
 	lab.Need(t)
 	// The few are one that ends with the oldest, and one that ends with the newest.

@@ -76,6 +76,7 @@ func witness(t *testing.T, lv, luks lab.Volume) {
 // TestKeyInKeyring refuses what cannot work: the table of a LUKS2 mapping names a key that only the process that
 // activated it could see.
 func TestKeyInKeyring(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	luks := luksVolume(t, disks[0])
@@ -92,6 +93,7 @@ func TestKeyInKeyring(t *testing.T) {
 
 // TestSecretsStaySecret looks for the key of a LUKS origin in everything dmsnap prints and writes.
 func TestSecretsStaySecret(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	luks := luksVolume(t, disks[0], "--disable-keyring")

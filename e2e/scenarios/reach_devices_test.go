@@ -10,7 +10,7 @@ import (
 
 // TestReachDevices cuts one origin of each kind that servers have.
 func TestReachDevices(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	const size = 64 // MiB
 	for _, kind := range []struct {
 		name string
@@ -69,6 +69,7 @@ func TestReach32Bits(t *testing.T) {
 // TestReachCopies looks at raid1 and mirror volumes as their own tools do: whole before, with a set, and after, and nothing
 // was copied or compared again.
 func TestReachCopies(t *testing.T) {
+	lab.Wide(t)
 	for name, args := range map[string][]string{
 		"raid1":  {"--type", "raid1", "-m1", "-L", "64M"},
 		"raid5":  {"--type", "raid5", "-i2", "-L", "64M"},
@@ -148,7 +149,7 @@ func scrub(t *testing.T, volume string) {
 // TestCopiesNotWhole is refused as long as a copy is missing or being made, and nothing changes.
 func TestCopiesNotWhole(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 4)
 	lab.Group(t, "vg", disks[:3]...)
 	origin := lab.LogicalVolume(t, "vg", "copies", "--type", "raid1", "-m1", "-L", "64M")
@@ -177,6 +178,7 @@ func TestCopiesNotWhole(t *testing.T) {
 
 // TestReachRefused names what cannot be cut, and what can instead.
 func TestReachRefused(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 4)
 	for name, row := range map[string]struct {

@@ -12,7 +12,7 @@ import (
 
 // TestReachSizes cuts devices of odd sizes and sectors, written at their very end.
 func TestReachSizes(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	const tib = 1 << 31 // sectors
 	for _, kind := range []struct {
 		name  string
@@ -124,7 +124,7 @@ func readAt(t *testing.T, dev string, n int, at int64) []byte {
 // TestStoreOfLargerSectors is refused: it would change the sectors of the image, and of the origin at a merge.
 func TestStoreOfLargerSectors(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 7)
 	origin := lab.Linear(t, "small", disks[0], 0, 16)
 	store := lab.Store(t, "large", disks[6], 0, 16)
@@ -141,7 +141,7 @@ func TestStoreOfLargerSectors(t *testing.T) {
 // TestTwoRawOrigins is a database on two devices without filesystems: it writes its log, then its table.
 func TestTwoRawOrigins(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 4)
 	var volumes []lab.Volume
 	for i, name := range []string{"log", "rows"} {
@@ -166,6 +166,7 @@ func TestTwoRawOrigins(t *testing.T) {
 
 // TestReadOnlyOrigin stays read-only all the time.
 func TestReadOnlyOrigin(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	lab.Format(t, "ext4", lab.Linear(t, "writable", disks[0], 0, 16))

@@ -17,6 +17,7 @@ import (
 // TestStoreFileIsSafe has a user try to do everything to the files of stores that could hurt. It is impossible, or does
 // no harm, or, if root takes the pin away first, is told of. The origin goes on and is clean.
 func TestStoreFileIsSafe(t *testing.T) {
+	lab.Wide(t)
 	for _, fstype := range systems() {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
@@ -126,7 +127,7 @@ func noticed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 // TestFragmentedAndFull puts a store's file into the free pieces of a fragmented filesystem; on one that is nearly full it
 // is refused, and nothing is left.
 func TestFragmentedAndFull(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	for _, fstype := range systems() {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
@@ -202,6 +203,7 @@ func full(t *testing.T, tool *lab.Tool, v lab.Volume) {
 // TestMadeStoresDie fills stores in files and in memory up. The writer meets no error, the set says what became of it, and
 // goes like any other.
 func TestMadeStoresDie(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 3)
 	v := lab.NewVolume(t, "safe", "ext4", disks[0], disks[1], 0, 160)
@@ -256,7 +258,7 @@ func dead(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, beside, oth
 
 // TestOlderImagesKeepWhatWasThere: a second set puts its store's file on blocks that the first set's image still needs.
 func TestOlderImagesKeepWhatWasThere(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	for _, fstype := range systems() {
 		size := map[string]int{"ext4": 96, "xfs": 320}[fstype]
 		t.Run(fstype, func(t *testing.T) {

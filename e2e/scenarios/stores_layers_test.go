@@ -51,7 +51,7 @@ func TestNoStoreNamed(t *testing.T) {
 // TestStoreThroughLayers has the store's file on LUKS on the logical volume that is cut: its blocks are found beneath both.
 func TestStoreThroughLayers(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	lv := logicalVolume(t, disks[0])
 	luks := luksVolume(t, lv, "--disable-keyring")
@@ -108,7 +108,7 @@ func opened(t *testing.T, image string) {
 // TestMemoryPressure has the host swap to the origin while its chunks are copied: neither waits for the other.
 func TestMemoryPressure(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "tight", "ext4", disks[0], disks[1], 0, 640)
 	swap := filepath.Join(v.Dir, "swap")

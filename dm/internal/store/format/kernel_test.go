@@ -22,7 +22,7 @@ import (
 // when an area is exactly full, and with a hole.
 func TestKernelAgrees(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	for _, row := range []struct {
 		mode    string
 		sectors int // of a chunk
