@@ -165,7 +165,7 @@ func recoverTo(t *testing.T, h *host, what, before string) {
 // step is 1, or in short runs enough to look at a part only.
 func step() int {
 	if testing.Short() {
-		return 11
+		return 37
 	}
 	return 1
 }
