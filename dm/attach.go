@@ -31,8 +31,8 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
 	defer s.watching(ctx, "look at the device")()
+	defer s.close()
 	a, err = s.attach(ctx, origin)
 	return a, s.fail(err)
 }
@@ -45,8 +45,8 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.close()
 	defer s.watching(ctx, "look at the device")()
+	defer s.close()
 	return s.fail(s.detach(ctx, origin))
 }
 

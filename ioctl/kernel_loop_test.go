@@ -3,6 +3,7 @@ package ioctl_test
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -89,10 +90,15 @@ func attach(t *testing.T, k *ioctl.Kernel, f *ioctl.File, flags ioctl.LoopFlags)
 	must(t, err)
 	path := loop.Path()
 	t.Cleanup(func() {
-		again, err := k.Open(path, unix.O_RDONLY, 0)
-		must(t, err)
-		defer again.Close()
-		_, err = again.LoopFlags()
+		// udev may have the device open for a moment: the file goes with the last
+		// that closes it, which an open of ours would put off.
+		var err error
+		for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			again, oerr := k.Open(path, unix.O_RDONLY, 0)
+			must(t, oerr)
+			_, err = again.LoopFlags()
+			must(t, again.Close())
+		}
 		mustFail(t, err, unix.ENXIO)
 	})
 	return loop
