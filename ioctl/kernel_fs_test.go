@@ -1,9 +1,11 @@
 package ioctl_test
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +21,12 @@ func mounted(t *testing.T, k *ioctl.Kernel) string {
 	must(t, k.MkdirAll(dir, 0o700))
 	must(t, k.Mount(disk, dir, "ext4", 0, ""))
 	t.Cleanup(func() {
-		must(t, k.Unmount(dir, 0))
+		// A loop device gives its file back a moment after it says that it has none.
+		err := k.Unmount(dir, 0)
+		for deadline := time.Now().Add(time.Minute); errors.Is(err, unix.EBUSY) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			err = k.Unmount(dir, 0)
+		}
+		must(t, err)
 		must(t, k.Rmdir(dir))
 		run(t, "modprobe", "-r", "brd")
 	})
