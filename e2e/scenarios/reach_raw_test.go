@@ -13,7 +13,7 @@ import (
 // TestReachSizes cuts devices of odd sizes and sectors, written at their very end.
 func TestReachSizes(t *testing.T) {
 	lab.Long(t)
-	const tib = 1 << 31 // sectors
+	const tib int64 = 1 << 31 // sectors
 	for _, kind := range []struct {
 		name  string
 		table func(disks []string) string // of the origin

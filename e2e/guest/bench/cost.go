@@ -168,7 +168,7 @@ func resident(args []string) (int64, error) {
 	if !ok {
 		return 0, errors.New("no resource usage")
 	}
-	return 2 * usage.Maxrss << 10, nil // getrusage(2): the larger of a process and the children it waited for, KiB
+	return 2 * int64(usage.Maxrss) << 10, nil // getrusage(2): the larger of a process and the children it waited for, KiB
 }
 
 // counted is the number of ioctls of all processes.
