@@ -89,6 +89,7 @@ func TestFailedOperationChangesNothing(t *testing.T) {
 	hostOnly(t)
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			op.kernels(t, func(t *testing.T, o ioctltest.Options) { failEach(t, o, op, unix.EIO) })
 			if op.on != nil {
 				return
@@ -284,6 +285,7 @@ func TestRemoveGoesOn(t *testing.T) {
 	hostOnly(t)
 	kernels(t, func(t *testing.T, o ioctltest.Options) { removeGoesOn(t, func() *host { return newHost(t, o) }) })
 	t.Run("from copies", func(t *testing.T) {
+		t.Parallel()
 		removeGoesOn(t, func() *host { return newCopiesHost(t, ioctltest.Options{Udev: true}) })
 	})
 }

@@ -147,14 +147,15 @@ func diff(before, after []string) string {
 // kernels are the fakes every promise is tested on.
 func kernels(t *testing.T, f func(t *testing.T, o ioctltest.Options)) {
 	t.Helper()
-	for _, release := range []string{"6.1.0", "6.12.0", "7.2.0"} {
-		for _, udev := range []bool{true, false} {
-			name := release
-			if !udev {
-				name += " without udev"
-			}
-			t.Run(name, func(t *testing.T) { f(t, ioctltest.Options{Release: release, Udev: udev}) })
-		}
+	for name, o := range map[string]ioctltest.Options{
+		"6.1":               {Release: "6.1.0", Udev: true},
+		"6.12 without udev": {Release: "6.12.0"},
+		"7.2":               {Release: "7.2.0", Udev: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, o)
+		})
 	}
 }
 

@@ -203,6 +203,7 @@ func everyKill(t *testing.T, step int, repair func(t *testing.T, h *host, what s
 	t.Helper()
 	for name, op := range killable() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for _, udev := range []bool{true, false} {
 				if udev && step > 1 && !lab.Full() {
 					continue // a part is enough, here too

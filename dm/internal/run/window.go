@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -174,7 +173,7 @@ func (w *window) run() (Trace, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer ioctl.Hurry()()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer withoutCollector()()
 	if err := w.open(); err != nil {
 		return Trace{}, errors.Join(err, w.settleEvents())
 	}
