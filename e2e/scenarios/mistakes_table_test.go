@@ -209,6 +209,12 @@ var hosts = []mistake{
 	{name: "no control node", args: "create ORIGIN --store STORE", prepare: func(_ *testing.T, s *scene) {
 		inNamespace(s, "mount -t tmpfs -o ro none /dev/mapper")
 	}},
+	{name: "kernel is too old", args: "create ORIGIN --store STORE", prepare: func(_ *testing.T, s *scene) {
+		s.run = func(cmd *exec.Cmd) { // a personality that calls every kernel 2.6
+			cmd.Args = append([]string{"setarch", "--uname-2.6", cmd.Path}, cmd.Args[1:]...)
+			cmd.Path = "/usr/bin/setarch"
+		}
+	}},
 	{name: "state directory is read-only", args: "create ORIGIN --store STORE", prepare: func(t *testing.T, s *scene) {
 		stateOn(t, s, "mount -o remount,ro $0")
 	}},

@@ -142,6 +142,7 @@ func (s *scene) try(t *testing.T, args ...string) (stdout, stderr string, exit i
 var numbers = []struct{ number, word string }{
 	{`pid \d+ \([^)]*\)`, "pid PID (COMMAND)"},
 	{`pid \d+`, "pid PID"},
+	{`Linux \S+`, "Linux RELEASE"},
 	{`\d+:\d+\b`, "MAJOR:MINOR"},
 	{`origin-\d+_\d+`, "origin-MAJOR_MINOR"},
 }

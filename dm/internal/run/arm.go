@@ -1,0 +1,135 @@
+package run
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// arm encodes the window and gets the guard and the threads ready. Whatever it
+// returns is to be run or disarmed.
+func (r *Runner) arm(steps []plan.Step) (*window, error) {
+	w := &window{r: r, calls: make([]call, 0, len(steps)), guard: r.guard, place: map[int]int{}}
+	for _, s := range steps {
+		c, err := r.encode(s)
+		if err != nil {
+			return w, &StepError{s, err}
+		}
+		w.calls = append(w.calls, c)
+	}
+	if err := w.instructGuard(); err != nil {
+		return w, err
+	}
+	w.crew = newCrew(w.width())
+	return w, nil
+}
+
+// disarm gives up a window that never began.
+func (w *window) disarm() error {
+	w.crew.dismiss()
+	return w.settleEvents()
+}
+
+// width is the number of calls of the largest round.
+func (w *window) width() int {
+	widest := 1
+	for first := 0; first < len(w.calls); {
+		next := w.next(first)
+		widest = max(widest, next-first)
+		first = next
+	}
+	return widest
+}
+
+// next is where the round ends that begins with a call.
+func (w *window) next(first int) int {
+	for first++; first < len(w.calls) && w.calls[first].step.Together; first++ {
+	}
+	return first
+}
+
+func (w *window) instructGuard() error {
+	if w.guard == nil {
+		return nil
+	}
+	var fronts []freeze.Front
+	var keys []int
+	for _, c := range w.calls {
+		switch {
+		case c.step.Role == plan.RoleFront && c.step.Action == plan.Suspend:
+			fronts = append(fronts, freeze.Front{Name: c.step.Device, Base: w.handedOver(c.step.Device)})
+		case c.step.Action == plan.Freeze:
+			w.place[c.step.Filesystem.Key] = len(keys)
+			keys = append(keys, c.step.Filesystem.Key)
+		}
+	}
+	return w.guard.Watch(fronts, keys)
+}
+
+// handedOver is the base that must not run together with its front's own table.
+func (w *window) handedOver(front string) string {
+	for _, c := range w.calls {
+		if c.step.Role == plan.RoleBase && c.step.Peer == front {
+			return c.step.Device
+		}
+	}
+	return ""
+}
+
+func (r *Runner) encode(s plan.Step) (c call, err error) {
+	c.step = s
+	id := ioctl.ID{Name: s.Device}
+	switch s.Action {
+	case plan.Freeze, plan.Prove, plan.Thaw:
+		c.freezer = r.Freezers[s.Filesystem.Key]
+	case plan.Suspend:
+		flags := ioctl.SkipLockFS
+		if s.LockFS {
+			flags = 0
+		}
+		if c.do, err = r.Control.PrepareSuspend(id, flags); err == nil {
+			c.undo, err = r.encodeRelease(id, s)
+		}
+	case plan.Resume:
+		if c.event, err = r.event(s); err == nil {
+			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
+		}
+		if err == nil && s.Role == plan.RoleStore {
+			c.undo, err = r.encodeRelease(id, s)
+		}
+		if err == nil && s.Role == plan.RoleFront {
+			c.look, err = r.Control.PrepareStatus(id)
+		}
+		if err == nil && s.Role == plan.RoleBase {
+			c.undo, err = r.encodeHold(id)
+		}
+	case plan.RemoveDevice:
+		if c.event, err = r.event(s); err == nil {
+			c.do, err = r.Control.PrepareRemove(id, 0, c.event)
+		}
+	default:
+		err = fmt.Errorf("%s inside the window: %w", s.Action, unix.ENOSYS)
+	}
+	return c, err
+}
+
+// encodeRelease makes a suspended device run again with the table it has. What
+// waits in the inactive slot goes first: a resume would swap it in.
+func (r *Runner) encodeRelease(id ioctl.ID, s plan.Step) ([]*ioctl.Call, error) {
+	clear, err := r.Control.PrepareClear(id)
+	if err != nil {
+		return nil, err
+	}
+	resume, err := r.Control.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(s)))
+	return []*ioctl.Call{clear, resume}, err
+}
+
+// encodeHold suspends a base again: its front runs on, with the same table.
+func (r *Runner) encodeHold(id ioctl.ID) ([]*ioctl.Call, error) {
+	suspend, err := r.Control.PrepareSuspend(id, ioctl.SkipLockFS)
+	return []*ioctl.Call{suspend}, err
+}
