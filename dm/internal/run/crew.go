@@ -12,7 +12,7 @@ import (
 type crew struct {
 	orders []chan order
 	done   chan any // what a call panicked with; nil for most
-	procs  int      // to be put back
+	narrow func()   // gives the processors back
 }
 
 type order struct {
@@ -24,10 +24,7 @@ type order struct {
 // included. The scheduler gets a processor for each: it would notice threads
 // that block in the kernel only after milliseconds, and keep the others waiting.
 func newCrew(width int) *crew {
-	c := &crew{done: make(chan any, max(width, 1)), procs: runtime.GOMAXPROCS(0)}
-	if width > c.procs {
-		runtime.GOMAXPROCS(width)
-	}
+	c := &crew{done: make(chan any, max(width, 1)), narrow: withProcessors(width)}
 	for range width - 1 {
 		orders := make(chan order)
 		c.orders = append(c.orders, orders)
@@ -79,7 +76,5 @@ func (c *crew) dismiss() {
 	for _, orders := range c.orders {
 		close(orders)
 	}
-	if len(c.orders)+1 > c.procs {
-		runtime.GOMAXPROCS(c.procs)
-	}
+	c.narrow()
 }
