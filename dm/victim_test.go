@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,6 +25,13 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "guard":
+		if strings.Contains(os.Getenv("DMSNAP_VICTIM"), `"Drop":true`) {
+			go func() {
+				for ; ; time.Sleep(10 * time.Millisecond) {
+					_ = evict() // the tool tells if this fails
+				}
+			}()
+		}
 		os.Exit(GuardMain())
 	case os.Getenv("DMSNAP_VICTIM") != "":
 		os.Exit(victim(os.Getenv("DMSNAP_VICTIM")))
@@ -48,8 +56,8 @@ type fate struct {
 	Root string
 	// Log is a file for the logger.
 	Log string
-	// Drop throws clean pages out of memory before each step of the window: what
-	// is needed then and not locked would have to be read from what is held.
+	// Drop throws what can be thrown out of memory before each step:
+	// what is needed then and not locked would have to be read from what is held.
 	Drop bool
 }
 
@@ -87,11 +95,13 @@ func victim(text string) int {
 	m := New(o)
 	at, faults := 0, faultCounter{}
 	m.fail = func(s plan.Step) error {
-		if f.Drop && s.Phase == plan.Window {
-			if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0); err != nil {
+		if f.Drop {
+			if err := errors.Join(evict(), os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0)); err != nil {
 				return err
 			}
-			faults.look()
+			if s.Phase == plan.Window {
+				faults.look()
+			}
 		}
 		if s.Phase == plan.Window || !f.Window {
 			at++
@@ -115,6 +125,24 @@ func victim(text string) int {
 		return 8
 	}
 	return fail(err)
+}
+
+// evict throws everything of this process out of memory that is not locked, to
+// swap if need be.
+func evict() error {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(maps)) {
+		var start, end uintptr
+		if _, err := fmt.Sscanf(line, "%x-%x", &start, &end); err != nil {
+			return err
+		}
+		// Refused where memory is locked.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_PAGEOUT)
+	}
+	return nil
 }
 
 // faultCounter counts page faults that had to read a disk.
@@ -171,7 +199,7 @@ func (f *fate) meet() error {
 }
 
 // enter starts the victim again with everything it has on another root: program,
-// state directory, working directory.
+// state directory, log, working directory.
 func (f *fate) enter() error {
 	root := f.Root
 	runtime.LockOSThread()
@@ -181,25 +209,12 @@ func (f *fate) enter() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "run", "old"} {
-		target := filepath.Join(root, dir)
-		if err := os.MkdirAll(target, 0o755); err != nil {
-			return err
-		}
-		if dir == "old" {
-			break
-		}
-		if err := unix.Mount("/"+dir, target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("%s: %w", target, err)
+	for _, dir := range []string{"dev", "proc", "sys", "run"} {
+		if err := unix.Mount("/"+dir, filepath.Join(root, dir), "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", dir, err)
 		}
 	}
-	if err := unix.PivotRoot(root, filepath.Join(root, "old")); err != nil {
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
-	if err := unix.Unmount("/old", unix.MNT_DETACH); err != nil {
+	if err := errors.Join(unix.Chroot(root), os.Chdir("/")); err != nil {
 		return err
 	}
 	f.Root = ""
@@ -207,7 +222,10 @@ func (f *fate) enter() error {
 	if err != nil {
 		return err
 	}
-	return unix.Exec("/victim", []string{"/victim"}, append(os.Environ(), "DMSNAP_VICTIM="+string(env)))
+	if err := os.Setenv("DMSNAP_VICTIM", string(env)); err != nil {
+		return err
+	}
+	return unix.Exec("/victim", []string{"/victim"}, os.Environ())
 }
 
 // running is a victim under way.

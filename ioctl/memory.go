@@ -3,44 +3,46 @@ package ioctl
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // LockMemory keeps every page that the process has or gets in memory, and brings
-// in its program and libraries, so that no page fault has to read a frozen
-// filesystem or a suspended swap device. Untouched heap stays untouched: a Go
-// program reserves far more than it uses. It needs CAP_IPC_LOCK; Linux 5.14 to
-// bring the program in. The function it returns unlocks everything, whoever
-// locked it.
+// in its program and libraries and what was swapped out, so that no page fault has
+// to read a frozen filesystem or a suspended swap device. Untouched heap stays
+// untouched: a Go program reserves far more than it uses. It needs CAP_IPC_LOCK;
+// Linux 5.14 to bring pages in. The function it returns unlocks everything,
+// whoever locked it.
 func LockMemory() (unlock func() error, err error) {
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		return nil, wrap("lock memory", "", err)
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(maps)) {
-		populate(line)
-	}
+	absent(string(maps), func(start, end uintptr) {
+		// An older kernel refuses; its pages come with the first use.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_POPULATE_READ)
+	})
 	return func() error { return wrap("unlock memory", "", unix.Munlockall()) }, nil
 }
 
-// populate reads the pages of a mapped file in. An older kernel refuses; its
-// pages come with the first use.
-func populate(line string) {
-	fields := strings.Fields(line)
-	if len(fields) < 6 || !strings.HasPrefix(fields[5], "/") {
-		return
-	}
-	from, to, _ := strings.Cut(fields[0], "-")
-	start, err1 := strconv.ParseUint(from, 16, 64)
-	end, err2 := strconv.ParseUint(to, 16, 64)
-	if err1 == nil && err2 == nil {
-		_, _, _ = unix.Syscall(unix.SYS_MADVISE, uintptr(start), uintptr(end-start), unix.MADV_POPULATE_READ)
+// absent names the mappings that a page fault may have to read from a disk, from
+// the text of smaps: those of files, and those with pages in swap.
+func absent(smaps string, name func(start, end uintptr)) {
+	var start, end uintptr
+	for line := range strings.Lines(smaps) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"):
+			if _, err := fmt.Sscanf(fields[0], "%x-%x", &start, &end); err == nil && len(fields) > 5 && strings.HasPrefix(fields[5], "/") {
+				name(start, end)
+			}
+		case len(fields) == 3 && fields[0] == "Swap:" && fields[1] != "0":
+			name(start, end)
+		}
 	}
 }
 
