@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +58,15 @@ func TestGuest(t *testing.T) {
 		t.Skip("needs a guest: run by e2e")
 	}
 	testscript.RunT(serial{t}, params("testdata/guest"))
+}
+
+// TestGuestWide runs what kernels hardly differ in.
+func TestGuestWide(t *testing.T) {
+	if os.Getenv("DMSNAP_E2E") == "" {
+		t.Skip("needs a guest: run by e2e")
+	}
+	lab.Wide(t)
+	testscript.RunT(serial{t}, params("testdata/wide"))
 }
 
 // serial runs scripts one after the other: they share the guest's disks.
