@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/dm"
@@ -17,8 +18,7 @@ const defaultConfig = "/etc/dmsnap/dmsnap.conf"
 const maxConfig = 1 << 20
 
 // readConfig reads what dmsnap chooses for a set where flags leave it open. Only
-// commands that make or grow stores do: a broken file keeps nobody from removing
-// a set.
+// commands that make stores do: a broken file keeps nobody from removing a set.
 func readConfig(path string) (dm.Policy, error) {
 	b, err := os.ReadFile(path)
 	switch {
@@ -37,7 +37,7 @@ func readConfig(path string) (dm.Policy, error) {
 }
 
 func configError(path string, err error) error {
-	return &dm.Error{Op: "config", Device: path, Code: dm.CodeUsage, Err: err, Hint: "docs/cli.md describes the file"}
+	return &dm.Error{Op: "config", Device: path, Code: dm.CodeUsage, Err: err, Hint: "dmsnap.conf(5) describes the file"}
 }
 
 // parseConfig reads KEY = VALUE lines; those below a line [ORIGIN] are for that
@@ -104,27 +104,52 @@ func (c *config) section(line string) error {
 }
 
 func (c *config) set(key, value string) error {
-	switch key {
-	case "store":
-		if value == "auto" || !isSpec(value) {
-			return fmt.Errorf("%q is no store: write a block device's path, file:PATH, ram or ram:LIMIT", value)
-		}
-		c.own.Stores = append(c.own.Stores, value)
-		return nil
-	case "limit":
-		return c.own.Limit.UnmarshalText([]byte(value))
-	case "reserve":
-		return c.own.Reserve.UnmarshalText([]byte(value))
-	case "chunk":
-		var chunk dm.Size
-		if err := chunk.UnmarshalText([]byte(value)); err != nil {
-			return err
-		}
-		if chunk.Percent != 0 || chunk.Bytes&(chunk.Bytes-1) != 0 {
-			return fmt.Errorf("chunk size %s is not a power of two", chunk)
-		}
-		c.own.ChunkBytes = chunk.Bytes
-		return nil
+	keys := configKeys()
+	i := slices.IndexFunc(keys, func(k configKey) bool { return k.name == key })
+	if i < 0 {
+		return fmt.Errorf("%q is not known: use store, limit, reserve or chunk", key)
 	}
-	return fmt.Errorf("%q is not known: use store, limit, reserve or chunk", key)
+	return keys[i].set(c.own, value)
+}
+
+// configKey is what may stand before a "=". The manual has the same list.
+type configKey struct {
+	name, value, help string
+	set               func(own *dm.OriginPolicy, value string) error
+}
+
+func configKeys() []configKey {
+	return []configKey{
+		{"store", "SPEC", "A block device, file:PATH, ram or ram:LIMIT, which is tried before what is found without it. " +
+			"May be repeated: the first that can serve and has room is taken.", setStore},
+		{
+			"limit", "SIZE", "The most that a store gets without --size. A share is one of the origin.",
+			func(own *dm.OriginPolicy, v string) error { return own.Limit.UnmarshalText([]byte(v)) },
+		},
+		{
+			"reserve", "SIZE", "What stores leave free on a filesystem. A share is one of the filesystem. Default: a twentieth, at most 1g.",
+			func(own *dm.OriginPolicy, v string) error { return own.Reserve.UnmarshalText([]byte(v)) },
+		},
+		{"chunk", "SIZE", "The unit of copying without --chunk, a power of two. Default: 64k.", setChunk},
+	}
+}
+
+func setStore(own *dm.OriginPolicy, value string) error {
+	if value == "auto" || !isSpec(value) {
+		return fmt.Errorf("%q is no store: write a block device's path, file:PATH, ram or ram:LIMIT", value)
+	}
+	own.Stores = append(own.Stores, value)
+	return nil
+}
+
+func setChunk(own *dm.OriginPolicy, value string) error {
+	var chunk dm.Size
+	if err := chunk.UnmarshalText([]byte(value)); err != nil {
+		return err
+	}
+	if chunk.Percent != 0 || chunk.Bytes&(chunk.Bytes-1) != 0 {
+		return fmt.Errorf("chunk size %s is not a power of two", chunk)
+	}
+	own.ChunkBytes = chunk.Bytes
+	return nil
 }

@@ -19,11 +19,11 @@ type manCmd struct {
 }
 
 func (manCmd) Help() string {
-	return `Writes the manual pages into a directory, for packages: dmsnap.8 and one for each command.`
+	return `Writes the manual pages into a directory, for packages: dmsnap.8, one for each command, dmsnap.conf.5 and dmsnap-hooks.7.`
 }
 
 func (manCmd) manual() manual {
-	return manual{examples: []string{"dmsnap man man8"}, exits: []int{0, 1, 2}}
+	return manual{examples: []string{"dmsnap man man"}, exits: []int{0, 1, 2}}
 }
 
 // writtenFile is one file that a command wrote.
@@ -66,17 +66,21 @@ func writePages(app *kong.Application, dir string) (files []writtenFile, err err
 		files = append(files, writtenFile{path})
 	}
 	put("dmsnap.8", overviewPage(app))
+	put("dmsnap.conf.5", configPage())
+	put("dmsnap-hooks.7", hooksPage())
 	for _, cmd := range app.Leaves(true) {
-		put(pageName(cmd)+".8", commandPage(app, cmd))
+		put(pageName(cmd), commandPage(cmd))
 	}
 	return files, err
 }
 
-// pageName is dmsnap-create for the command create.
-func pageName(cmd *kong.Node) string { return strings.ReplaceAll(cmd.FullPath(), " ", "-") }
+// pageName is dmsnap-create.8 for the command create.
+func pageName(cmd *kong.Node) string { return commandName(cmd) + ".8" }
+
+func commandName(cmd *kong.Node) string { return strings.ReplaceAll(cmd.FullPath(), " ", "-") }
 
 func overviewPage(app *kong.Application) string {
-	p := newPage("dmsnap", app.Help)
+	p := newPage("dmsnap", 8, app.Help)
 	p.section("SYNOPSIS")
 	p.line(".B dmsnap", `[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]...`)
 	p.section("DESCRIPTION")
@@ -93,19 +97,21 @@ func overviewPage(app *kong.Application) string {
 	p.section("ENVIRONMENT")
 	p.item("NO_COLOR", "", "Log lines on a terminal have no colour if this is set.")
 	p.section("FILES")
+	p.item(defaultConfig, "", "What to choose where flags leave it open.")
+	p.item(dm.DefaultHookDir, "", "Programs that quiesce applications for a cut.")
 	p.item(dm.DefaultStateDir, "", "Set names, receipts and the journal.")
 	p.item("/dev/mapper/dmsnap-SET-VOLUME", "", "The image of a volume.")
 	p.section("SEE ALSO")
-	var all []string
+	all := []string{"dmsnap.conf.5", "dmsnap-hooks.7"}
 	for _, cmd := range app.Leaves(true) {
 		all = append(all, pageName(cmd))
 	}
-	p.seeAlso(append(all, "dmsetup"))
+	p.seeAlso(append(all, "dmsetup.8"))
 	return p.String()
 }
 
-func commandPage(app *kong.Application, cmd *kong.Node) string {
-	p := newPage(pageName(cmd), cmd.Help)
+func commandPage(cmd *kong.Node) string {
+	p := newPage(commandName(cmd), 8, cmd.Help)
 	m := cmd.Target.Addr().Interface().(documented).manual()
 	p.section("SYNOPSIS")
 	synopsis := `[\fIOPTION\fR]...`
@@ -129,7 +135,7 @@ func commandPage(app *kong.Application, cmd *kong.Node) string {
 	p.section("EXIT STATUS")
 	p.exits(m.exits)
 	p.section("SEE ALSO")
-	p.seeAlso([]string{"dmsnap"})
+	p.seeAlso([]string{"dmsnap.8"})
 	return p.String()
 }
 

@@ -13,7 +13,7 @@ import (
 // pages writes the manual and reads it back.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "man8")
+	dir := filepath.Join(t.TempDir(), "man")
 	o := do(t, nil, "man", dir)
 	all := map[string]string{}
 	for _, path := range strings.Fields(o.stdout) {
@@ -48,7 +48,7 @@ func TestManHasGrammar(t *testing.T) {
 	var commands, files []string
 	for _, cmd := range app.Leaves(true) {
 		commands = append(commands, cmd.Name)
-		name := pageName(cmd) + ".8"
+		name := pageName(cmd)
 		files = append(files, name)
 		if got, want := manItems(all[name], "OPTIONS"), flagNames(visible(cmd.Flags)); !same(got, want) {
 			t.Errorf("%s: options %v, want %v", name, got, want)
@@ -65,13 +65,80 @@ func TestManHasGrammar(t *testing.T) {
 	if got, want := manItems(all["dmsnap.8"], "OPTIONS"), flagNames(app.Flags); !same(got, want) {
 		t.Errorf("options %v, want %v", got, want)
 	}
-	delete(all, "dmsnap.8")
+	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-hooks.7"} {
+		delete(all, name)
+	}
 	var got []string
 	for name := range all {
 		got = append(got, name)
 	}
 	if !same(got, files) {
 		t.Errorf("pages %v, want %v", got, files)
+	}
+}
+
+// The keys of dmsnap.conf(5) are those of the parser, which takes its example.
+func TestManHasConfig(t *testing.T) {
+	page := pages(t)["dmsnap.conf.5"]
+	p, err := parseConfig([]byte(configExample))
+	if err != nil || len(p.Stores) != 2 || len(p.Origins) != 1 {
+		t.Errorf("the example: %+v, %v", p, err)
+	}
+	_, err = parseConfig([]byte("nothing = 1"))
+	for _, k := range manItems(page, "KEYS") {
+		if !strings.Contains(err.Error(), k) {
+			t.Errorf("%s is not among the keys of %v", k, err)
+		}
+		if !strings.Contains(sections(t)["Configuration"], "| `"+k+"` |") {
+			t.Errorf("docs/cli.md: no %s", k)
+		}
+	}
+	if n := len(manItems(page, "KEYS")); n != len(configKeys()) {
+		t.Errorf("%d keys, want %d", n, len(configKeys()))
+	}
+}
+
+// dmsnap-hooks(7) and docs/hooks.md tell the same, and its example is a program.
+func TestManHasHooks(t *testing.T) {
+	page := pages(t)["dmsnap-hooks.7"]
+	doc, err := os.ReadFile("../../docs/hooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for _, m := range regexp.MustCompile("(?m)^\\|.*\\| `([a-z-]+)` \\|").FindAllStringSubmatch(string(doc), -1) {
+		events = append(events, m[1])
+	}
+	if got := manItems(page, "EVENTS"); !same(got, events) {
+		t.Errorf("events %v, want %v", got, events)
+	}
+	for _, m := range regexp.MustCompile(`"[a-z_]+":`).FindAllString(string(doc), -1) {
+		if !strings.Contains(page, m) {
+			t.Errorf("input: no %s", m)
+		}
+	}
+	for _, e := range events {
+		cmd := exec.Command("sh", "-eu", "-c", strings.TrimSpace(hookExample), "hook", e)
+		cmd.Stdin = strings.NewReader("{}\n")
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 {
+			t.Errorf("the example at %s: %v %s", e, err, out)
+		}
+	}
+}
+
+// Flags that pages about more than one command speak of exist.
+func TestManKnowsFlags(t *testing.T) {
+	known := flagNames(model(t).Flags)
+	for _, cmd := range model(t).Leaves(true) {
+		known = append(known, flagNames(cmd.Flags)...)
+	}
+	for _, name := range []string{"dmsnap.conf.5", "dmsnap-hooks.7"} {
+		text := strings.ReplaceAll(pages(t)[name], `\-`, "-")
+		for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*[a-z]`).FindAllString(text, -1) {
+			if !slices.Contains(known, flag) {
+				t.Errorf("%s: no flag %s", name, flag)
+			}
+		}
 	}
 }
 

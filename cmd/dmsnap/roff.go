@@ -12,13 +12,24 @@ import (
 // same source gives the same page.
 type page struct{ strings.Builder }
 
-func newPage(name, summary string) *page {
+func newPage(name string, section int, summary string) *page {
 	p := &page{}
 	p.line(`.\" Made from the grammar of dmsnap by "dmsnap man".`)
-	p.line(fmt.Sprintf(`.TH %s 8 "" dmsnap "System administration"`, roff(strings.ToUpper(name))))
+	p.line(fmt.Sprintf(`.TH %s %d "" dmsnap "%s"`, roff(strings.ToUpper(name)), section, manSection(section)))
 	p.section("NAME")
 	p.line(roff(name) + ` \- ` + roff(strings.TrimSuffix(summary, ".")))
 	return p
+}
+
+// manSection is what a section of the manual is called.
+func manSection(n int) string {
+	switch n {
+	case 5:
+		return "File formats"
+	case 7:
+		return "Miscellaneous information"
+	}
+	return "System administration"
 }
 
 func (p *page) line(lines ...string) {
@@ -31,6 +42,20 @@ func (p *page) section(title string) { p.line(".SH " + title) }
 
 // text is the first paragraph of a section; another one needs a .PP before it.
 func (p *page) text(s string) { p.line(roff(s)) }
+
+func (p *page) paragraphs(all ...string) {
+	for i, s := range all {
+		if i > 0 {
+			p.line(".PP")
+		}
+		p.text(s)
+	}
+}
+
+// itemWithValue is a key and what stands behind it.
+func (p *page) itemWithValue(key, value, help string) {
+	p.line(".TP", `\fB`+roff(key)+`\fR = \fI`+roff(value)+`\fR`, roff(help))
+}
 
 // item is a word in bold, or an argument in italics, with its explanation.
 func (p *page) item(word, arg, help string) {
@@ -78,13 +103,15 @@ func (p *page) example(lines []string) {
 	p.line(".EE")
 }
 
+// seeAlso names pages by their files: dmsnap.conf.5.
 func (p *page) seeAlso(pages []string) {
-	for i, name := range pages {
+	for i, file := range pages {
 		comma := ","
 		if i == len(pages)-1 {
 			comma = ""
 		}
-		p.line(".BR " + roff(name) + " (8)" + comma)
+		dot := strings.LastIndexByte(file, '.')
+		p.line(".BR " + roff(file[:dot]) + " (" + file[dot+1:] + ")" + comma)
 	}
 }
 

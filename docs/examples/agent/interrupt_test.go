@@ -23,8 +23,8 @@ func TestInterruptedAgent(t *testing.T) {
 	lab.Wide(t)
 	disks := lab.Disks(t, 2)
 	a := &program{t: t, to: t.TempDir(), state: filepath.Join(t.TempDir(), "state")}
-	a.add(lab.NewVolume(t, "data", "ext4", disks[0], disks[1], 0, 96))
-	a.add(lab.NewVolume(t, "log", "ext4", disks[0], disks[1], 400, 64))
+	a.add(lab.NewVolume(t, "data", "ext4", disks[0], disks[1], 0, 32))
+	a.add(lab.NewVolume(t, "log", "ext4", disks[0], disks[1], 400, 24))
 	w := lab.StartWriter(t, 64, filepath.Join(a.volumes[0].Dir, "ring"), filepath.Join(a.volumes[1].Dir, "ring"))
 	before := lab.Run(t, "dmsetup", "table")
 
