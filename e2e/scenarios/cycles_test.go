@@ -15,7 +15,7 @@ const slots = 64
 // acknowledged before the window and none issued after it, and stays so while the writer goes on. The receipt tells when
 // the writer was held.
 func TestCyclesUnderLoad(t *testing.T) {
-	for fstype, rounds := range map[string]struct{ few, all int }{"ext4": {6, 35}, "xfs": {3, 15}} {
+	for fstype, rounds := range map[string]struct{ few, all int }{"ext4": {4, 35}, "xfs": {2, 15}} {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			cycles := lab.Rounds(t, rounds.few, rounds.all)

@@ -76,6 +76,9 @@ func TestReachCopies(t *testing.T) {
 		"mirror": {"--type", "mirror", "-m1", "-L", "64M"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "raid1" {
+				lab.Long(t)
+			}
 			lab.Need(t)
 			disks := lab.Disks(t, 4)
 			lab.Group(t, "vg", disks[:3]...)
