@@ -24,8 +24,14 @@ type killed struct{ call ioctltest.Call }
 // die runs an operation whose process ends right before its call n.
 func (h *host) die(n int, do func(*host) error) (at *ioctltest.Call, err error) {
 	first := h.Calls()
+	return h.dieAt(func(c ioctltest.Call) bool { return c.N-first >= n }, do)
+}
+
+// dieAt runs an operation whose process ends right before a call, and does not
+// come to the calls after it either: what is deferred does not happen.
+func (h *host) dieAt(dead func(ioctltest.Call) bool, do func(*host) error) (at *ioctltest.Call, err error) {
 	h.Fail(func(c ioctltest.Call) error {
-		if c.N-first >= n { // what is deferred does not happen either
+		if dead(c) {
 			panic(killed{c})
 		}
 		return nil

@@ -44,7 +44,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 			}
 		}
 	}
-	if i.Freezes {
+	if i.Freezes && windowBegan(i.ID, ours) {
 		thawed, err := s.thawOrigins(ctx, i.Origins)
 		if len(thawed) > 0 {
 			s.log.Warn("thawed what an interrupted operation had frozen", "mountpoints", thawed)
@@ -57,6 +57,15 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 		return s.kernel.RemoveCookie(i.Cookie)
 	}
 	return nil
+}
+
+// windowBegan tells whether a create may have frozen anything. All its images have
+// their tables before that, and they go only after what was frozen is thawed. A
+// freeze that is found without them is somebody else's.
+func windowBegan(id string, ours []stack.Device) bool {
+	return slices.ContainsFunc(ours, func(d stack.Device) bool {
+		return d.ID == id && d.Role == plan.RoleImage && (d.Info.Live || d.Info.Inactive)
+	})
 }
 
 // endHold makes a device of ours run again that keeps somebody waiting.

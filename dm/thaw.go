@@ -75,7 +75,7 @@ type unfinished struct {
 func (r *rescue) run(ctx context.Context, ours []stack.Device) error {
 	errs := []error{r.resumeOurs(ours)}
 	running, stuck, err := r.resumeFronts(ours)
-	errs = append(errs, err, r.thaw(ctx, running, stuck))
+	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
 	if err := errors.Join(errs...); err != nil {
 		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be held; docs/recovery.md says how to look, and what to do by hand"}
 	}
@@ -221,10 +221,10 @@ func (r *rescue) left(name, reason string) {
 }
 
 // thaw ends the freezes of interrupted operations, or all above our fronts.
-func (r *rescue) thaw(ctx context.Context, running, stuck []string) error {
+func (r *rescue) thaw(ctx context.Context, ours []stack.Device, running, stuck []string) error {
 	var origins []string
 	for _, u := range r.journal {
-		if u.Freezes && u.held == nil {
+		if u.Freezes && u.held == nil && windowBegan(u.ID, ours) {
 			origins = append(origins, u.Origins...)
 		}
 	}

@@ -248,14 +248,14 @@ func (g *guard) releaseAll() bool {
 		if f.status.Do() != nil {
 			continue // the device is gone
 		}
-		info := f.status.Info()
-		if info.Inactive {
+		state := f.status.State()
+		if state.Inactive {
 			_ = f.clear.Do() // a resume that swaps is better than none
 		}
 		if f.base != nil {
 			f.base.follow()
 		}
-		if info.Suspended && f.resume.Do() != nil {
+		if state.Suspended && f.resume.Do() != nil {
 			all = false // tried again in the next round
 		}
 	}

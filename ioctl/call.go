@@ -127,6 +127,22 @@ func (call *Call) Info() Info {
 	return h.info()
 }
 
+// State is what decides inside a window.
+type State struct {
+	Suspended, Live, Inactive bool // as in Info
+}
+
+// State is the part of Info that can be read inside the window: it allocates
+// nothing. It is zero where Info is.
+func (call *Call) State() State {
+	if !call.done || call.plain || len(call.buf) < headerSize {
+		return State{}
+	}
+	h := header{flags: headerFlags(call.buf)}
+	i := h.info()
+	return State{Suspended: i.Suspended, Live: i.Live, Inactive: i.Inactive}
+}
+
 // Deps is the reply of the last Do of a PrepareDeps, nil if that failed. It
 // allocates as Info does.
 func (call *Call) Deps() []DevNo {

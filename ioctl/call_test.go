@@ -30,6 +30,9 @@ func TestCallRearms(t *testing.T) {
 	if got := call.Info(); got.Dev != (DevNo{254, 3}) || !got.Suspended || got.EventNr != 9 {
 		t.Errorf("reply %+v", got)
 	}
+	if got := call.State(); got != (State{Suspended: true, Live: true}) {
+		t.Errorf("state %+v", got)
+	}
 	if call.String() != "suspend vg-home" {
 		t.Error(call.String())
 	}
@@ -61,7 +64,7 @@ func TestCallsAllocateNothing(t *testing.T) {
 		fail = errno
 		for _, call := range calls {
 			var err error
-			if n := testing.AllocsPerRun(100, func() { err = call.Do() }); n != 0 {
+			if n := testing.AllocsPerRun(100, func() { err = call.Do(); call.State() }); n != 0 {
 				t.Errorf("%v, %v: %v allocations", call, errno, n)
 			}
 			if errno == nil {
@@ -115,7 +118,7 @@ func TestCallFails(t *testing.T) {
 	wantErr(t, err)
 	err = call.Do()
 	wantErr(t, err, unix.ENXIO, ErrNotFound)
-	if call.Info() != (Info{}) {
+	if call.Info() != (Info{}) || call.State() != (State{}) {
 		t.Error("a failed call has a reply")
 	}
 	err = call.Do()

@@ -53,13 +53,15 @@ func parseHeader(b []byte) (header, error) {
 		dataStart:   native.Uint32(b[16:]),
 		targetCount: native.Uint32(b[20:]),
 		openCount:   int32(native.Uint32(b[24:])),
-		flags:       native.Uint32(b[28:]),
+		flags:       headerFlags(b),
 		eventNr:     native.Uint32(b[32:]),
 		dev:         native.Uint64(b[40:]),
 		name:        field(b[48 : 48+nameSize]),
 		uuid:        field(b[176 : 176+uuidSize]),
 	}, nil
 }
+
+func headerFlags(b []byte) uint32 { return native.Uint32(b[28:]) }
 
 // payload is the part of a reply that its header says is used. A kernel with
 // nothing to say, as about the targets of a device without a table, gives the

@@ -93,10 +93,9 @@ func (d Dir) Held(keys ...string) (*LockedError, error) {
 			return nil, err
 		}
 		err = f.Lock(unix.LOCK_SH | unix.LOCK_NB)
-		owner := d.owner(name)
-		cerr := f.Close() // with the lock
+		cerr := f.Close() // with the lock, before anything is read that may have to wait
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return &LockedError{Key: key, PID: owner}, cerr
+			return &LockedError{Key: key, PID: d.owner(name)}, cerr
 		}
 		if err := errors.Join(err, cerr); err != nil {
 			return nil, err
@@ -115,6 +114,14 @@ func (d Dir) lock(key string, pid int) (*ioctl.File, error) {
 			return nil, err
 		}
 		err = f.Lock(unix.LOCK_EX | unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) && f.Lock(unix.LOCK_SH|unix.LOCK_NB) == nil {
+			// Nobody owns it: somebody looks, as Held does, and is done at once.
+			if err := f.Close(); err != nil {
+				return nil, err
+			}
+			time.Sleep(time.Millisecond)
+			continue
+		}
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errors.Join(&LockedError{Key: key, PID: d.owner(name)}, f.Close())
 		}

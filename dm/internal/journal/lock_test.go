@@ -151,6 +151,32 @@ func TestUnlinkRace(t *testing.T) {
 	}
 }
 
+// TestLookIsNoOwner: somebody who only looks whether a lock is held does not make
+// it held for others.
+func TestLookIsNoOwner(t *testing.T) {
+	k, d := state(t)
+	const key = "set-a"
+	looker, err := k.Border().Open(d.Path+"/lock/"+key, unix.O_RDWR|unix.O_CREAT, 0o600)
+	check(t, err)
+	check(t, looker.Lock(unix.LOCK_SH))
+	looks := 0
+	k.Fail(func(c ioctltest.Call) error {
+		if c.Op == "flock" {
+			if looks++; looks == 3 { // exclusive, shared, and once more
+				check(t, looker.Close())
+			}
+		}
+		return nil
+	})
+	l, err := d.Lock(8, key)
+	k.Fail(nil)
+	check(t, err)
+	check(t, l.Release())
+	if looks < 3 {
+		t.Errorf("%d calls of flock: nobody looked", looks)
+	}
+}
+
 // TestLockRace: whatever the interleaving, two are never inside at once.
 func TestLockRace(t *testing.T) {
 	k, d := state(t)

@@ -171,6 +171,9 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	trace, err := w.run()
 	r.done += len(w.calls)
 	if err != nil {
+		if w.stuck {
+			r.keepDevices()
+		}
 		err = r.rollback(ctx, err)
 		if w.past(r.plan.Final) {
 			err = &PartialError{Err: err}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type window struct {
 	guard Guard       // nil without one
 	place map[int]int // of filesystems in the order of freezes, by key
 	start time.Time
+	// stuck: not everybody could be let go.
+	stuck bool
 }
 
 type call struct {
@@ -58,6 +61,7 @@ func (w *window) run() (Trace, error) {
 	var undone error
 	if failed >= 0 {
 		undone = w.back(begun)
+		w.stuck = undone != nil
 	}
 	end := time.Now()
 	w.close(undone)
@@ -72,6 +76,15 @@ func (w *window) run() (Trace, error) {
 		err = &UndoError{Cause: err, Undo: undone}
 	}
 	return t, err
+}
+
+// keepDevices leaves what was made to recover, after a window that is stuck. By it
+// recover knows that the freeze it finds is ours. Fronts are taken back all the
+// same: it may go better now.
+func (r *Runner) keepDevices() {
+	r.undo = slices.DeleteFunc(r.undo, func(s plan.Step) bool {
+		return s.Action == plan.RemoveDevice || s.Action == plan.WipeHeader || s.Action == plan.DropFile
+	})
 }
 
 func (w *window) open() error {
@@ -181,7 +194,7 @@ func (c *call) stillHeld() error {
 	if err := c.look.Do(); err != nil {
 		return err
 	}
-	if !c.look.Info().Suspended {
+	if !c.look.State().Suspended {
 		return ErrResumed
 	}
 	return nil
@@ -284,8 +297,8 @@ func (c *call) swapped(front string) bool {
 	if c.look == nil || c.step.Device != front {
 		return false
 	}
-	info := c.look.Info()
-	return info.Live && !info.Inactive
+	state := c.look.State()
+	return state.Live && !state.Inactive
 }
 
 // settleEvents gives back the cookie counts of calls that raised no event.

@@ -1,0 +1,64 @@
+package dm
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// TestForeignFreezeStays: a create that died before its window froze nothing, so
+// what is frozen above its origin when it is taken back is somebody else's.
+func TestForeignFreezeStays(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	before := dmLines(h.Snapshot())
+	dead := false
+	at, err := h.dieAt(func(c ioctltest.Call) bool {
+		dead = dead || c.Request == "DM_TABLE_LOAD" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
+		return dead
+	}, operations["create"].do)
+	if at == nil {
+		t.Fatalf("it lived: %v", err)
+	}
+	h.Exit()
+	h.Freeze("/home", true)
+	recovered(t, h)
+	if !strings.Contains(h.Snapshot(), "frozen=1") {
+		t.Error("somebody's freeze was ended")
+	}
+	h.Freeze("/home", false)
+	if after := dmLines(h.Snapshot()); after != before {
+		t.Errorf("recover did not lead back:\n%s", diff(strings.Split(before, "\n"), strings.Split(after, "\n")))
+	}
+	h.healthy(t)
+}
+
+// TestLeftFrozen: a window that could not be let go is what recover ends first,
+// and it knows that the freeze it finds is ours.
+func TestLeftFrozen(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	before := dmLines(h.Snapshot())
+	h.Fail(func(c ioctltest.Call) error {
+		if c.Request == "FITHAW" {
+			return unix.EIO
+		}
+		return nil
+	})
+	_, err := h.m.Create(context.Background(), both())
+	if CodeOf(err) != CodeUnrecovered {
+		t.Errorf("code %s: %v", CodeOf(err), err)
+	}
+	h.Fail(nil)
+	h.Exit()
+	recovered(t, h)
+	letGo(t, h, "recovered")
+	if after := dmLines(h.Snapshot()); after != before {
+		t.Errorf("recover did not lead back:\n%s", diff(strings.Split(before, "\n"), strings.Split(after, "\n")))
+	}
+	h.healthy(t)
+}
