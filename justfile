@@ -24,6 +24,10 @@ lint:
 bench *args:
     go run ./e2e bench {{ args }}
 
+# binaries, deb and rpm in packages/
+package *args:
+    go run ./e2e package {{ args }}
+
 # format all sources
 fmt:
     go tool -modfile=e2e/tools/go.mod gofumpt -w .

@@ -5,6 +5,7 @@
 //	e2e shell    one shell command line
 //	e2e demo     the guided tour
 //	e2e bench    figures
+//	e2e package  what users install: static binaries, deb and rpm
 package main
 
 import (
@@ -29,6 +30,8 @@ var subcommands = map[string]func(ctx context.Context, args []string) error{
 	"lint":  runLint,
 	"demo":  runDemo,
 	"bench": runBench,
+
+	"package": runPackage,
 }
 
 // exitStatus ends the program with a status and no message.

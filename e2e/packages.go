@@ -14,6 +14,7 @@ var debianPackages = []string{
 	"qemu-system-x86", "seabios", "kmod", "cpio", "xz-utils", "udev", "dmsetup", "lvm2", "cryptsetup-bin", "e2fsprogs",
 	"xfsprogs", "btrfs-progs", "dosfstools", "f2fs-tools", "fio", "util-linux", "thin-provisioning-tools", "procps",
 	"gcc", "libc6-dev", "debian-archive-keyring", "groff-base", "mandoc", "zsh", "fish", "ansible-core",
+	"rpm",
 }
 
 // installPackages makes the missing ones present, when it may.

@@ -28,7 +28,7 @@ func TestInterruptedAgent(t *testing.T) {
 	w := lab.StartWriter(t, 64, filepath.Join(a.volumes[0].Dir, "ring"), filepath.Join(a.volumes[1].Dir, "ring"))
 	before := lab.Run(t, "dmsetup", "table")
 
-	whole := a.run(nil, 0)
+	whole := min(a.run(nil, 0), a.run(nil, 0)) // the first one also reads what is not in memory yet
 	a.complete(before)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("a whole run takes %v; seed %d", whole, seed)
