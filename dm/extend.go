@@ -27,14 +27,17 @@ type ExtendRequest struct {
 	Partly bool
 	// Volumes limits the request to some; empty: all.
 	Volumes []string
-	// Store is a device on which the store goes on when what it lies on is used
-	// up. It is overwritten, and serves one volume. Empty: none.
+	// Store is a device on which the store goes on: one on a device when that is
+	// used up, one in a file or in memory at once. It is overwritten, and serves one
+	// volume. Empty: the store grows where it is.
 	Store string
 }
 
 // Extend makes the stores of a live set larger. Writers that need a chunk copied
 // wait while the kernel takes the new size over; no filesystem is frozen. It
-// blocks until the new room is in use.
+// blocks until the new room is in use. A file on an origin's filesystem grows only
+// into what was free at the cut of all images of that origin: others need their
+// blocks still.
 //
 // An Extend that fails has changed nothing, unless its code is CodePartial, when
 // some stores have grown, or CodeUnrecovered.
@@ -71,7 +74,7 @@ func (s *session) extend(ctx context.Context, r ExtendRequest) error {
 	if _, err := s.recoverInterrupted(ctx); err != nil {
 		return err
 	}
-	locks, err := s.lock(ctx, journal.SetKey(r.Name))
+	locks, err := s.lockForExtend(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (s *session) extend(ctx context.Context, r ExtendRequest) error {
 
 // endExtend ends one that was interrupted: a store has grown, or what would have
 // made it grow goes.
-func (s *session) endExtend(i journal.Intent) error {
+func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 	ours, err := s.read.Ours()
 	if err != nil {
 		return err
@@ -112,6 +115,9 @@ func (s *session) endExtend(i journal.Intent) error {
 		if err := s.ctl.Clear(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
 			return err
 		}
+	}
+	if err := s.trimFiles(ctx, i, ours); err != nil {
+		return err
 	}
 	if err := s.noteStores(i.Set, i.ID); err != nil {
 		return err
@@ -137,6 +143,14 @@ func (s *session) noteStores(name, id string) error {
 		if d.ID == id && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) {
 			v := &record.Volumes[d.Volume]
 			v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
+			if v.StoreFile == nil || v.StoreFile.Path == "" {
+				continue
+			}
+			now, err := s.fileNow(v.StoreFile, d, ours)
+			if err != nil {
+				return err
+			}
+			v.StoreFile.Bytes = now.Growth.From
 		}
 	}
 	return s.state.SaveSet(record)
@@ -146,7 +160,8 @@ func (s *session) noteStores(name, id string) error {
 func (s *session) spill(d stack.Device) (paths []string) {
 	devices := d.Table.Devices()
 	for i, lower := range devices {
-		if lower != devices[0] && lower != devices[i-1] {
+		// Memory that was added is no device that a user named.
+		if name, err := s.read.LoopFile(lower.DevNo); i > 0 && (err != nil || name != "/"+plan.MemoryName) {
 			paths = append(paths, s.read.Node(lower.DevNo))
 		}
 	}
@@ -163,6 +178,10 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 		return nil, err
 	}
 	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
+	files, err := s.storeFiles(set.Name, set.UUID, v.ours)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range r.Volumes {
 		if !slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.Name == name }) {
 			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" names its volumes", "set %s has no volume %s", set.Name, name)
@@ -172,7 +191,7 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := s.extendVolume(r, vol, v.ours, func(d stack.Device) bool { return d.ID == set.UUID && d.Volume == i })
+		ev, err := s.extendVolume(r, vol, v, member{set.UUID, i, plan.RoleStore}, files[i])
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +204,7 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 }
 
 // extendVolume looks up what there is of a volume's store.
-func (s *session) extendVolume(r ExtendRequest, v Volume, ours []stack.Device, mine func(stack.Device) bool) (plan.ExtendVolume, error) {
+func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, at member, file *plan.File) (plan.ExtendVolume, error) {
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
@@ -193,20 +212,20 @@ func (s *session) extendVolume(r ExtendRequest, v Volume, ours []stack.Device, m
 	if v.State != StateActive && v.State != StateMerging {
 		out.Lost = string(v.State)
 	}
-	at := slices.IndexFunc(ours, func(d stack.Device) bool {
-		return mine(d) && d.Role == plan.RoleStore && d.Info.Live && len(d.Table) > 0
-	})
-	if at < 0 {
+	d := look.members[at]
+	if d == nil || !d.Info.Live || len(d.Table) == 0 {
 		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "volume %s has no store any more", v.Name)
 	}
-	d := ours[at]
 	out.Store, out.Table = d.Name, d.Table
 	g, err := s.read.Geometry(s.read.Node(d.Dev))
 	if err != nil {
 		return out, err
 	}
 	out.LogicalBlock = g.LogicalBlock
-	return out, s.room(&out, ours)
+	if err := s.room(&out, look.ours); err != nil || r.Store != "" || out.Lost != "" {
+		return out, err
+	}
+	return out, s.growth(&out, v, *d, look, file)
 }
 
 // room finds out how far the last piece of a store can grow: to the end of a

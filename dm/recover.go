@@ -97,7 +97,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 // locks are held.
 func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if i.Op == "extend" {
-		return false, s.endExtend(i)
+		return false, s.endExtend(ctx, i)
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		s.endHooks(i, freeze.HookPostThaw)

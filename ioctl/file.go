@@ -131,6 +131,13 @@ func (f *File) Allocate(off, length int64) error {
 	return wrap("allocate", f.path, restart(func() error { return f.k.t.Fallocate(f.fd, 0, off, length) }))
 }
 
+// Collapse takes a range of bytes, in whole blocks, out of a file: what comes
+// after it moves up, its blocks stay where they are on the medium. The range must
+// end before the file does. EOPNOTSUPP: the file system cannot. EINTR is retried.
+func (f *File) Collapse(off, length int64) error {
+	return wrap("collapse", f.path, restart(func() error { return f.k.t.Fallocate(f.fd, unix.FALLOC_FL_COLLAPSE_RANGE, off, length) }))
+}
+
 // Link gives a file opened with unix.O_TMPFILE a name. EEXIST: it is taken.
 func (f *File) Link(path string) error { return wrap("link", path, f.k.t.Link(f.fd, path)) }
 

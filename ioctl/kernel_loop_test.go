@@ -63,7 +63,7 @@ func TestKernelLoop(t *testing.T) {
 // direct I/O, asked for or not.
 func TestKernelMemory(t *testing.T) {
 	k, _ := guest(t)
-	mount, err := k.MountPrivate("ramfs")
+	mount, err := k.MountPrivate("ramfs", "")
 	must(t, err)
 	f, err := k.Open(mount.Path()+"/store", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
 	must(t, err)

@@ -1,6 +1,7 @@
 package ioctl
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"path"
@@ -141,13 +142,14 @@ func (k *Kernel) Unmount(target string, flags int) error {
 	return wrap("unmount", target, k.t.Unmount(target, flags))
 }
 
-// MountPrivate mounts a file system without a device, of its own, nowhere: it is
-// reached through the descriptor only, and gone when that and all files in it
-// are closed. Kernel 5.2 and later; EPERM without CAP_SYS_ADMIN.
-func (k *Kernel) MountPrivate(fstype string) (*File, error) {
-	fd, err := k.t.MountPrivate(fstype)
+// MountPrivate mounts a file system nowhere: it is reached through the descriptor
+// only, and gone when that and all files in it are closed. Source is the path of
+// its device, or empty if it has none; options are flags such as "ro" and
+// "nouuid". Kernel 5.2 and later; EPERM without CAP_SYS_ADMIN.
+func (k *Kernel) MountPrivate(fstype, source string, options ...string) (*File, error) {
+	fd, err := k.t.MountPrivate(fstype, source, options)
 	if err != nil {
-		return nil, wrap("mount", fstype, err)
+		return nil, wrap("mount", cmp.Or(source, fstype), err)
 	}
 	return &File{k: k, fd: fd, path: fmt.Sprintf("/proc/self/fd/%d", fd)}, nil
 }

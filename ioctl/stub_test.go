@@ -28,12 +28,15 @@ type stub struct {
 	mknod    func(path string, mode uint32, dev uint64) error
 	unlink   func(path string) error
 	stat     func(path string) (transport.Stat, error)
+	fstat    func(fd int) (transport.Stat, error)
 	poll     func(fd int, timeout time.Duration) (bool, error)
 	fsync    func(fd int) error
 	closed   []int
 	sem      *semaphore
 	kill     func(pid, signal int) error
 }
+
+func (s *stub) Fstat(fd int) (transport.Stat, error) { return s.fstat(fd) }
 
 func (s *stub) Ioctl(fd int, request uint32, arg []byte) (int, error) {
 	return s.ioctl(fd, request, arg)

@@ -1,6 +1,7 @@
 package ioctltest
 
 import (
+	"cmp"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -13,20 +14,23 @@ type place struct{ logical, physical, length int64 }
 // remove it.
 func (n *node) pinned() bool { return n.attrs&(immutable|appendOnly) != 0 }
 
-// fallocate is mode 0 only: it extends the file.
+// fallocate extends a file, or takes a part out of it.
 func (k *Kernel) fallocate(f *file, mode uint32, off, length int64) error {
 	switch {
 	case !f.writable() || !f.n.is(unix.S_IFREG) || f.n.text != nil:
 		return unix.EBADF
 	case off < 0 || length <= 0:
 		return unix.EINVAL
-	case mode != 0 || !fallocates[f.mnt.sb.fstype]:
+	case mode&^unix.FALLOC_FL_COLLAPSE_RANGE != 0 || !fallocates[f.mnt.sb.fstype]:
 		return unix.EOPNOTSUPP
-	case f.n.attrs&immutable != 0:
+	case f.n.attrs&immutable != 0, mode != 0 && f.n.attrs&appendOnly != 0:
 		return unix.EPERM
 	}
 	if err := k.change(f.mnt, f.path); err != nil {
 		return err
+	}
+	if mode != 0 {
+		return f.collapse(off, length)
 	}
 	end := (off + length + pageSize - 1) / pageSize * pageSize
 	if end-f.n.allocated() > k.avail(f.mnt.sb) {
@@ -34,6 +38,27 @@ func (k *Kernel) fallocate(f *file, mode uint32, off, length int64) error {
 	}
 	k.give(f.mnt.sb, f.n, end)
 	f.n.size = max(f.n.size, off+length)
+	return nil
+}
+
+// collapse takes whole blocks out of a file: what comes after moves up.
+func (f *file) collapse(off, length int64) error {
+	end := off + length
+	if off%pageSize != 0 || length%pageSize != 0 || end >= f.n.size || f.mnt.sb.fstype != "ext4" && f.mnt.sb.fstype != "xfs" {
+		return unix.EINVAL
+	}
+	rest := make([]byte, f.n.size-end)
+	f.n.data.read(end, rest)
+	f.n.data.truncate(off)
+	f.n.data.write(off, rest)
+	f.n.size -= length
+	head, tail := cutPlaces(f.n.places, off), []place(nil)
+	for _, p := range f.n.places {
+		if skip := max(0, end-p.logical); skip < p.length {
+			tail = append(tail, place{p.logical + skip - length, p.physical + skip, p.length - skip})
+		}
+	}
+	f.n.places = append(head, tail...)
 	return nil
 }
 
@@ -90,30 +115,44 @@ func (k *Kernel) inodes(sb *superblock) []*node {
 }
 
 // give extends what a file has to a number of bytes, from the end of the device
-// downwards and in as many pieces as Fragment said. The contents there are not
-// the file's.
+// downwards wherever there is room, and in as many pieces as Fragment said. The
+// contents there are not the file's.
 func (k *Kernel) give(sb *superblock, n *node, end int64) {
 	from := n.allocated()
 	if sb.bdev == nil || end <= from {
 		return
 	}
-	low := int64(sb.bdev.size()*sectorSize) / pageSize * pageSize
-	for _, other := range k.inodes(sb) {
-		for _, p := range other.places {
-			low = min(low, p.physical)
-		}
-	}
+	taken := k.taken(sb)
 	pages := (end - from) / pageSize
 	step := max(1, pages/int64(max(1, k.fragments))) * pageSize
 	for at := from; at < end; at += step {
-		length := min(step, end-at)
-		low -= length
+		p := place{logical: at, length: min(step, end-at)}
+		apart := int64(0)
 		if k.fragments > 1 {
-			low -= pageSize
+			apart = pageSize
 		}
-		n.places = append(n.places, place{at, low, length})
+		p.physical = int64(sb.bdev.size()*sectorSize)/pageSize*pageSize - p.length - apart
+		for _, t := range taken {
+			if p.physical < t.physical+t.length && t.physical < p.physical+p.length+apart {
+				p.physical = t.physical - p.length - apart
+			}
+		}
+		n.places = append(n.places, p)
+		taken = append(taken, p)
+		slices.SortFunc(taken, downwards)
 	}
 }
+
+// taken is what the files of a filesystem have, from the end downwards.
+func (k *Kernel) taken(sb *superblock) (all []place) {
+	for _, n := range k.inodes(sb) {
+		all = append(all, n.places...)
+	}
+	slices.SortFunc(all, downwards)
+	return all
+}
+
+func downwards(a, b place) int { return cmp.Compare(b.physical, a.physical) }
 
 // cutPlaces takes away what lies beyond the end.
 func cutPlaces(places []place, end int64) []place {
@@ -183,21 +222,6 @@ func (k *Kernel) nameless(dir spot, flags int, perm uint32) (*file, error) {
 		return nil, err
 	}
 	return &file{k: k, path: dir.path, mnt: dir.mnt, n: k.newNode(unix.S_IFREG | perm&0o777), flags: flags, claim: claimKinds}, nil
-}
-
-// mountPrivate makes a filesystem without a device and a mount without a place.
-func (k *Kernel) mountPrivate(fstype string) (int, error) {
-	if k.euid != 0 {
-		return -1, unix.EPERM
-	}
-	if fstype != "ramfs" && fstype != "tmpfs" {
-		return -1, unix.ENODEV
-	}
-	k.nextAnon++
-	sb := &superblock{fstype: fstype, source: "none", root: k.newNode(unix.S_IFDIR | 0o755)}
-	sb.dev.Minor = uint32(k.nextAnon)
-	m := &mount{ns: &namespace{}, at: "/", sb: sb, root: sb.root, sub: "/"}
-	return k.install(&file{k: k, path: fstype, mnt: m, n: sb.root, flags: unix.O_RDONLY, claim: claimKinds}), nil
 }
 
 func (k *Kernel) install(f *file) int {

@@ -122,8 +122,8 @@ func (s *syscalls) Link(fd int, path string) error {
 	return s.file("link", fd, func(f *file) error { return s.k.link(f, path) })
 }
 
-func (s *syscalls) MountPrivate(fstype string) (int, error) {
-	return onPath(s, "fsmount", "", func() (int, error) { return s.k.mountPrivate(fstype) })
+func (s *syscalls) MountPrivate(fstype, source string, options []string) (int, error) {
+	return onPath(s, "fsmount", source, func() (int, error) { return s.k.mountPrivate(fstype, source, options) })
 }
 
 func (s *syscalls) Fsync(fd int) error { return s.file("fsync", fd, s.k.fsync) }

@@ -37,6 +37,8 @@ func (k *Kernel) fileIoctl(f *file, request uint32, arg []byte) error {
 		return nil
 	case fiemapNr:
 		return k.fiemap(f, arg)
+	case getFSMap:
+		return k.fsmap(f, arg)
 	}
 	return unix.ENOTTY
 }

@@ -176,6 +176,9 @@ func (k *Kernel) close(fd int) error {
 		}
 		k.closeDevice(f.dev)
 	}
+	if sb := f.mnt.sb; sb.bdev != nil && len(f.mnt.ns.mounts) == 0 {
+		k.dropSuper(sb) // of a mount without a place
+	}
 	return nil
 }
 

@@ -331,6 +331,11 @@ func (k *Kernel) dropSuper(sb *superblock) {
 			return
 		}
 	}
+	for _, f := range k.fds {
+		if f.mnt.sb == sb && len(f.mnt.ns.mounts) == 0 {
+			return // by a mount without a place
+		}
+	}
 	k.supers = slices.DeleteFunc(k.supers, func(o *superblock) bool { return o == sb })
 	if sb.bdev != nil {
 		sb.bdev.unclaim(claimFS)

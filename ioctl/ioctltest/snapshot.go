@@ -26,10 +26,12 @@ type snapshot struct {
 	cut         []cutFS
 }
 
-// cutFS is how a filesystem above the origin stood at the cut.
+// cutFS is how a filesystem above the origin stood at the cut, and where on its
+// device its files lay.
 type cutFS struct {
 	fstype string
 	clean  bool
+	taken  []place
 }
 
 func makeSnapshot(k *Kernel, tg *target, args []string) (mapping, error) {
@@ -188,12 +190,23 @@ func (s *snapshot) takeOver(src *snapshot) {
 	s.active = true
 }
 
-// cutState looks at every filesystem that can write to a device.
+// cutState looks at every filesystem that can write to a device, or will when the
+// front beneath it is resumed.
 func (k *Kernel) cutState(origin *device) []cutFS {
+	above := func(d *device) bool {
+		if d.dm != nil && d.dm.inactive != nil {
+			for _, use := range d.dm.inactive.uses {
+				if use.d == origin {
+					return true
+				}
+			}
+		}
+		return d == origin
+	}
 	var all []cutFS
 	for _, sb := range k.supers {
-		if sb.bdev != nil && slices.Contains(k.closure(sb.bdev), origin) {
-			all = append(all, cutFS{sb.fstype, sb.frozen > 0 || sb.ro})
+		if sb.bdev != nil && slices.ContainsFunc(k.closure(sb.bdev), above) {
+			all = append(all, cutFS{sb.fstype, sb.frozen > 0 || sb.ro, k.taken(sb)})
 		}
 	}
 	return all

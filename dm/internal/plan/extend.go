@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -30,6 +31,11 @@ type ExtendVolume struct {
 	Relative bool
 	// Partly: less than asked for is better than nothing.
 	Partly bool
+	// File is what the store is made of, with its Growth; nil if it is a device.
+	File *File
+	// Stuck is why a store that is no device cannot grow where it is; empty if it
+	// can.
+	Stuck string
 	// Lost is the state of an image that no room helps any more; empty if it does.
 	Lost string
 	// Further is a device to go on with when the last one is full; nil: none.
@@ -49,38 +55,86 @@ func Extend(r ExtendRequest) (*Plan, error) {
 		if v.enough() && slices.ContainsFunc(r.Volumes, ExtendVolume.short) {
 			continue // the others are what is meant
 		}
-		table, err := v.grown()
+		table, file, err := v.grown()
 		if err != nil {
 			return nil, err
 		}
-		p.Steps = append(p.Steps, Step{
-			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table,
+		p.Steps = append(append(p.Steps, v.growFile(file)...), Step{
+			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table, File: file,
 			Undo: &Step{Action: ClearTable, Role: RoleStore, Device: v.Store},
 		})
 		window = append(window, Step{
 			Phase: Window, Action: Resume, Role: RoleStore, Device: v.Store,
 			Undo: &Step{Action: Resume, Role: RoleStore, Device: v.Store},
 		})
-		finish = append(finish, Step{Phase: Finish, Action: Verify, Role: RoleStore, Device: v.Store, Table: table})
+		finish = append(finish, Step{Phase: Finish, Action: Verify, Role: RoleStore, Device: v.Store, Table: table, File: file})
 	}
 	p.Steps = append(append(p.Steps, window...), finish...)
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
 	return p, nil
 }
 
-// grown is the store's table with the room asked for.
-func (v ExtendVolume) grown() (targets.Table, error) {
+// growFile gives the file of a store its blocks; what is made of memory has no
+// file to grow.
+func (v ExtendVolume) growFile(f *File) []Step {
+	if f == nil || f.Path == "" {
+		return nil
+	}
+	return []Step{{
+		Phase: Prepare, Action: GrowFile, Role: RoleStore, Device: v.Store, File: f,
+		Undo: &Step{Action: TrimFile, Role: RoleStore, Device: v.Store, File: f},
+	}}
+}
+
+// grown is the store's table with the room asked for, and the file that makes it,
+// if a file does.
+func (v ExtendVolume) grown() (targets.Table, *File, error) {
 	size, err := v.size()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if (v.File != nil || v.Stuck != "") && v.Further == nil {
+		return v.inPlace(size)
+	}
+	table, err := v.further(size)
+	return table, nil, err
+}
+
+// leastGrowth is what is worth the trouble when there is less than was asked for.
+const leastGrowth = 2048 // sectors
+
+// inPlace makes the file larger that a store is made of, or adds memory.
+func (v ExtendVolume) inPlace(size targets.Sectors) (targets.Table, *File, error) {
+	if v.Stuck != "" {
+		return nil, nil, Refuse(NoSpace, v.Path, goOn, "the store of %s cannot grow where it is: %s", v.Name, v.Stuck)
+	}
+	now, file := v.Table.Size(), *v.File
+	room := targets.Sectors(file.Growth.Room/512) / 8 * 8 // whole blocks, or pages
+	grow := (size - now + 7) / 8 * 8
+	if file.Growth.Partly = v.Partly; v.Partly && room >= min(grow, leastGrowth) {
+		grow = min(grow, room)
+	}
+	if grow > room {
+		return nil, nil, v.noRoom(size, now+room, goOn)
+	}
+	file.Bytes = file.Growth.From + grow.Bytes()
+	table := append(slices.Clone(v.Table), targets.Row{
+		Start: now, Length: grow, Target: targets.Linear{Dev: targets.Device{Path: file.standIn()}},
+	})
+	return table, &file, nil
+}
+
+const goOn = "name another device with --store to go on there"
+
+// further takes what is left of the last piece's device first, then the further
+// one.
+func (v ExtendVolume) further(size targets.Sectors) (targets.Table, error) {
 	table := append(targets.Table(nil), v.Table...)
 	last := &table[len(table)-1]
 	linear, ok := last.Target.(targets.Linear)
 	if !ok {
 		return nil, Refuse(Unsupported, v.Store, "remove the set and take it anew with a larger store", "store %s is no linear map any more", v.Store)
 	}
-	// What is left of the last piece's device first, then the further one.
 	left := v.Room - min(v.Room, linear.Offset+last.Length)
 	left -= left % v.align()
 	grow := min(left, size-table.Size())
@@ -93,7 +147,7 @@ func (v ExtendVolume) grown() (targets.Table, error) {
 	case rest == 0, v.Partly && grow > 0 && v.Further == nil:
 		return table, nil
 	case v.Further == nil:
-		return nil, v.noRoom(size, table.Size(), "name another device with --store to go on there")
+		return nil, v.noRoom(size, table.Size(), goOn)
 	case v.Further.Backing != Whole:
 		return nil, Refuse(Unsupported, v.Further.Path, "name an unused block device: --store /dev/...", "a store goes on only on a block device, not on a %s", v.Further.Kind)
 	case v.Further.LogicalBlock > max(v.LogicalBlock, 512):
@@ -138,5 +192,5 @@ func (v ExtendVolume) align() targets.Sectors {
 }
 
 func (v ExtendVolume) noRoom(size, possible targets.Sectors, hint string) error {
-	return Refuse(NoSpace, v.Path, hint, "the store of %s can have %d bytes at most on %s, %d were asked for", v.Name, possible.Bytes(), v.Path, size.Bytes())
+	return Refuse(NoSpace, v.Path, hint, "the store of %s can have %d bytes at most on %s, %d were asked for", v.Name, possible.Bytes(), cmp.Or(v.Path, "memory"), size.Bytes())
 }

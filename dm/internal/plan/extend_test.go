@@ -21,6 +21,11 @@ func TestExtendRefuses(t *testing.T) {
 		"lost":                   {grow("home", 0, 700<<10, func(v *plan.ExtendVolume) { v.Lost = "overflow" }), plan.NoSpace},
 		"larger sectors":         {grow("home", 0, gib, func(v *plan.ExtendVolume) { spilling(v); v.Further.LogicalBlock = 4096 }), plan.Unsupported},
 		"further file":           {grow("home", 0, gib, func(v *plan.ExtendVolume) { spilling(v); v.Further.Backing = plan.Loop }), plan.Unsupported},
+		"no room in the file":    {grow("home", 0, 900<<10, ofFile(plan.Extents)), plan.NoSpace},
+		"stuck":                  {grow("home", 0, 700<<10, ofFile(plan.Extents), func(v *plan.ExtendVolume) { v.Stuck = "it cannot" }), plan.NoSpace},
+		"hardly any room": {grow("home", 0, 700<<10, ofFile(plan.Loop), func(v *plan.ExtendVolume) {
+			v.Partly, v.File.Growth.Room = true, 4096
+		}), plan.NoSpace},
 		"no linear map": {grow("home", 0, 700<<10, func(v *plan.ExtendVolume) {
 			v.Table = targets.Table{{Length: 600 << 10, Target: targets.Error{}}}
 		}), plan.Unsupported},
@@ -48,5 +53,16 @@ func TestExtendKeepsWhatIsThere(t *testing.T) {
 	}
 	if v.Table[0].Length != 600<<10 {
 		t.Error("the request was changed")
+	}
+}
+
+// TestExtendTakesWhatThereIs: partly is at most what the filesystem has.
+func TestExtendTakesWhatThereIs(t *testing.T) {
+	p, err := plan.Extend(extension(grow("home", 0, 900<<10, ofFile(plan.Extents), func(v *plan.ExtendVolume) { v.Partly = true })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := p.Steps[0].File; p.Steps[0].Action != plan.GrowFile || f.Bytes != 400<<20 || p.Steps[1].Table.Size() != 600<<10+200<<10 {
+		t.Errorf("%+v, %s", f, p.Steps[1].Table)
 	}
 }

@@ -67,14 +67,50 @@ func (f *File) Rows(pieces []Stretch) (targets.Table, error) {
 	return table, nil
 }
 
-// row adds a piece, or makes the last row longer if the piece goes on there.
+// row adds a piece.
 func (f *File) row(t targets.Table, start targets.Sectors, s Stretch) targets.Table {
+	return Append(t, targets.Row{Start: start, Length: s.Length, Target: targets.Linear{Dev: mapped(f.Over), Offset: s.Offset}})
+}
+
+// Append adds a row to a table, or makes the last one longer if the row goes on
+// where that ends.
+func Append(t targets.Table, row targets.Row) targets.Table {
 	if n := len(t); n > 0 {
-		last := &t[n-1]
-		if l, ok := last.Target.(targets.Linear); ok && l.Offset+last.Length == s.Offset {
-			last.Length += s.Length
+		last, ok := t[n-1].Target.(targets.Linear)
+		more, also := row.Target.(targets.Linear)
+		if ok && also && last.Dev == more.Dev && last.Offset+t[n-1].Length == more.Offset {
+			t[n-1].Length += row.Length
 			return t
 		}
 	}
-	return append(t, targets.Row{Start: start, Length: s.Length, Target: targets.Linear{Dev: mapped(f.Over), Offset: s.Offset}})
+	return append(t, row)
+}
+
+// On is what a table has of one device, put together: the table of a file as far
+// as a store has it.
+func On(t targets.Table, dev targets.DevNo) (on targets.Table) {
+	for _, row := range t {
+		if l, ok := row.Target.(targets.Linear); ok && l.Dev.Path == "" && l.Dev.DevNo == dev {
+			row.Start = on.Size()
+			on = Append(on, row)
+		}
+	}
+	return on
+}
+
+// From is a table without its beginning.
+func From(t targets.Table, from targets.Sectors) (rest targets.Table) {
+	for _, row := range t {
+		skip := from - min(from, row.Start)
+		if skip >= row.Length {
+			continue
+		}
+		if l, ok := row.Target.(targets.Linear); ok {
+			l.Offset += skip
+			row.Target = l
+		}
+		row.Start, row.Length = row.Start+skip-from, row.Length-skip
+		rest = append(rest, row)
+	}
+	return rest
 }

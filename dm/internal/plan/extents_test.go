@@ -136,3 +136,23 @@ func TestMadeStoresAreSized(t *testing.T) {
 		}
 	}
 }
+
+// TestPartsOfTables: what a store has of a file, after it went on elsewhere and
+// came back, is the file's table up to there.
+func TestPartsOfTables(t *testing.T) {
+	base, disk := targets.DevNo{Major: 254, Minor: 1}, targets.DevNo{Major: 252}
+	row := func(start, length targets.Sectors, on targets.DevNo, offset targets.Sectors) targets.Row {
+		return targets.Row{Start: start, Length: length, Target: targets.Linear{Dev: targets.Device{DevNo: on}, Offset: offset}}
+	}
+	live := targets.Table{row(0, 8, base, 100), row(8, 16, disk, 0), row(24, 8, base, 108), row(32, 8, base, 200)}
+	on := plan.On(live, base)
+	if want := (targets.Table{row(0, 16, base, 100), row(16, 8, base, 200)}); !on.Equal(want) {
+		t.Errorf("on the base:\n%s\nwant\n%s", on, want)
+	}
+	if rest, want := plan.From(on, 12), (targets.Table{row(0, 4, base, 112), row(4, 8, base, 200)}); !rest.Equal(want) {
+		t.Errorf("from 12 on:\n%s\nwant\n%s", rest, want)
+	}
+	if rest := plan.From(on, 24); len(rest) > 0 {
+		t.Errorf("from the end on: %s", rest)
+	}
+}

@@ -163,6 +163,22 @@ func relative(v *plan.ExtendVolume) { v.Relative = true }
 // enough: the store can take every chunk already.
 func enough(v *plan.ExtendVolume) { v.Table = linear(252, 32, 0, plan.NeverFull(gib, 128)) }
 
+// ofFile has the store made of a file that can have 100 MiB more.
+func ofFile(b plan.Backing) func(*plan.ExtendVolume) {
+	return func(v *plan.ExtendVolume) {
+		v.Path, v.Room = "/srv/cow", 0
+		v.File = &plan.File{Path: v.Path, Backing: b, Growth: plan.Growth{From: 300 << 20, Room: 100 << 20}}
+		switch b {
+		case plan.Extents:
+			v.File.Over, v.File.Growth.Pasts = plan.BaseName("vg-home"), []plan.Past{{Image: plan.ImageName("nightly", "vg-home"), FSType: "ext4", Options: []string{"ro"}}}
+		case plan.Loop:
+			v.File.Growth.Loop, v.File.Growth.LoopNode = targets.DevNo{Major: 7}, "/dev/loop0"
+		case plan.Memory:
+			v.Path, v.File.Path, v.File.Growth.From = "", "", 0
+		}
+	}
+}
+
 func extension(vs ...plan.ExtendVolume) plan.ExtendRequest {
 	return plan.ExtendRequest{Set: "nightly", ID: "5e7", Volumes: vs}
 }

@@ -104,10 +104,13 @@ func removals() map[string]plan.RemoveRequest {
 
 func extensions() map[string]plan.ExtendRequest {
 	return map[string]plan.ExtendRequest{
-		"extend-one":   extension(grow("home", 0, 700<<10)),
-		"extend-two":   extension(grow("home", 0, 100<<10, relative), grow("db", 1, 100<<10, relative)),
-		"extend-spill": extension(grow("home", 0, 2<<20, spilling)), // no more than it can need
-		"extend-rest":  extension(grow("home", 0, 1, enough), grow("db", 1, 700<<10)),
+		"extend-one":    extension(grow("home", 0, 700<<10)),
+		"extend-two":    extension(grow("home", 0, 100<<10, relative), grow("db", 1, 100<<10, relative)),
+		"extend-spill":  extension(grow("home", 0, 2<<20, spilling)), // no more than it can need
+		"extend-file":   extension(grow("home", 0, 700<<10, ofFile(plan.Extents))),
+		"extend-loop":   extension(grow("home", 0, 700<<10, ofFile(plan.Loop))),
+		"extend-memory": extension(grow("home", 0, 700<<10, ofFile(plan.Memory))),
+		"extend-rest":   extension(grow("home", 0, 1, enough), grow("db", 1, 700<<10)),
 	}
 }
 

@@ -46,6 +46,8 @@ const (
 	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
 	CheckFile    Action = "check"    // that File lies where Device's table says
 	DropFile     Action = "delete"   // File
+	GrowFile     Action = "grow"     // File, with blocks that no image needs, while Device has the old ones
+	TrimFile     Action = "trim"     // File to what Device's table has of it, and pin it
 	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
 	Detach       Action = "detach"   // end that
 )

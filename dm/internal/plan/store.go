@@ -77,6 +77,29 @@ type File struct {
 	Fill         bool      `json:"-"`
 	NoCOW        bool      `json:"-"` // the filesystem must be told to write in place
 	LogicalBlock uint32    `json:"-"` // of the loop device
+	// Growth is set when a live store gets more of it.
+	Growth Growth `json:"-"`
+}
+
+// Growth is how the file of a live store gets larger, up to File.Bytes.
+type Growth struct {
+	From uint64 // bytes that the store's table has of the file
+	Room uint64 // bytes beyond that which it may have for the time being
+	// Partly takes less than File.Bytes if there is no more.
+	Partly bool
+	// Pasts are the images that still need what lay in a block when they were cut.
+	// For Extents only.
+	Pasts []Past
+	// Loop is the loop device over the file, and LoopNode its node.
+	Loop     targets.DevNo
+	LoopNode string
+}
+
+// Past is an image and how its filesystem is mounted beside its origin's.
+type Past struct {
+	Image   string // dm name
+	FSType  string
+	Options []string
 }
 
 // file describes what a store is made of; nil if it is a device that exists.
@@ -146,13 +169,19 @@ func (f *File) detail(a Action) string {
 		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Bytes)
 	case a == MakeFile:
 		return fmt.Sprintf("%d bytes", f.Bytes)
+	case a == GrowFile && len(f.Growth.Pasts) > 0:
+		return fmt.Sprintf("%s from %d to %d bytes, with blocks that were free at the cut", f.Path, f.Growth.From, f.Bytes)
+	case a == GrowFile:
+		return fmt.Sprintf("%s from %d to %d bytes", f.Path, f.Growth.From, f.Bytes)
+	case a == LoadTable && f.Growth.From > 0:
+		return fmt.Sprintf("the file from byte %d on", f.Growth.From)
 	case a == LoadTable && f.Backing == Extents:
 		return "the extents of the file on " + f.Over
 	case a == LoadTable && f.Backing == Memory:
 		return fmt.Sprintf("a loop device over %d bytes of memory", f.Bytes)
 	case a == LoadTable:
 		return "a loop device with direct I/O"
-	case a == CheckFile:
+	case a == CheckFile, a == TrimFile:
 		return f.Path
 	}
 	return ""

@@ -282,6 +282,9 @@ func (r *Runner) verify(s plan.Step) error {
 	if err != nil {
 		return err
 	}
+	if s.File != nil {
+		s.Table = r.tables[s.Device]
+	}
 	want, err := r.numbered(s.Table)
 	switch {
 	case err != nil:

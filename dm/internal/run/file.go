@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -93,40 +94,66 @@ func fill(ctx context.Context, f *ioctl.File, size uint64) error {
 // descriptor it has, which append-only allows and ext4 does not on an immutable
 // file; that descriptor must be opened first.
 func (r *Runner) pin(file *plan.File) error {
-	flag, mode := uint32(ioctl.FlagImmutable), unix.O_RDONLY
+	mode := unix.O_RDONLY
 	if file.Backing == plan.Loop {
-		flag, mode = ioctl.FlagAppend, unix.O_RDWR
+		mode = unix.O_RDWR
 	}
 	f, err := r.Kernel.Open(file.Path, mode|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
-	if err = addFlags(f, flag); err == nil && file.Backing == plan.Loop {
+	if err = addFlags(f, pinFlag(file)); err == nil && file.Backing == plan.Loop {
 		r.files[file.Path] = f
 		return nil
 	}
 	return errors.Join(err, f.Close())
 }
 
-// storeTable is the table of a store made of a file. A loop device of its table
-// is open until done is called; the kernel then has it from the loaded table, or
-// it is gone.
+func pinFlag(file *plan.File) uint32 {
+	if file.Backing == plan.Loop {
+		return ioctl.FlagAppend
+	}
+	return ioctl.FlagImmutable
+}
+
+// storeTable is a table whose last row stands for a file, or for what the store
+// gets more of it. A loop device of it is open until done is called; the kernel
+// then has it from the loaded table, or it is gone.
 func (r *Runner) storeTable(s plan.Step) (t targets.Table, done func() error, err error) {
+	rows, done, err := r.rows(s.File)
+	if err != nil {
+		return nil, done, err
+	}
+	t = slices.Clone(s.Table[:len(s.Table)-1])
+	for _, row := range rows {
+		row.Start = t.Size()
+		t = plan.Append(t, row)
+	}
+	r.tables[s.Device] = t
+	return t, done, nil
+}
+
+func (r *Runner) rows(file *plan.File) (t targets.Table, done func() error, err error) {
+	from := targets.Sectors(file.Growth.From / 512)
 	nothing := func() error { return nil }
-	if s.File.Backing == plan.Extents {
-		t, err := r.fileTable(s.File)
-		return t, nothing, err
+	if file.Backing == plan.Extents {
+		t, err := r.fileTable(file)
+		return plan.From(t, from), nothing, err
 	}
-	loop, err := r.attach(s.File)
-	if err != nil {
-		return nil, nothing, err
+	on, done := targets.Device{DevNo: file.Growth.Loop}, nothing
+	if from == 0 {
+		loop, err := r.attach(file)
+		if err != nil {
+			return nil, nothing, err
+		}
+		st, err := loop.Stat()
+		if err != nil {
+			return nil, nothing, errors.Join(err, loop.Close())
+		}
+		on, done = targets.Device{DevNo: targets.DevNo(st.Rdev)}, loop.Close
 	}
-	st, err := loop.Stat()
-	if err != nil {
-		return nil, nothing, errors.Join(err, loop.Close())
-	}
-	on := targets.Device{DevNo: targets.DevNo(st.Rdev)}
-	return targets.Table{{Length: targets.Sectors(s.File.Bytes / 512), Target: targets.Linear{Dev: on}}}, loop.Close, nil
+	row := targets.Row{Length: targets.Sectors(file.Bytes/512) - from, Target: targets.Linear{Dev: on, Offset: from}}
+	return targets.Table{row}, done, nil
 }
 
 func (r *Runner) fileTable(file *plan.File) (targets.Table, error) {
@@ -134,11 +161,26 @@ func (r *Runner) fileTable(file *plan.File) (targets.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := store.Layout(f, file, ioctl.FiemapSync)
-	if err == nil {
-		t, err = r.numbered(t)
-	}
+	t, err := r.layout(f, file)
 	return t, errors.Join(err, f.Close())
+}
+
+// layout is where a file lies, as far as its size was planned. One that grew may
+// have got less.
+func (r *Runner) layout(f *ioctl.File, file *plan.File) (targets.Table, error) {
+	want := *file
+	if file.Growth.Partly {
+		st, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		want.Bytes = min(want.Bytes, uint64(st.Size))
+	}
+	t, err := store.Layout(f, &want, ioctl.FiemapSync)
+	if err != nil {
+		return nil, err
+	}
+	return r.numbered(t)
 }
 
 // attach makes the loop device of a file or of memory.
@@ -173,7 +215,7 @@ func noLoop(err error, device string) error {
 // memory when an old chunk must be copied. It is memory that the kernel never
 // swaps out: swap may lie on the origin.
 func (r *Runner) attachMemory(file *plan.File) (loop *ioctl.File, err error) {
-	mount, err := r.Kernel.MountPrivate("ramfs")
+	mount, err := r.Kernel.MountPrivate("ramfs", "")
 	if err != nil {
 		return nil, err
 	}
@@ -192,15 +234,21 @@ func (r *Runner) attachMemory(file *plan.File) (loop *ioctl.File, err error) {
 }
 
 // checkFile makes sure that a store's file still lies where the store's table
-// says.
+// says, as far as that has it.
 func (r *Runner) checkFile(s plan.Step) error {
-	want, err := r.fileTable(s.File)
+	base, err := r.number(s.File.Over)
 	if err != nil {
 		return err
 	}
 	_, live, err := r.table(ioctl.ID{Name: s.Device}, 0)
-	if err == nil && !live.Equal(want) {
-		err = plan.Refuse(plan.Busy, s.File.Path, "find out who moved it", "%s does not lie any more where its blocks were", s.File.Path)
+	if err != nil {
+		return err
+	}
+	live = plan.On(live, base)
+	file := plan.File{Path: s.File.Path, Bytes: live.Size().Bytes(), Over: s.File.Over, Way: s.File.Way}
+	want, err := r.fileTable(&file)
+	if err == nil && (len(live) == 0 || !live.Equal(want)) {
+		err = plan.Refuse(plan.Busy, file.Path, "find out who moved it", "%s does not lie any more where its blocks were", file.Path)
 	}
 	return err
 }
@@ -234,24 +282,29 @@ func (r *Runner) dropFile(s plan.Step) error {
 
 var errForeign = errors.New("not a store's file")
 
-// unpin lets a file of ours be removed: root's, nobody else's to read, and not
-// for backups.
+// unpin lets a file of ours be changed and removed.
 func (r *Runner) unpin(f *ioctl.File) error {
-	st, err := f.Stat()
+	flags, err := ours(f)
 	if err != nil {
 		return err
-	}
-	if !st.Is(unix.S_IFREG) || st.UID != 0 || st.Mode&0o777 != 0o600 {
-		return errForeign
-	}
-	flags, err := f.GetFlags()
-	if err != nil {
-		return err
-	}
-	if flags&ioctl.FlagNoDump == 0 {
-		return errForeign
 	}
 	return f.SetFlags(flags &^ (ioctl.FlagImmutable | ioctl.FlagAppend))
+}
+
+// ours gives the flags of a file of ours: root's, nobody else's to read, and not
+// for backups.
+func ours(f *ioctl.File) (flags uint32, err error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !st.Is(unix.S_IFREG) || st.UID != 0 || st.Mode&0o777 != 0o600 {
+		return 0, errForeign
+	}
+	if flags, err = f.GetFlags(); err == nil && flags&ioctl.FlagNoDump == 0 {
+		err = errForeign
+	}
+	return flags, err
 }
 
 // missing tells a file that somebody removed from one whose filesystem is not

@@ -56,6 +56,7 @@ type Runner struct {
 	gone    map[string]bool          // devices that must not
 	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
 	linked  map[string]bool          // files this run tried to make: whether they got their name
+	tables  map[string]targets.Table // loaded into stores that are made of files
 	undo    []plan.Step
 	plan    *plan.Plan
 	done    int // steps of the plan
@@ -139,7 +140,7 @@ func (r *Runner) Abort(ctx context.Context, cause error) error {
 func (r *Runner) early(ctx context.Context, p *plan.Plan) error {
 	r.plan, r.done, r.total = p, 0, len(p.Steps)
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
-	r.files, r.linked = map[string]*ioctl.File{}, map[string]bool{}
+	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	if err := r.begin(); err != nil {
 		return err
 	}
@@ -391,6 +392,10 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.makeFile(ctx, s)
 	case plan.CheckFile:
 		return r.checkFile(s)
+	case plan.GrowFile:
+		return r.growFile(ctx, s)
+	case plan.TrimFile:
+		return r.trimFile(s)
 	case plan.DropFile:
 		return r.dropFile(s)
 	case plan.Hook:

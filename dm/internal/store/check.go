@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -54,14 +55,17 @@ func damage(f *ioctl.File, file *plan.File, live targets.Table, ours []stack.Dev
 	if file.Backing == plan.Loop {
 		return holes(f, file)
 	}
-	want, err := Layout(f, file, 0)
+	on := plan.On(live, base(file.Over, ours))
+	known := *file // the record may be older than the table
+	known.Bytes = on.Size().Bytes()
+	want, err := Layout(f, &known, 0)
 	if _, refused := errors.AsType[*plan.Refusal](err); refused {
 		return "its store's file was changed: " + err.Error(), nil
 	}
 	if err != nil {
 		return "", err
 	}
-	if !numbered(want, file.Over, ours).Equal(live[:min(len(live), len(want))]) {
+	if len(on) == 0 || !numbered(want, base(file.Over, ours)).Equal(on) {
 		return "its store's file " + file.Path + " does not lie any more where its blocks were", nil
 	}
 	return "", nil
@@ -86,17 +90,20 @@ func holes(f *ioctl.File, file *plan.File) (string, error) {
 	return "", nil
 }
 
-// numbered puts the number of a device of ours in for its name.
-func numbered(t targets.Table, name string, ours []stack.Device) targets.Table {
-	for _, d := range ours {
-		if d.Name != name {
-			continue
-		}
-		for i, row := range t {
-			if l, ok := row.Target.(targets.Linear); ok {
-				l.Dev = targets.Device{DevNo: d.Dev}
-				t[i].Target = l
-			}
+// base is the number of a device of ours; none if it is gone.
+func base(name string, ours []stack.Device) targets.DevNo {
+	if i := slices.IndexFunc(ours, func(d stack.Device) bool { return d.Name == name }); i >= 0 {
+		return ours[i].Dev
+	}
+	return targets.DevNo{}
+}
+
+// numbered puts the number of the base in for its name.
+func numbered(t targets.Table, base targets.DevNo) targets.Table {
+	for i, row := range t {
+		if l, ok := row.Target.(targets.Linear); ok {
+			l.Dev = targets.Device{DevNo: base}
+			t[i].Target = l
 		}
 	}
 	return t

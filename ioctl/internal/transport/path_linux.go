@@ -118,14 +118,29 @@ func (Host) Mount(source, target, fstype string, flags uintptr, data string) err
 func (Host) Unmount(target string, flags int) error { return unix.Unmount(target, flags) }
 
 // MountPrivate is fsopen(2), fsconfig(2) and fsmount(2).
-func (Host) MountPrivate(fstype string) (int, error) {
+func (Host) MountPrivate(fstype, source string, options []string) (int, error) {
 	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	if err := unix.FsconfigCreate(fs); err != nil {
+	if source != "" {
+		err = unix.FsconfigSetString(fs, "source", source)
+	}
+	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	for _, o := range options {
+		if err == nil {
+			err = unix.FsconfigSetFlag(fs, o)
+		}
+		if o == "ro" {
+			attr |= unix.MOUNT_ATTR_RDONLY
+		}
+	}
+	if err == nil {
+		err = unix.FsconfigCreate(fs)
+	}
+	if err != nil {
 		return -1, err
 	}
-	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr)
 }

@@ -73,7 +73,7 @@ type Kernel interface {
 	Mount(source, target, fstype string, flags uintptr, data string) error
 	Unmount(target string, flags int) error
 	// MountPrivate is fsopen, fsconfig and fsmount: a mount without a place.
-	MountPrivate(fstype string) (fd int, err error)
+	MountPrivate(fstype, source string, options []string) (fd int, err error)
 
 	Semget(key int32, n, flags int) (id int, err error)
 	// Semop blocks at most timeout; a negative timeout waits for ever.

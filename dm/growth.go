@@ -1,0 +1,186 @@
+package dm
+
+import (
+	"context"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/probe"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// lockForExtend locks the set, and its origins too if a file on one of them may
+// grow: an image cut meanwhile might need what was in the file's new blocks.
+func (s *session) lockForExtend(ctx context.Context, r ExtendRequest) (*journal.Locks, error) {
+	id, err := s.find(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return nil, err
+	}
+	files, err := s.storeFiles(r.Name, id, ours)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.Backing == plan.Extents && r.Store == "" {
+			return s.lockSet(ctx, r.Name, id)
+		}
+	}
+	return s.lock(ctx, journal.SetKey(r.Name))
+}
+
+// growth looks up how a store grows that dmsnap made of a file or of memory. One
+// that went on to a device uses that up first.
+func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, file *plan.File) error {
+	last, ok := d.Table[len(d.Table)-1].Target.(targets.Linear)
+	if file == nil && v.Store.Kind != "ram" || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
+		return nil
+	}
+	out.Room, out.Path = 0, v.Store.Path
+	h := &store.Host{Read: s.read, Ours: look.ours}
+	if v.Store.Kind == "ram" {
+		room, err := h.Memory()
+		out.File = &plan.File{Backing: plan.Memory, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
+		return err
+	}
+	now, err := s.fileNow(file, d, look.ours)
+	if err != nil {
+		return err
+	}
+	if now.Path == "" || now.Growth.From == 0 {
+		out.Stuck = "its file is not known any more"
+		return nil
+	}
+	mounted, err := s.ownMounts()
+	if err != nil {
+		return err
+	}
+	h.Mounts = mounted.Table
+	room, err := h.Room(now.Path, now.Dev)
+	if err != nil {
+		return err
+	}
+	now.Growth.Room, out.File = room.Bytes(), &now
+	if now.Backing == plan.Extents {
+		at := mounted.Of(ioctl.DevNo(now.Dev))
+		if len(at) == 0 {
+			out.Stuck = "the filesystem of its file is not mounted"
+			return nil
+		}
+		now.Growth.Pasts, out.Stuck = look.pasts(now, at[0].FSType)
+	}
+	return nil
+}
+
+// fileNow is a store's file as the kernel has it: how much of it the store's table
+// reaches, and its loop device.
+func (s *session) fileNow(file *plan.File, d stack.Device, ours []stack.Device) (plan.File, error) {
+	now := *file
+	if now.Backing == plan.Extents {
+		for _, b := range ours {
+			if b.Name == now.Over {
+				now.Growth.From = plan.On(d.Table, b.Dev).Size().Bytes()
+			}
+		}
+		return now, nil
+	}
+	for _, lower := range d.Table.Devices() {
+		name, err := s.read.LoopFile(lower.DevNo)
+		if err != nil {
+			return now, err
+		}
+		if name == now.Path && name != "" {
+			now.Growth.Loop, now.Growth.LoopNode = lower.DevNo, s.read.Node(lower.DevNo)
+			now.Growth.From = plan.On(d.Table, lower.DevNo).Size().Bytes()
+			if st, err := s.kernel.Lstat(now.Path); err == nil {
+				now.Dev = targets.DevNo(st.Dev)
+			}
+		}
+	}
+	return now, nil
+}
+
+// pasts are the images that may need what lies on a base: those that stand on it,
+// directly or through others. Why tells what keeps their needs from being known.
+func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why string) {
+	if len(file.Way) != 1 || file.Way[0].Start != file.Way[0].Offset {
+		return nil, "other layers lie between its filesystem and the origin"
+	}
+	consistency := map[string]Consistency{}
+	for _, set := range v.sets() {
+		if set.Receipt != nil {
+			consistency[set.UUID] = set.Receipt.Consistency
+		}
+	}
+	var over []targets.DevNo
+	for _, b := range v.ours {
+		if b.Name == file.Over {
+			over = append(over, b.Dev)
+		}
+	}
+	for i := 0; i < len(over); i++ {
+		for _, d := range v.ours {
+			if lower, ok := d.Lower(); !ok || d.Role != plan.RoleImage || lower != over[i] {
+				continue
+			}
+			over = append(over, d.Dev)
+			if d.Info.Live && d.Status.State == targets.Invalid {
+				continue // nothing helps it
+			}
+			switch c := consistency[d.ID]; {
+			case !d.Info.Live, d.Info.Suspended:
+				return nil, "image " + d.Name + " is not ready"
+			case !d.Info.ReadOnly:
+				return nil, "image " + d.Name + " can be written to"
+			case c != Filesystem && c != Application:
+				return nil, "image " + d.Name + " was not cut with its filesystem frozen"
+			}
+			pasts = append(pasts, plan.Past{Image: d.Name, FSType: fstype, Options: options(fstype)})
+		}
+	}
+	return pasts, ""
+}
+
+// options are those with which an image of a frozen filesystem is mounted.
+func options(fstype string) []string {
+	options, err := besideTwin(Volume{}, probe.Found{Type: fstype, Filesystem: true})
+	if err != nil {
+		options = "ro"
+	}
+	return strings.Split(options, ",")
+}
+
+// trimFiles ends the growth of files that was interrupted: what no live table has
+// goes, and all are pinned again.
+func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours []stack.Device) error {
+	files, err := s.storeFiles(i.Set, i.ID, ours)
+	if err != nil {
+		return err
+	}
+	p := &plan.Plan{Op: i.Op, Set: i.Set, ID: i.ID}
+	for _, d := range ours {
+		file := files[d.Volume]
+		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || file == nil || file.Path == "" {
+			continue
+		}
+		now, err := s.fileNow(file, d, ours)
+		if err != nil {
+			return err
+		}
+		if now.Growth.From > 0 {
+			p.Steps = append(p.Steps, plan.Step{Phase: plan.Finish, Action: plan.TrimFile, Role: plan.RoleStore, Device: d.Name, File: &now})
+		}
+	}
+	if len(p.Steps) == 0 {
+		return nil
+	}
+	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
+	return err
+}

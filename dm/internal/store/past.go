@@ -1,0 +1,71 @@
+package store
+
+import (
+	"cmp"
+	"path"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// Common is what two lists of ranges have in common. Both must be in order.
+func Common(a, b []ioctl.Range) (both []ioctl.Range) {
+	for len(a) > 0 && len(b) > 0 {
+		start := max(a[0].Start, b[0].Start)
+		end := min(a[0].Start+a[0].Length, b[0].Start+b[0].Length)
+		if start < end {
+			both = append(both, ioctl.Range{Start: start, Length: end - start})
+		}
+		if a[0].Start+a[0].Length < b[0].Start+b[0].Length {
+			a = a[1:]
+		} else {
+			b = b[1:]
+		}
+	}
+	return both
+}
+
+// Others are the parts of a file, from a byte of it on, that do not lie in any of
+// some ranges of the device, in order.
+func Others(f *ioctl.File, from uint64, in []ioctl.Range) (parts []ioctl.Range, err error) {
+	extents, err := f.Extents(ioctl.FiemapSync)
+	if err != nil {
+		return nil, Unfit(err, f.Path())
+	}
+	for _, e := range extents {
+		skip := min(e.Length, from-min(from, e.Logical))
+		at, end := e.Physical+skip, e.Physical+e.Length
+		first, _ := slices.BinarySearchFunc(in, at, func(r ioctl.Range, at uint64) int { return cmp.Compare(r.Start+r.Length, at) })
+		for _, r := range in[first:] {
+			if r.Start >= end {
+				break
+			}
+			if r.Start > at {
+				parts = append(parts, ioctl.Range{Start: e.Logical + at - e.Physical, Length: r.Start - at})
+			}
+			at = max(at, min(end, r.Start+r.Length))
+		}
+		if at < end {
+			parts = append(parts, ioctl.Range{Start: e.Logical + at - e.Physical, Length: end - at})
+		}
+	}
+	return parts, nil
+}
+
+// Room is how much more files may take of the filesystem that a file is on; none
+// if another one covers it now.
+func (h *Host) Room(file string, on targets.DevNo) (targets.Sectors, error) {
+	fs, err := h.at(path.Dir(file))
+	if err != nil || len(fs.devices) == 0 || fs.devices[0] != on || !fs.writable() {
+		return 0, err
+	}
+	return h.room(fs), nil
+}
+
+// Memory is how much memory one more store may take.
+func (h *Host) Memory() (targets.Sectors, error) {
+	s, err := ram{}.Inspect(h, plan.Origin{})
+	return s.Size, err
+}

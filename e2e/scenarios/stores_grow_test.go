@@ -1,0 +1,134 @@
+package scenarios
+
+import (
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
+)
+
+// TestStoresGrowInPlace grows each kind of store that dmsnap makes three times under a verifying writer, while more is
+// overwritten than it took at first. The image stays what it was outside the store's own blocks, bit for bit; a file that
+// was deleted since the cut, whose blocks are what the filesystem gives away first, is in it still.
+func TestStoresGrowInPlace(t *testing.T) {
+	lab.Long(t)
+	for _, fstype := range []string{"ext4", "xfs"} {
+		t.Run(fstype, func(t *testing.T) {
+			lab.Need(t)
+			disks := lab.Disks(t, 3)
+			v := lab.NewVolume(t, "grow", fstype, disks[0], disks[1], 0, 320)
+			other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
+			lab.Format(t, fstype, other)
+			beside := lab.Mount(t, other)
+			tool := lab.NewTool(t)
+			w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
+			lab.Run(t, "sh", "-c", fmt.Sprintf(`cd %s && head -c 24M /dev/urandom > data && sync -f . &&
+				fallocate -l $(($(stat -fc '%%a * %%S' .) - (104 << 20))) fill && sync -f .`, v.Dir))
+			for kind, spec := range map[string]string{"own": "file:" + v.Dir + "/cow", "else": "file:" + beside + "/cow", "ram": "ram"} {
+				t.Run(kind, func(t *testing.T) {
+					v := v
+					v.Store = spec
+					growInPlace(t, tool, w, v, kind)
+				})
+			}
+			w.Stop(t)
+			lab.Check(t, filepath.Join(v.Dir, "ring"), slots)
+			nothingLeft(t, v.Dir, "ring", "data", "fill", "lost+found")
+			nothingLeft(t, beside, "lost+found")
+			checkFilesystem(t, fstype, v.Device, v.Dir)
+			checkFilesystem(t, fstype, other, beside)
+		})
+	}
+}
+
+func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind string) {
+	t.Helper()
+	gone, data := filepath.Join(v.Dir, "gone"), filepath.Join(v.Dir, "data")
+	lab.Run(t, "sh", "-c", "head -c 40M /dev/urandom > "+gone+" && sync -f "+v.Dir)
+	was := fileSum(t, gone)
+	set := tool.CreateWith(kind, []string{"--size", "8m"}, v)
+	image := set.Volumes[0].Device
+	before := blocks(t, image)
+	lab.Run(t, "sh", "-c", "rm "+gone+" && sync -f "+v.Dir)
+	for i := range int64(3) {
+		tool.OK("extend", kind, "+8m")
+		w.WaitFor(t, slots/4)
+		overwrite(t, data, i*8<<20, 8<<20)
+	}
+	set = tool.Show(kind)
+	if s := set.Volumes[0].Store; set.State != "active" || s.SizeBytes != 32<<20 || s.UsedBytes < 24<<20 {
+		t.Errorf("%s: %+v", set.State, s)
+	}
+	table := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-grow")
+	t.Log(strings.TrimSpace(table))
+	if kind != "ram" { // what was free at the cut is not enough for more
+		if out, stderr, code := tool.Try("extend", kind, "+290m"); code != 6 {
+			t.Errorf("far too much: exit %d, %s%s", code, out, stderr)
+		}
+	}
+	if kind == "own" {
+		if out, stderr, code := tool.Try("extend", kind, "+60m"); code != 6 {
+			t.Errorf("more than was free at the cut: exit %d, %s%s", code, out, stderr)
+		}
+		if after := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-grow"); after != table {
+			t.Errorf("a refused extend has changed the store:\n%s\n%s", table, after)
+		}
+	}
+	dropCaches(t)
+	mask := storeBlocks(t, "dmsnap-store-"+kind+"-grow", "dmsnap-base-grow")
+	after := blocks(t, image)
+	for i := range after {
+		if after[i] != before[i] && !covered(mask, int64(i)*4096) {
+			t.Fatalf("the image changed at block %d, which is not the store's: %v", i, mask)
+		}
+	}
+	dir := t.TempDir()
+	tool.OK("mount", kind, dir)
+	if got := fileSum(t, filepath.Join(dir, "gone")); got != was {
+		t.Error("a file that was deleted since the cut is not in the image any more")
+	}
+	lab.Check(t, filepath.Join(dir, "ring"), slots)
+	tool.OK("umount", kind)
+	tool.OK("remove", kind)
+}
+
+// blocks are the checksums of each 4 KiB of a device, read past the page cache.
+func blocks(t *testing.T, dev string) (sums []uint32) {
+	t.Helper()
+	f, err := os.OpenFile(dev, os.O_RDONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buf := lab.Aligned(1 << 20)
+	defer lab.Free(buf)
+	for {
+		n, err := f.Read(buf)
+		for at := 0; at+4096 <= n; at += 4096 {
+			sums = append(sums, crc32.ChecksumIEEE(buf[at:at+4096]))
+		}
+		if err == io.EOF {
+			return sums
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// covered tells whether any part of a block is masked.
+func covered(mask []extent, at int64) bool {
+	for _, e := range mask {
+		if at < e.start+e.length && e.start < at+4096 {
+			return true
+		}
+	}
+	return false
+}
