@@ -3,8 +3,10 @@ package dm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
@@ -147,4 +149,21 @@ func TestStates(t *testing.T) {
 			h.healthy(t)
 		})
 	}
+}
+
+// TestUdevWithoutRules: udev runs and does nothing for device-mapper. An image gets
+// the link that udev would have made, hidden devices a node, and all of them go.
+func TestUdevWithoutRules(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true, NoRules: true})
+	h.m.opts.UdevTimeout = time.Millisecond
+	before := h.Snapshot()
+	set := h.create(t, both())
+	for _, v := range set.Volumes {
+		link, err := h.Border().Readlink(v.Device)
+		if dev, _ := ioctl.ParseDevNo(v.Devno); err != nil || link != fmt.Sprintf("../dm-%d", dev.Minor) {
+			t.Errorf("%s is %s: %q, %v", v.Device, v.Devno, link, err)
+		}
+	}
+	check(t, h.m.Remove(context.Background(), "nightly"))
+	same(t, "created and removed", before, h.Snapshot())
 }

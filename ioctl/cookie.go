@@ -120,6 +120,22 @@ func (ck *Cookie) Wait(timeout time.Duration) error {
 	return err
 }
 
+// Drain blocks until udev has completed the events so far, at most timeout. The
+// cookie goes on counting; what was not completed in time stays counted.
+func (ck *Cookie) Drain(timeout time.Duration) error {
+	if ck == nil || ck.over.Load() {
+		return nil
+	}
+	if err := ck.complete(); err != nil {
+		return err
+	}
+	err := ck.waitZero(timeout)
+	if again := ck.semop(1, ipcNoWait, -1); again != nil && err == nil {
+		err = ck.fail("count on", again)
+	}
+	return err
+}
+
 func (ck *Cookie) waitZero(timeout time.Duration) error {
 	end := time.Now().Add(timeout)
 	for {

@@ -19,6 +19,9 @@ type Options struct {
 	// it returns. Without it nobody makes links in /dev/mapper or counts
 	// semaphores down.
 	Udev bool
+	// NoRules leaves out udev's rules for device-mapper: it sees events, makes no
+	// links and counts nothing down.
+	NoRules bool
 	// MergeStep is the number of chunks that a snapshot-merge copies back per
 	// status query. Zero merges everything at resume.
 	MergeStep int

@@ -11,7 +11,7 @@ const (
 // uevent is an event as udev sees it: rules first, then the notification that
 // counts the cookie's semaphore down.
 func (k *Kernel) uevent(md *mapped, action string, cookie uint32) {
-	if !k.opts.Udev {
+	if !k.opts.Udev || k.opts.NoRules {
 		return
 	}
 	if action == "remove" {

@@ -23,7 +23,7 @@ func (r *Runner) create(s plan.Step) error {
 		return err
 	}
 	r.devices[s.Device] = targets.DevNo(info.Dev)
-	r.made[s.Device] = targets.DevNo(info.Dev)
+	r.made[s.Device] = node{targets.DevNo(info.Dev), s.Role == plan.RoleImage}
 	delete(r.gone, s.Device)
 	return nil
 }
@@ -121,11 +121,15 @@ func (r *Runner) resume(s plan.Step) error {
 	return errors.Join(err, ev.Settle(info, err))
 }
 
-// event is what a call tells udev. Only an image's is waited for: users look for
-// its node when the operation is over. A front of their own keeps its nodes and
-// links, and those of hidden devices are ours alone.
+// event is what a call tells udev. What it does for devices that come before the
+// window is waited for there, lest it work on the processors that the window
+// needs; what it does for an image that goes, at the end: until then a link has
+// the image's name. The rest it does when it likes: the nodes of images and of
+// hidden devices we make ourselves, fronts keep what they have.
 func (r *Runner) event(s plan.Step) (ioctl.Event, error) {
-	if s.Role == plan.RoleImage {
+	comes := s.Action == plan.Resume && s.Phase == plan.Prepare && s.Role != plan.RoleFront
+	goes := s.Action == plan.RemoveDevice && s.Role == plan.RoleImage
+	if comes || goes {
 		return r.cookie.Event(udevFlags(s))
 	}
 	return ioctl.FlagsOnly(udevFlags(s)), nil

@@ -52,7 +52,7 @@ type Runner struct {
 	Cookie  *ioctl.Cookie
 	cookie  *ioctl.Cookie
 	devices map[string]targets.DevNo // made or looked up by this run
-	made    map[string]targets.DevNo // devices that must have a node at the end
+	made    map[string]node          // devices that must have a node at the end
 	gone    map[string]bool          // devices that must not
 	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
 	linked  map[string]bool          // files this run tried to make: whether they got their name
@@ -139,7 +139,7 @@ func (r *Runner) Abort(ctx context.Context, cause error) error {
 // early does the steps before the first that touches an origin.
 func (r *Runner) early(ctx context.Context, p *plan.Plan) error {
 	r.plan, r.done, r.total = p, 0, len(p.Steps)
-	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]targets.DevNo{}, map[string]bool{}
+	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	if err := r.begin(); err != nil {
 		return err
@@ -184,9 +184,9 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	return trace, r.finish(context.WithoutCancel(ctx), r.plan)
 }
 
-// ready does the last that comes before the window. What was dirtied since the
-// filesystems were synced would have to be written while writers are held, so
-// that comes last, once more.
+// ready does the last that comes before the window. Udev gets the processors
+// first. What was dirtied since the filesystems were synced would have to be
+// written while writers are held, so that comes last, once more.
 func (r *Runner) ready(ctx context.Context) (*window, error) {
 	_, steps := r.plan.Split()
 	err := r.startGuard(r.guard == nil)
@@ -199,6 +199,7 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 	r.Watch.Now("get the window ready")
 	w, err := r.arm(r.plan.In(plan.Window))
 	if err == nil {
+		r.drainUdev()
 		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
 		err = r.syncAgain(synced)
 	}

@@ -2,7 +2,9 @@ package run
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,14 +14,38 @@ import (
 
 const mapperDir = "/dev/mapper/"
 
-// settle waits for udev and then makes the nodes agree with the devices: on a
-// host without udev, or one whose rules do not know our devices, we are the
-// only ones who make them. Never called inside the window: udev may need a
-// device that is suspended there.
+// node is what a device has in /dev/mapper. Udev makes a link for it later if
+// linked, and would leave alone whatever else has its name.
+type node struct {
+	dev    targets.DevNo
+	linked bool
+}
+
+// quiet is how long a window may wait for udev to be done with what was made for
+// it. A udev that is slower only takes processors from it.
+const quiet = time.Second
+
+// drainUdev waits until udev is done with the devices made so far. No window
+// fails because of it: without its semaphore nothing waits for udev any more.
+func (r *Runner) drainUdev() {
+	err := r.cookie.Drain(min(quiet, r.UdevTimeout))
+	switch {
+	case errors.Is(err, ioctl.ErrUdevTimeout):
+		r.Log.Debug("udev is still busy; the window does not wait for it", "waited", quiet)
+	case err != nil:
+		r.Log.Warn("udev cannot be waited for", "error", errors.Join(err, r.cookie.Discard()))
+		r.cookie = nil
+	}
+}
+
+// settle waits for udev where something goes, and makes the nodes agree with the
+// devices. It does not wait for what udev makes: udev may be slow, its rules may
+// not know our devices, and without it we are the only ones who make nodes. Never
+// called inside the window: udev may need a device that is suspended there.
 func (r *Runner) settle() error {
 	errs := []error{r.waitUdev()}
-	for name, dev := range r.made {
-		errs = append(errs, r.makeNode(mapperDir+name, dev))
+	for name, n := range r.made {
+		errs = append(errs, r.makeNode(mapperDir+name, n))
 	}
 	for name := range r.gone {
 		errs = append(errs, r.dropNode(mapperDir+name))
@@ -40,19 +66,32 @@ func (r *Runner) waitUdev() error {
 	return err
 }
 
-func (r *Runner) makeNode(node string, dev targets.DevNo) error {
-	st, err := r.Kernel.Stat(node)
-	switch {
-	case err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev:
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+func (r *Runner) makeNode(path string, n node) error {
+	if there, err := r.isNode(path, n.dev); there || err != nil {
 		return err
 	}
 	// Whatever has the name, a dangling link too, belongs to a device that is gone.
-	if err := r.dropNode(node); err != nil {
+	if err := r.dropNode(path); err != nil {
 		return err
 	}
-	return r.Kernel.Mknod(node, unix.S_IFBLK|0o600, ioctl.DevNo(dev))
+	name := fmt.Sprintf("dm-%d", n.dev.Minor)
+	if there, err := r.isNode("/dev/"+name, n.dev); n.linked && there && err == nil && r.Kernel.UdevRunning() {
+		err := r.Kernel.Symlink("../"+name, path)
+		if errors.Is(err, fs.ErrExist) { // udev has made it just now
+			return nil
+		}
+		return err
+	}
+	return r.Kernel.Mknod(path, unix.S_IFBLK|0o600, ioctl.DevNo(n.dev))
+}
+
+// isNode tells whether a path leads to a device.
+func (r *Runner) isNode(path string, dev targets.DevNo) (bool, error) {
+	st, err := r.Kernel.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev, err
 }
 
 // dropNode removes what still has the name of a device that is gone.
