@@ -172,6 +172,15 @@ func (s *session) detach(ctx context.Context, spec string) error {
 	return nil
 }
 
+// attached tells whether the layer of an origin was asked for by itself.
+func (s *session) attached(o plan.Origin) (bool, error) {
+	if o.Plain == nil || o.Base == nil {
+		return false, nil
+	}
+	id, _, _, _ := plan.ParseUUID(o.Base.UUID)
+	return s.state.HeldBase(o.Base.Name, id)
+}
+
 // attachedBase refuses what is not attached, and what sets still use. One whose
 // sets were made by create alone goes with them.
 func (s *session) attachedBase(f *facts, o plan.Origin) (*plan.Base, error) {

@@ -83,8 +83,12 @@ func TestPartitionKeepsItsStore(t *testing.T) {
 func TestAttachmentOutlivesSets(t *testing.T) {
 	h := newHost(t, ioctltest.Options{})
 	ctx, before := context.Background(), h.Snapshot()
+	check(t, h.createOnData())
+	h.attached(t, false) // for as long as it has sets
+	check(t, h.m.Remove(ctx, "nightly"))
 	a, err := h.m.Attach(ctx, "/data")
 	check(t, err)
+	h.attached(t, true)
 	if a.Origin != "/dev/vdi1" || a.Front != "/dev/mapper/dmsnap-front-vdi1" || !slices.Equal(a.Mountpoints, []string{"/data"}) {
 		t.Errorf("%+v", a)
 	}
@@ -99,7 +103,9 @@ func TestAttachmentOutlivesSets(t *testing.T) {
 	_, err = h.m.Recover(ctx)
 	check(t, err)
 	same(t, "after the set", attached, h.Snapshot())
+	h.attached(t, true)
 	check(t, h.m.Detach(ctx, "/data"))
+	h.attached(t, false)
 	same(t, "after detach", before, h.Snapshot())
 	if err := h.m.Detach(ctx, "/data"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("detach twice: %v", err)
@@ -108,6 +114,16 @@ func TestAttachmentOutlivesSets(t *testing.T) {
 		t.Errorf("attach a device-mapper device: %v", err)
 	}
 	h.healthy(t)
+}
+
+// attached looks at what doctor says of /data.
+func (h *host) attached(t *testing.T, want bool) {
+	t.Helper()
+	r, err := h.m.Doctor(context.Background(), "/data")
+	check(t, err)
+	if o := r.Origins[0]; o.Attached != want || !o.Possible {
+		t.Errorf("%+v", o)
+	}
 }
 
 // TestGraphOfPartition: the layer stands on the partition, though nobody claims

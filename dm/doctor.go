@@ -39,6 +39,7 @@ type OriginReport struct {
 	Device      string     `json:"device"`
 	Devno       string     `json:"devno"`
 	Redirector  string     `json:"redirector"` // "dm", "handover", "module", "none"
+	Attached    bool       `json:"attached"`   // by Attach: the layer stays when the last set goes
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`
@@ -146,6 +147,9 @@ func (s *session) examine(spec string) OriginReport {
 	if o.Plain != nil && o.StoreOf == "" && !o.Plain.Interposer {
 		release, _ := s.kernel.Release()
 		r.Problems = append(r.Problems, missingInterposer(s.kernel, release)...)
+	}
+	if r.Attached, err = s.attached(o); err != nil {
+		r.Problems = append(r.Problems, Problem{Message: err.Error()})
 	}
 	if o.Base != nil {
 		r.Redirector = plan.RedirectorOf(o).Name()

@@ -107,7 +107,7 @@ func writeProblems(w io.Writer, problems []dm.Problem) {
 
 func writeOrigin(w io.Writer, o *dm.OriginReport) {
 	check(w, o.Possible, clean(o.Origin), deviceText(o.Device, o.Devno))
-	fmt.Fprintf(w, "\tredirector\t%s\n", orDash(o.Redirector))
+	fmt.Fprintf(w, "\tredirector\t%s%s\n", orDash(o.Redirector), attachedMark(o))
 	for _, f := range o.Filesystems {
 		text := fmt.Sprintf("%s on %s, frozen by %s", orDash(f.Type), list(f.Mountpoints), orDash(f.Method))
 		if f.Method == "none" || f.Method == "" {
@@ -119,4 +119,11 @@ func writeOrigin(w io.Writer, o *dm.OriginReport) {
 		fmt.Fprintf(w, "\tfilesystem\t%s\n", text)
 	}
 	writeProblems(w, o.Problems)
+}
+
+func attachedMark(o *dm.OriginReport) string {
+	if o.Attached {
+		return ", attached"
+	}
+	return ""
 }

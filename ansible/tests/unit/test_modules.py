@@ -144,6 +144,38 @@ class Cut(Case):
         self.assertIn("--dry-run", self.calls()[-1])
 
 
+class Attach(Case):
+    def attach(self, **params):
+        return self.module("dmsnap_attach", **params)
+
+    def test_is_idempotent(self):
+        first = self.attach(origin="/data")
+        self.assertTrue(first["changed"])
+        self.assertEqual(first["attachment"]["origin"], "/data")
+        self.assertEqual(first["diff"], {"before": {"attached": False}, "after": {"attached": True}})
+        self.assertFalse(self.attach(origin="/data")["changed"])
+        self.assertTrue(self.attach(origin="/data", state="absent")["changed"])
+        self.assertFalse(self.attach(origin="/data", state="absent")["changed"])
+        self.assertEqual([c[0] for c in self.calls() if c[0] != "doctor"], ["attach", "detach"])
+
+    def test_check_mode_changes_nothing(self):
+        self.assertTrue(self.attach(check=True, origin="/data")["changed"])
+        self.assertEqual([c[0] for c in self.calls()], ["doctor"])
+
+    def test_what_is_no_plain_device(self):
+        for check in (True, False):
+            refused = self.attach(check=check, origin="/dev/mapper/vg-home")
+            self.assertTrue(refused["failed"])
+            self.assertEqual(refused["code"], "unsupported")
+        self.assertFalse(self.attach(origin="/dev/mapper/vg-home", state="absent")["changed"])
+
+    def test_a_failure_has_its_code(self):
+        self.break_command("attach")
+        refused = self.attach(origin="/data")
+        self.assertTrue(refused["failed"])
+        self.assertEqual((refused["code"], refused["rc"]), ("failed", 1))
+
+
 class Info(Case):
     def test_info(self):
         self.snapshot(origins=["/home"])
