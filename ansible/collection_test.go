@@ -12,7 +12,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// collections lays this directory out as Ansible looks for it.
+// collections is layOut for tests that need no kernel.
 func collections(t *testing.T) string {
 	t.Helper()
 	if os.Getenv("DMSNAP_E2E") != "" {
@@ -21,6 +21,12 @@ func collections(t *testing.T) string {
 	if _, err := exec.LookPath("ansible-playbook"); err != nil {
 		t.Skip("host only: there is no ansible")
 	}
+	return layOut(t)
+}
+
+// layOut makes this directory a collection where Ansible looks for it.
+func layOut(t *testing.T) string {
+	t.Helper()
 	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -39,14 +45,20 @@ func run(t *testing.T, root string, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Dir = filepath.Join(root, "ansible_collections", "dmsnap", "dmsnap")
-	cmd.Env = append(os.Environ(),
-		"PYTHONPATH="+root, "PYTHONDONTWRITEBYTECODE=1", "ANSIBLE_COLLECTIONS_PATH="+root, "ANSIBLE_HOME="+t.TempDir(),
-		"ANSIBLE_LOCAL_TEMP="+t.TempDir(), "ANSIBLE_REMOTE_TEMP="+t.TempDir(), "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8")
+	cmd.Env = environment(t, root)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// environment keeps Ansible in directories of the test.
+func environment(t *testing.T, root string) []string {
+	t.Helper()
+	return append(os.Environ(),
+		"PYTHONPATH="+root, "PYTHONDONTWRITEBYTECODE=1", "ANSIBLE_COLLECTIONS_PATH="+root, "ANSIBLE_HOME="+t.TempDir(),
+		"ANSIBLE_LOCAL_TEMP="+t.TempDir(), "ANSIBLE_REMOTE_TEMP="+t.TempDir(), "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8")
 }
 
 // python is the interpreter that has Ansible.

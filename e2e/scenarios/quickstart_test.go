@@ -72,7 +72,8 @@ func targetsNow(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for line := range strings.Lines(lab.Run(t, "dmsetup", "table")) {
-		all.WriteString(strings.Join(strings.Fields(line)[:4], " ") + "\n")
+		fields := strings.Fields(line)
+		all.WriteString(strings.Join(fields[:min(4, len(fields))], " ") + "\n")
 	}
 	return all.String()
 }

@@ -20,7 +20,7 @@ import (
 // -9 the next run takes down what was.
 func TestInterruptedAgent(t *testing.T) {
 	lab.Need(t)
-	lab.Wide(t)
+	lab.Long(t)
 	disks := lab.Disks(t, 2)
 	a := &program{t: t, to: t.TempDir(), state: filepath.Join(t.TempDir(), "state")}
 	a.add(lab.NewVolume(t, "data", "ext4", disks[0], disks[1], 0, 32))
@@ -34,7 +34,7 @@ func TestInterruptedAgent(t *testing.T) {
 	t.Logf("a whole run takes %v; seed %d", whole, seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	signals := []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGKILL}
-	for i := range lab.Rounds(t, 3, 50) {
+	for i := range 50 {
 		s := signals[i%len(signals)]
 		a.run(s, time.Duration(random.Int64N(int64(whole))))
 		if s == unix.SIGKILL {
