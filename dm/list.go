@@ -36,8 +36,29 @@ func (m *Manager) Show(_ context.Context, name string) (set *Set, err error) {
 		return nil, err
 	}
 	defer s.close()
-	set, err = s.show(name)
+	set, err = s.showWhole(name)
 	return set, s.fail(err)
+}
+
+// showWhole asks the stores themselves for what the kernel does not say any more.
+func (s *session) showWhole(name string) (*Set, error) {
+	v, err := s.look()
+	if err != nil {
+		return nil, err
+	}
+	set, err := pick(v.sets(), name)
+	if err != nil || !set.Persistent {
+		return set, err
+	}
+	for i := range set.Volumes {
+		d := v.members[member{set.UUID, i, plan.RoleStore}]
+		if u := &set.Volumes[i].Store; u.UsedBytes == nil && d != nil && d.Info.Live && !d.Info.Suspended {
+			if err := s.readStore(u, d.Dev); err != nil {
+				s.log.Warn("the store cannot be read", "device", d.Name, "error", err)
+			}
+		}
+	}
+	return set, nil
 }
 
 func (s *session) show(name string) (*Set, error) {

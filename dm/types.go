@@ -67,10 +67,12 @@ type Store struct {
 	Kind string `json:"kind"` // "device", "file", "ram"
 	// Path of the device or file. A file on the origin's filesystem is in the image
 	// too, where its contents mean nothing: leave it out of backups.
-	Path          string  `json:"path"`
-	SizeBytes     uint64  `json:"size_bytes"`
-	UsedBytes     *uint64 `json:"used_bytes"`     // null when the kernel does not say
-	MetadataBytes *uint64 `json:"metadata_bytes"` // null when the kernel does not say
+	Path      string `json:"path"`
+	SizeBytes uint64 `json:"size_bytes"`
+	// UsedBytes and MetadataBytes are null when the kernel does not say. Of a
+	// persistent store Show reads them from its medium then.
+	UsedBytes     *uint64 `json:"used_bytes"`
+	MetadataBytes *uint64 `json:"metadata_bytes"`
 	// FillRate is how fast it filled since the cut, in bytes a second, and
 	// FullIn the seconds until it is full if that goes on; null when not known.
 	FillRate    *uint64 `json:"fill_bytes_per_second"`

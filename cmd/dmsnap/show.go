@@ -61,6 +61,8 @@ func writeSet(w io.Writer, s *dm.Set) {
 func watchedText(s *dm.Set) string {
 	short := slices.ContainsFunc(s.Volumes, func(v dm.Volume) bool { return v.Store.SizeBytes < v.Store.NeededBytes })
 	switch {
+	case s.Watched && short:
+		return "yes: a monitor makes its stores grow"
 	case s.Watched:
 		return "yes"
 	case short:
