@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -264,4 +265,30 @@ func TestGrowthIsRefused(t *testing.T) {
 		}
 		check(t, h.m.Remove(context.Background(), "nightly"))
 	}
+}
+
+// TestMonitorGrowsFiles: a store on the origin's own filesystem gets what there is,
+// less the reserve, and then goes on with a disk.
+func TestMonitorGrowsFiles(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "file:/home/.cow"}, StoreSize: Size{Bytes: 2 * mib}})
+	notices := h.monitored(t, MonitorRequest{Step: Size{Bytes: 12 * mib}, Spill: []string{"/dev/vdd"}})
+	h.fill(t, 0, 25)
+	n := expect(t, notices, HappenedLow, HappenedGrown)
+	if n.SizeBytes <= 2*mib || n.SizeBytes > 8*mib {
+		t.Errorf("%+v", n)
+	}
+	h.agrees(t, "file:/home/.cow", h.m)
+	h.fill(t, 25, 100)
+	if n = expect(t, notices, HappenedLow, HappenedGrown); n.SizeBytes <= 8*mib {
+		t.Errorf("%+v", n)
+	}
+	set, err := h.m.Show(context.Background(), "nightly")
+	check(t, err)
+	if s := set.Volumes[0].Store; set.State != StateActive || s.Path != "/home/.cow" || !slices.Equal(s.Spill, []string{"/dev/vdd"}) {
+		t.Errorf("%s: %+v", set.State, s)
+	}
+	check(t, h.m.Remove(context.Background(), "nightly"))
+	h.healthy(t)
 }
