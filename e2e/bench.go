@@ -25,6 +25,7 @@ type benchFlags struct {
 	cuts    int
 	systems string
 	methods string
+	many    bool
 	json    string
 }
 
@@ -82,6 +83,7 @@ func parseBench(args []string) (*benchFlags, error) {
 	set.IntVar(&f.cuts, "cuts", 15, "cuts of each kind, and runs of each command whose time counts")
 	set.StringVar(&f.systems, "fs", "ext4,xfs", "filesystems")
 	set.StringVar(&f.methods, "methods", "", "only these, by the names in the tables")
+	set.BoolVar(&f.many, "many", true, "cut eight volumes too")
 	set.StringVar(&f.json, "json", "", "file for the raw samples")
 	if err := set.Parse(args); err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func (f *benchFlags) measure(ctx context.Context, dir, what string) ([]byte, err
 	fmt.Printf("%s: kernel %s, %d of each kind\n", what, machine.Release(), f.cuts)
 	var text bytes.Buffer
 	result, err := machine.Run(ctx, vm.Command{
-		Path: filepath.Join(dir, "bench"), Args: []string{"-what", what, "-cuts", strconv.Itoa(f.cuts), "-fs", f.systems, "-methods", f.methods, "-loop", report.Loop().String()},
+		Path: filepath.Join(dir, "bench"), Args: []string{"-what", what, "-cuts", strconv.Itoa(f.cuts), "-fs", f.systems, "-methods", f.methods, "-many=" + strconv.FormatBool(f.many), "-loop", report.Loop().String()},
 		Env: []string{
 			"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_FLOOR=" + filepath.Join(dir, "floor"),
 			"DMSNAP_DISKS=" + diskList(options),

@@ -24,6 +24,7 @@ func main() {
 	cuts := flag.Int("cuts", 15, "")
 	systems := flag.String("fs", "ext4,xfs", "")
 	only := flag.String("methods", "", "")
+	large := flag.Bool("many", true, "")
 	hostLoop := flag.Duration("loop", 0, "")
 	flag.Parse()
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
@@ -36,7 +37,7 @@ func main() {
 	case *what == "cow":
 		err = cow(max(1, *cuts/5), disks)
 	default:
-		err = bench(*cuts, strings.Split(*systems, ","), *only, disks)
+		err = bench(*cuts, strings.Split(*systems, ","), *only, *large, disks)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -44,14 +45,14 @@ func main() {
 	}
 }
 
-func bench(cuts int, systems []string, only string, disks []string) (err error) {
+func bench(cuts int, systems []string, only string, large bool, disks []string) (err error) {
 	volumes, err := makeVolumes(many, disks[0], disks[1])
 	defer func() { err = errors.Join(err, dropVolumes(disks[0], disks[1])) }()
 	if err != nil {
 		return err
 	}
 	for _, fs := range systems {
-		if err := benchSystem(fs, cuts, turnsOf(volumes, only), volumes); err != nil {
+		if err := benchSystem(fs, cuts, turnsOf(volumes, only, large), volumes); err != nil {
 			return err
 		}
 	}
@@ -87,14 +88,14 @@ type turn struct {
 	volumes []volume
 }
 
-// turnsOf are those of some methods, or of all.
-func turnsOf(volumes []volume, only string) (turns []turn) {
+// turnsOf are those of some methods, or of all, on one volume and if large on many.
+func turnsOf(volumes []volume, only string, large bool) (turns []turn) {
 	for _, m := range methods() {
 		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
 			continue
 		}
 		turns = append(turns, turn{m, volumes[:1]})
-		if m.many > 0 {
+		if large && m.many > 0 {
 			turns = append(turns, turn{m, volumes})
 		}
 	}

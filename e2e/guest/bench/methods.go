@@ -22,11 +22,11 @@ type method struct {
 
 func methods() []method {
 	return []method{
-		{name: report.Dmsnap, many: 1, create: dmsnapCreate("fs"), remove: dmsnapRemove},
+		{name: report.Dmsnap, many: 3, create: dmsnapCreate("fs"), remove: dmsnapRemove},
 		{name: report.Crash, many: 3, create: dmsnapCreate("crash"), remove: dmsnapRemove},
-		{name: report.LVM, many: 3, create: lvmCreate, remove: lvmRemove}, // takes most of the time
+		{name: report.LVM, many: 5, create: lvmCreate, remove: lvmRemove}, // takes most of the time
 		{name: report.Dmsetup, create: dmsetupCreate, remove: dmsetupRemove, afterRemove: wipeAll},
-		floor(report.Floor, false, 3), floor(report.Expedited, true, 1),
+		floor(report.Floor, false, 3), floor(report.Expedited, true, 3),
 		{name: report.Nothing, create: pause, remove: pause},
 	}
 }
