@@ -3,7 +3,9 @@
 // kernel's device-mapper. It is the library behind the dmsnap command.
 //
 // A Manager may be used by many goroutines and beside other processes: origins
-// are locked one by one while an operation changes them.
+// are locked one by one while an operation changes them. What changes nothing
+// takes no lock, waits for nobody and does not look at its context, except where
+// it says so.
 package dm
 
 import (

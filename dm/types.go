@@ -20,10 +20,10 @@ const (
 // Consistency is how much of a cut's instant was secured.
 type Consistency string
 
-// Consistency levels. Filesystem and Crash can be asked for; Unmounted is
+// Consistency levels, best first. All but Unmounted can be asked for; that is
 // reported when there was nothing mounted to freeze.
 const (
-	Application Consistency = "application" // that, and every hook did its part
+	Application Consistency = "application" // as Filesystem, and every hook did its part
 	Filesystem  Consistency = "filesystem"  // every mounted filesystem was proven frozen
 	Crash       Consistency = "crash"       // as after a power cut
 	Unmounted   Consistency = "unmounted"   // no filesystem was mounted on any volume
@@ -140,8 +140,8 @@ type StepReceipt struct {
 // DefaultHookDir has the hooks of every cut that the command line makes.
 const DefaultHookDir = "/etc/dmsnap/hooks.d"
 
-// CreateRequest asks for a set. The zero value of every field but Origins and
-// Stores is a usable default.
+// CreateRequest asks for a set. The zero value of every field but Origins is
+// a usable default.
 type CreateRequest struct {
 	// Name of the set; letters, digits and #+-.:=@_, at most 64. Empty: made
 	// from the time.
