@@ -181,7 +181,7 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 		}
 		return trace, err
 	}
-	return trace, r.finish(context.WithoutCancel(ctx), r.plan)
+	return trace, r.finish(context.WithoutCancel(ctx), r.plan, trace.End.Sub(trace.Start))
 }
 
 // ready does the last that comes before the window. Udev gets the processors
@@ -337,10 +337,20 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 	return cause
 }
 
+// pause is how long the steps after the window leave the processors to the
+// writers at most.
+const pause = 50 * time.Millisecond
+
 // finish runs the steps after the window. Those of a final plan are all tried.
-func (r *Runner) finish(ctx context.Context, p *plan.Plan) error {
+// Writers come first, for as long as they were held: they have work queued, and on
+// a small machine would wait for ours, which is in no hurry.
+func (r *Runner) finish(ctx context.Context, p *plan.Plan, held time.Duration) error {
 	var errs []error
 	for _, s := range p.In(plan.Finish) {
+		if s.Action != plan.Hook { // an application may be waiting for those
+			time.Sleep(min(held, pause))
+			held = 0
+		}
 		err := r.step(ctx, s)
 		if err != nil && s.Optional {
 			r.Log.Warn("left undone", "step", s.String(), "error", err)
