@@ -22,6 +22,9 @@ const (
 	cowOrigin  = 2 * cowWrites * cowSlot >> 20
 	cowStore   = cowOrigin + 16 // MiB: nothing overflows
 	cowMaxSets = 4
+	// cowTime is what a medium may take: no round is begun that would probably end
+	// later.
+	cowTime = 7 * time.Minute
 )
 
 // protection is one way in which the origin is kept while it is written to.
@@ -114,7 +117,11 @@ func cowOn(medium, table string, rounds int, disks []string) (err error) {
 	}
 	rates := map[string][]cowRates{}
 	all := protections()
+	start := time.Now()
 	for round := range rounds {
+		if took := time.Since(start); round > 0 && took+took/time.Duration(round) > cowTime {
+			break
+		}
 		for i := range all {
 			p := all[(i+round)%len(all)]
 			r, err := p.measure()
@@ -210,7 +217,7 @@ func cowRate(f *os.File, block int, places []int64) (float64, error) {
 // cowPrint shows medians, and their ratios to no snapshot and to as many of lvcreate's.
 func cowPrint(medium string, all []protection, rates map[string][]cowRates) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s; writes a second, in brackets the share of no snapshot's and of lvcreate's\n", medium)
+	fmt.Fprintf(w, "%s, %d rounds; writes a second, in brackets the share of no snapshot's and of lvcreate's\n", medium, len(rates["no snapshot0"]))
 	fmt.Fprintln(w, "\tsets\t4k first touch\t\t4k steady\t\t64k first touch\t\t64k steady\t\t")
 	median := func(name string, sets int, field func(cowRates) float64) float64 {
 		var values []float64
