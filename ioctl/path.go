@@ -144,8 +144,8 @@ func (k *Kernel) Unmount(target string, flags int) error {
 
 // MountPrivate mounts a file system nowhere: it is reached through the descriptor
 // only, and gone when that and all files in it are closed. Source is the path of
-// its device, or empty if it has none; options are flags such as "ro" and
-// "nouuid". Kernel 5.2 and later; EPERM without CAP_SYS_ADMIN.
+// its device, or empty if it has none; options are such as "ro" and
+// "errors=continue". Kernel 5.2 and later; EPERM without CAP_SYS_ADMIN.
 func (k *Kernel) MountPrivate(fstype, source string, options ...string) (*File, error) {
 	fd, err := k.t.MountPrivate(fstype, source, options)
 	if err != nil {

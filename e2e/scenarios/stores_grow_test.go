@@ -81,14 +81,7 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 			t.Errorf("a refused extend has changed the store:\n%s\n%s", table, after)
 		}
 	}
-	dropCaches(t)
-	mask := storeBlocks(t, "dmsnap-store-"+kind+"-grow", "dmsnap-base-grow")
-	after := blocks(t, image)
-	for i := range after {
-		if after[i] != before[i] && !covered(mask, int64(i)*4096) {
-			t.Fatalf("the image changed at block %d, which is not the store's: %v", i, mask)
-		}
-	}
+	unchanged(t, image, before, storeBlocks(t, "dmsnap-store-"+kind+"-grow", "dmsnap-base-grow"))
 	dir := t.TempDir()
 	tool.OK("mount", kind, dir)
 	if got := fileSum(t, filepath.Join(dir, "gone")); got != was {
@@ -97,6 +90,58 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 	lab.Check(t, filepath.Join(dir, "ring"), slots)
 	tool.OK("umount", kind)
 	tool.OK("remove", kind)
+}
+
+// unchanged compares an image with what it was, but for the store's blocks.
+func unchanged(t *testing.T, image string, before []uint32, mask []extent) {
+	t.Helper()
+	after := blocks(t, image)
+	if len(after) != len(before) {
+		t.Fatalf("the image has %d blocks, had %d", len(after), len(before))
+	}
+	for i := range after {
+		if after[i] != before[i] && !covered(mask, int64(i)*4096) {
+			t.Fatalf("the image changed at block %d, which is not the store's: %v", i, mask)
+		}
+	}
+}
+
+// TestMonitorGrowsAFile has a store of 8 MiB on the origin's own filesystem and a burst of ten times that. The monitor is
+// killed on the way, in whatever it is doing, and the next one goes on. The image stays what it was.
+func TestMonitorGrowsAFile(t *testing.T) {
+	lab.Need(t)
+	lab.Long(t)
+	disks := lab.Disks(t, 2)
+	v := lab.NewVolume(t, "monf", "ext4", disks[0], disks[1], 0, 320)
+	v.Store = "file:" + v.Dir + "/cow"
+	data := filepath.Join(v.Dir, "data")
+	lab.Run(t, "sh", "-c", "head -c 84M /dev/urandom > "+data+"; sync -f "+v.Dir)
+	tool := lab.NewTool(t)
+	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
+	set := tool.CreateWith("burst", []string{"--size", "8m"}, v)
+	before := blocks(t, set.Volumes[0].Device)
+	for part := range int64(2) {
+		m := startMonitor(t, tool, "--threshold", "40")
+		for at := part * 42; at < (part+1)*42; at++ {
+			// What is left must take the writer's journal while no monitor runs.
+			awaitRoom(t, "dmsnap-burst-monf", 4<<20)
+			overwrite(t, data, at<<20, 1<<20)
+		}
+		w.WaitFor(t, slots/4)
+		awaitRoom(t, "dmsnap-burst-monf", 4<<20)
+		m.kill(t)
+		t.Log(strings.TrimSpace(lab.Run(t, "dmsetup", "table", "dmsnap-store-burst-monf")))
+	}
+	tool.OK("recover")
+	if set = tool.Show("burst"); set.State != "active" || set.Volumes[0].Store.SizeBytes < 84<<20 {
+		t.Fatalf("the set is %s: %+v", set.State, set.Volumes[0])
+	}
+	unchanged(t, set.Volumes[0].Device, before, storeBlocks(t, "dmsnap-store-burst-monf", "dmsnap-base-monf"))
+	w.Stop(t)
+	tool.OK("remove", "burst")
+	lab.Check(t, filepath.Join(v.Dir, "ring"), slots)
+	nothingLeft(t, v.Dir, "ring", "data", "lost+found")
+	checkFilesystem(t, "ext4", v.Device, v.Dir)
 }
 
 // blocks are the checksums of each 4 KiB of a device, read past the page cache.

@@ -1,6 +1,10 @@
 package transport
 
-import "golang.org/x/sys/unix"
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // Fstat is fstat(2).
 func (Host) Fstat(fd int) (Stat, error) {
@@ -129,7 +133,12 @@ func (Host) MountPrivate(fstype, source string, options []string) (int, error) {
 	}
 	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	for _, o := range options {
-		if err == nil {
+		key, value, text := strings.Cut(o, "=")
+		switch {
+		case err != nil:
+		case text:
+			err = unix.FsconfigSetString(fs, key, value)
+		default:
 			err = unix.FsconfigSetFlag(fs, o)
 		}
 		if o == "ro" {
