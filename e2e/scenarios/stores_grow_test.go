@@ -57,7 +57,11 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 	image := set.Volumes[0].Device
 	before := blocks(t, image)
 	lab.Run(t, "sh", "-c", "rm "+gone+" && sync -f "+v.Dir)
+	dir := t.TempDir()
 	for i := range int64(3) {
+		if i == 1 { // somebody reads it meanwhile
+			tool.OK("mount", kind, dir)
+		}
 		tool.OK("extend", kind, "+8m")
 		w.WaitFor(t, slots/4)
 		overwrite(t, data, i*8<<20, 8<<20)
@@ -82,8 +86,6 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 		}
 	}
 	unchanged(t, image, before, storeBlocks(t, "dmsnap-store-"+kind+"-grow", "dmsnap-base-grow"))
-	dir := t.TempDir()
-	tool.OK("mount", kind, dir)
 	if got := fileSum(t, filepath.Join(dir, "gone")); got != was {
 		t.Error("a file that was deleted since the cut is not in the image any more")
 	}
