@@ -130,7 +130,7 @@ func (s *session) takeAttachBack(ctx context.Context, p *plan.Plan, i journal.In
 	// It may be there although writing it failed, and would keep the base.
 	err := s.state.Detach(p.Set)
 	if err == nil {
-		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropAttachment(p.Set))
+		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, s.dropAttachment(p.Set))
 	}
 	if err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
@@ -158,7 +158,8 @@ func (s *session) detach(ctx context.Context, spec string) error {
 	p := plan.Remove(r)
 	p.Op = "detach"
 	runner := s.runner(&facts{}, CreateRequest{})
-	intent, err := s.beginRemove(p, r, runner)
+	affects(p, r)
+	intent, err := s.begin(p, runner)
 	if err != nil {
 		return err
 	}

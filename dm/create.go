@@ -200,6 +200,14 @@ func (s *session) nameFree(name string, f *facts) error {
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one.
 func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
+	if i, err = s.tryBegin(p, r); err != nil {
+		return i, errors.Join(err, s.state.End(i))
+	}
+	return i, nil
+}
+
+// tryBegin leaves what there is of the intent when it fails.
+func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
 	if s.kernel.UdevRunning() {
 		if r.Cookie, err = s.kernel.NewCookie(); err != nil {
 			return i, err
@@ -213,7 +221,9 @@ func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err erro
 			return i, nil
 		}
 	}
-	return i, errors.Join(err, s.state.End(i), r.Cookie.Discard())
+	err = errors.Join(err, r.Cookie.Discard())
+	r.Cookie = nil
+	return i, err
 }
 
 func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
@@ -246,7 +256,7 @@ func (s *session) ended(i journal.Intent, err error) error {
 
 // takeBack removes a set whose record could not be written.
 func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, s.dropRecord(p.Set)); err != nil {
+	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, s.dropRecord(p.Set)); err != nil {
 		s.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}

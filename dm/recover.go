@@ -116,7 +116,7 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	case "detach":
 		last = s.dropAttachment(i.Set)
 	}
-	if err := s.teardown(ctx, i.Set, i.ID, last); err != nil {
+	if err := s.teardown(ctx, i.Set, i.ID, true, last); err != nil {
 		return false, err
 	}
 	return true, s.state.End(i)

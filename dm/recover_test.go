@@ -62,3 +62,27 @@ func TestLeftFrozen(t *testing.T) {
 	}
 	h.healthy(t)
 }
+
+// TestStateFull: there is room for the intent of a create, and none any more for
+// its record. It takes itself back without writing anything.
+func TestStateFull(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	before := withoutLocks(h.Snapshot())
+	full := false
+	h.Fail(func(c ioctltest.Call) error {
+		full = full || strings.HasPrefix(c.Path, "/state/sets/.nightly") // the record
+		if full && strings.HasPrefix(c.Path, "/state/") && (c.Op == "write" || c.Op == "pwrite") {
+			return unix.ENOSPC
+		}
+		return nil
+	})
+	_, err := h.m.Create(context.Background(), both())
+	h.Fail(nil)
+	if CodeOf(err) != CodeNoSpace || !full {
+		t.Errorf("code %s: %v", CodeOf(err), err)
+	}
+	h.Exit()
+	same(t, "after a create without room", before, withoutLocks(h.Snapshot()))
+	h.healthy(t)
+}

@@ -2,6 +2,7 @@ package dm
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -87,7 +87,7 @@ func (s *session) removeLocked(ctx context.Context, name, id string) error {
 	if err := s.idle(ctx, id); err != nil {
 		return err
 	}
-	return s.teardown(ctx, name, id, s.dropRecord(name))
+	return s.teardown(ctx, name, id, false, s.dropRecord(name))
 }
 
 // dropRecord is the last act of a removal. The intent outlives it: a record
@@ -174,16 +174,23 @@ func (s *session) heldImage(id string) (*BusyError, error) {
 // create that could not write its record have in common: from any state the
 // kernel may be in, it leads to none of the set's devices and the origins' own
 // tables. When it has, it calls last, and then forgets its intent.
-func (s *session) teardown(ctx context.Context, name, id string, last func() error) error {
+//
+// If another intent leads recover here already it needs none of its own: taking
+// down is what helps when the state directory is full.
+func (s *session) teardown(ctx context.Context, name, id string, covered bool, last func() error) error {
 	r, err := s.remains(name, id)
 	if err != nil {
 		return err
 	}
 	p := plan.Remove(r)
 	runner := s.runner(&facts{}, CreateRequest{})
-	intent, err := s.beginRemove(p, r, runner)
-	if err != nil {
-		return err
+	affects(p, r)
+	intent, err := s.tryBegin(p, runner)
+	switch {
+	case err != nil && !covered:
+		return errors.Join(err, s.state.End(intent))
+	case err != nil:
+		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
 	}
 	if _, err := runner.Run(ctx, p); err != nil {
 		return s.ended(intent, err)
@@ -195,7 +202,8 @@ func (s *session) teardown(ctx context.Context, name, id string, last func() err
 	return nil
 }
 
-func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest, runner *run.Runner) (journal.Intent, error) {
+// affects notes in a plan what its intent has to tell of.
+func affects(p *plan.Plan, r plan.RemoveRequest) {
 	for _, v := range r.Volumes {
 		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
 		if v.Origin.Base != nil && v.Last {
@@ -203,7 +211,6 @@ func (s *session) beginRemove(p *plan.Plan, r plan.RemoveRequest, runner *run.Ru
 		}
 		p.Volumes = append(p.Volumes, pv)
 	}
-	return s.begin(p, runner)
 }
 
 // remains reads what there is of a set in the kernel.

@@ -99,7 +99,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	_, err = runner.Run(context.Background(), p)
 	check(t, err)
 	defer func() { check(t, m.state.End(intent)) }()
-	defer func() { check(t, s.teardown(context.Background(), "rule", p.ID, func() error { return nil })) }()
+	defer func() { check(t, s.teardown(context.Background(), "rule", p.ID, false, func() error { return nil })) }()
 	before := readImage(t)
 	pattern(t, "b")
 	return changed(before, readImage(t))
