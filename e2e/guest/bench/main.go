@@ -1,6 +1,7 @@
 // Command bench runs inside a guest. With -what window it cuts the same volumes, under load, in several ways in turn, so
 // that a noisy machine is unfair to all alike, and prints each sample as a line of JSON. With -what cost it prints what
-// commands take from a crowded host, with -what cow what copying costs writers, as text.
+// commands take from a crowded host, with -what cow what copying costs writers, with -what guard how soon the guard lets them
+// go, as text.
 package main
 
 import (
@@ -36,6 +37,8 @@ func main() {
 		err = cost(*cuts, *hostLoop, disks)
 	case *what == "cow":
 		err = cow(max(1, *cuts/5), disks)
+	case *what == "guard":
+		err = guard(*cuts, disks)
 	default:
 		err = bench(*cuts, strings.Split(*systems, ","), *only, *large, disks)
 	}
