@@ -91,6 +91,13 @@ func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *bin
 		}
 		g.env = append(g.env, "DMSNAP_MODULE="+module)
 	}
+	if flags.all {
+		servers, err := fetchServers(ctx)
+		if err != nil {
+			stage.Problem("%v", err)
+		}
+		g.env = append(g.env, "DMSNAP_DEBS="+servers)
+	}
 	defer g.close()
 	for _, pkg := range b.packages {
 		if err := g.test(ctx, pkg); err != nil {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+
+	"github.com/dmsnap/dmsnap/e2e/vm"
 )
 
 // debianPackages are what the harness, and the tests in its guests, use of the host.
@@ -15,6 +18,23 @@ var debianPackages = []string{
 	"xfsprogs", "btrfs-progs", "dosfstools", "f2fs-tools", "fio", "util-linux", "thin-provisioning-tools", "procps",
 	"gcc", "libc6-dev", "debian-archive-keyring", "groff-base", "mandoc", "zsh", "fish", "ansible-core",
 	"rpm",
+}
+
+// serverPackages are database servers that hooks are tested against.
+var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core"}
+
+// fetchServers downloads what of them the host does not have, for a guest to unpack, and changes nothing on the host.
+func fetchServers(ctx context.Context) (dir string, err error) {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(cache, "servers")
+	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
+		return "", err
+	}
+	args := []string{"-q", "-y", "--no-install-recommends", "--no-upgrade", "--download-only", "-o", "Dir::Cache::archives=" + dir, "-o", "APT::Sandbox::User=root", "install"}
+	return dir, runQuiet(ctx, nil, "apt-get", append(args, serverPackages...)...)
 }
 
 // installPackages makes the missing ones present, when it may.
