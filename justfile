@@ -16,6 +16,10 @@ test *args:
 test-all *args:
     go run ./e2e test --all {{ args }}
 
+# dmsnap ended in every way at every step on every kernel, and the power cut at random: hours; writes docs/torture.md
+torture *args:
+    go run ./e2e torture {{ args }}
+
 # vet, formatting, staticcheck
 lint:
     go run ./e2e lint

@@ -3,8 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -22,6 +20,9 @@ type torture struct {
 	writers []*lab.Writer
 	m       *Manager
 	state   string
+
+	elsewhere string // a directory on a filesystem that is no origin
+	bad       bool   // the disks are: images may be anything
 }
 
 const ring = 64 // slots of a writer's file
@@ -38,20 +39,24 @@ func newTorture(t *testing.T) *torture {
 		x.vols = append(x.vols, v)
 		x.writers = append(x.writers, lab.StartWriter(t, ring, filepath.Join(v.Dir, "ring")))
 	}
+	apart := lab.Linear(t, "apart", disks[1], 400, 96)
+	lab.Format(t, "ext4", apart)
+	x.elsewhere = lab.Mount(t, apart)
 	t.Cleanup(func() { x.verifyOrigins(t) })
 	return x
 }
 
-// request asks for a set of the first n origins; the set "first" has stores of
+// tortureSet asks for a set of the first n origins; the set "first" has stores of
 // its own.
-func (x *torture) request(set string, n int) CreateRequest {
+func tortureSet(set string, n int) CreateRequest {
 	r := CreateRequest{Name: set, Stores: map[string]string{}}
-	for _, v := range x.vols[:n] {
-		r.Origins = append(r.Origins, v.Device)
-		r.Stores[v.Device] = v.Store
+	for _, name := range []string{"one", "two"}[:n] {
+		origin, store := "/dev/mapper/"+name, "-cow"
 		if set == "first" {
-			r.Stores[v.Device] = v.Device + "-first"
+			store = "-first"
 		}
+		r.Origins = append(r.Origins, origin)
+		r.Stores[origin] = origin + store
 	}
 	return r
 }
@@ -64,7 +69,8 @@ type tortured struct {
 	setup []string // sets there are before, the last of which is removed by a remove
 }
 
-func operationsUnderTorture() []tortured {
+// underTorture are the operations that docs/torture.md has a table of.
+func underTorture() []tortured {
 	return []tortured{
 		{"create one volume", "create", 1, nil},
 		{"create two volumes", "create", 2, nil},
@@ -76,44 +82,64 @@ func operationsUnderTorture() []tortured {
 
 // TestTortureSteps ends the tool at every step of every operation, in every way,
 // while writers run. Nobody is held for ever, and recover ends in the state
-// before or after. A normal run takes some of the steps.
+// before or after. A normal run takes some of the steps. What it logs becomes
+// docs/torture.md.
 func TestTortureSteps(t *testing.T) {
 	lab.Wide(t)
-	x := newTorture(t)
 	round := 0
-	for _, op := range operationsUnderTorture() {
-		steps := x.count(t, op)
-		table := map[string][]string{}
-		for n := range steps {
-			for _, h := range []how{byKill, byKillInside, byStop, withGuard} {
-				if round++; !lab.Full() && round%61 != 1 {
-					continue
-				}
-				step, outcome := x.once(t, op, h, n+1)
-				row := fmt.Sprintf("%2d %s", n+1, step)
-				table[row] = append(table[row], string(h)+": "+outcome)
-				if t.Failed() {
-					t.Fatalf("%s, %s, %s", op.name, row, h)
+	for _, op := range underTorture() {
+		t.Run(op.name, func(t *testing.T) {
+			x := newTorture(t)
+			x.prepare(t, op)
+			for n, step := range op.steps(t, x.m) {
+				for _, h := range []how{byKill, byKillInside, byStop, withGuard} {
+					if round++; !lab.Full() && round%61 != 1 {
+						continue
+					}
+					outcome := x.once(t, op, h, n+1)
+					t.Logf("torture | %s | %d | %s | %s | %s", op.name, n+1, x.plain(step), h, outcome)
+					if t.Failed() {
+						t.FailNow()
+					}
 				}
 			}
-		}
-		x.clear(t)
-		for _, row := range slices.Sorted(maps.Keys(table)) {
-			t.Logf("%s | %s | %s", op.name, row, strings.Join(table[row], ", "))
-		}
+			x.clear(t)
+		})
 	}
+}
+
+// steps are those of the plan of an operation.
+func (op tortured) steps(t *testing.T, m *Manager) (steps []string) {
+	t.Helper()
+	var p *Plan
+	var err error
+	if op.op == "create" {
+		p, err = m.PlanCreate(context.Background(), tortureSet("victim", op.n))
+	} else {
+		p, err = m.PlanRemove(context.Background(), "victim")
+	}
+	check(t, err)
+	for _, s := range p.Steps {
+		steps = append(steps, strings.TrimSpace(s.Phase+": "+s.Action+" "+s.Device))
+	}
+	return steps
+}
+
+// plain leaves out of a step where this run mounted things.
+func (x *torture) plain(step string) string {
+	for _, v := range x.vols {
+		step = strings.ReplaceAll(step, v.Dir, "/mnt/"+v.Name)
+	}
+	return step
 }
 
 // TestTortureTimes kills the tool at random moments.
 func TestTortureTimes(t *testing.T) {
 	lab.Long(t)
 	x := newTorture(t)
-	kills := 2
-	if lab.Full() {
-		kills = 200
-	}
+	kills := lab.Rounds(t, 2, 200)
 	seen := map[string]int{}
-	all := operationsUnderTorture()
+	all := underTorture()
 	for i := range kills {
 		op := all[i%len(all)]
 		x.prepare(t, op)
@@ -136,29 +162,19 @@ func TestTortureTimes(t *testing.T) {
 }
 
 func (x *torture) fate(op tortured, h how, step int) fate {
-	r := x.request("victim", op.n)
+	r := tortureSet("victim", op.n)
 	return fate{Op: op.op, Set: "victim", Origins: r.Origins, Stores: r.Stores, State: x.state, How: h, Step: step}
-}
-
-// count runs an operation to its end and returns its number of steps.
-func (x *torture) count(t *testing.T, op tortured) int {
-	t.Helper()
-	x.prepare(t, op)
-	var p *Plan
-	var err error
-	if op.op == "create" {
-		p, err = x.m.PlanCreate(context.Background(), x.request("victim", op.n))
-	} else {
-		p, err = x.m.PlanRemove(context.Background(), "victim")
-	}
-	check(t, err)
-	return len(p.Steps)
 }
 
 // prepare makes the state an operation starts from: exactly the sets of setup.
 func (x *torture) prepare(t *testing.T, op tortured) {
 	t.Helper()
-	sets, err := x.m.List(context.Background())
+	prepareSets(t, x.m, op)
+}
+
+func prepareSets(t *testing.T, m *Manager, op tortured) {
+	t.Helper()
+	sets, err := m.List(context.Background())
 	check(t, err)
 	var have []string
 	for _, s := range sets {
@@ -166,11 +182,11 @@ func (x *torture) prepare(t *testing.T, op tortured) {
 			have = append(have, s.Name)
 			continue
 		}
-		check(t, x.m.Remove(context.Background(), s.Name))
+		check(t, m.Remove(context.Background(), s.Name))
 	}
 	for _, name := range op.setup {
 		if !slices.Contains(have, name) {
-			_, err := x.m.Create(context.Background(), x.request(name, op.n))
+			_, err := m.Create(context.Background(), tortureSet(name, op.n))
 			check(t, err)
 		}
 	}
@@ -184,12 +200,12 @@ func (x *torture) clear(t *testing.T) {
 func (x *torture) tables(t *testing.T) string { return string(output(t, "dmsetup", "table")) }
 
 // once ends the tool at one step.
-func (x *torture) once(t *testing.T, op tortured, h how, n int) (step, outcome string) {
+func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string) {
 	t.Helper()
 	x.prepare(t, op)
 	before := x.tables(t)
 	v := x.fate(op, h, n).start(t)
-	step = v.met(t, h)
+	step := v.met(t, h)
 	if h == withGuard {
 		_, err := x.m.Thaw(context.Background(), false)
 		check(t, err)
@@ -200,7 +216,11 @@ func (x *torture) once(t *testing.T, op tortured, h how, n int) (step, outcome s
 			t.Errorf("a tool that was stopped ends with %d", code)
 		}
 	}
-	return step, x.settled(t, op, before)
+	outcome = x.settled(t, op, before)
+	if t.Failed() {
+		t.Logf("%s at %s", h, step)
+	}
+	return outcome
 }
 
 // writing waits until every origin takes writes.
@@ -232,7 +252,7 @@ func (x *torture) settled(t *testing.T, op tortured, before string) string {
 		}
 		return "before"
 	}
-	if exists {
+	if exists && !x.bad {
 		x.verifyImages(t, set)
 	}
 	return "after"

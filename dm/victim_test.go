@@ -52,6 +52,8 @@ type fate struct {
 	// of the whole plan. 0: none.
 	Step   int
 	Window bool
+	// Descriptors is how many it may have open; 0: as many as it likes.
+	Descriptors uint64
 	// Root is a directory to make the root of the file system first.
 	Root string
 	// Log is a file for the logger.
@@ -91,6 +93,12 @@ func victim(text string) int {
 			return fail(err)
 		}
 		o.Logger = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if f.Descriptors > 0 {
+		limit := unix.Rlimit{Cur: f.Descriptors, Max: f.Descriptors}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			return fail(err)
+		}
 	}
 	m := New(o)
 	at, faults := 0, faultCounter{}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/dmsnap/dmsnap/e2e/internal/results"
 )
@@ -70,7 +71,11 @@ func hostTests(ctx context.Context, name string, flags *testFlags, more ...strin
 func machineTests(ctx context.Context, flags *testFlags) *results.Stage {
 	stage, end := timed("machines", results.Policy{EachTest: true, Skips: []string{"full length only:"}})
 	defer end()
-	args := []string{"-timeout=15m", "-p=1", "-parallel=1", "-run=^TestMachine"}
+	limit := 15 * time.Minute
+	if flags.all {
+		limit *= 6
+	}
+	args := []string{"-timeout=" + limit.String(), "-p=1", "-parallel=1", "-run=^TestMachine"}
 	if flags.short {
 		args = append(args, "-short")
 	}

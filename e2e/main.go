@@ -6,6 +6,7 @@
 //	e2e demo     the guided tour
 //	e2e bench    figures
 //	e2e package  what users install: static binaries, deb and rpm
+//	e2e torture  the tool and the machine ended at every step, and at random; docs/torture.md
 package main
 
 import (
@@ -24,14 +25,14 @@ import (
 const exitHarness = 125
 
 var subcommands = map[string]func(ctx context.Context, args []string) error{
-	"exec":  runExec,
-	"shell": runShell,
-	"test":  runTest,
-	"lint":  runLint,
-	"demo":  runDemo,
-	"bench": runBench,
-
+	"exec":    runExec,
+	"shell":   runShell,
+	"test":    runTest,
+	"lint":    runLint,
+	"demo":    runDemo,
+	"bench":   runBench,
 	"package": runPackage,
+	"torture": runTorture,
 }
 
 // exitStatus ends the program with a status and no message.

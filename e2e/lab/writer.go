@@ -23,6 +23,7 @@ type Writer struct {
 
 	mu     sync.Mutex
 	log    []stamp
+	first  int // records before those of the log
 	failed error
 }
 
@@ -82,7 +83,7 @@ func (w *Writer) run() {
 			}
 		}
 		w.mu.Lock()
-		w.log[n-1].acked = time.Now()
+		w.log[len(w.log)-1].acked = time.Now()
 		w.mu.Unlock()
 	}
 }
@@ -122,7 +123,16 @@ func (w *Writer) acked() int {
 	if n > 0 && w.log[n-1].acked.IsZero() {
 		n--
 	}
-	return n
+	return w.first + n
+}
+
+// Forget gives back the memory of what was written until now: Bounds, Passed and Gap know later records only.
+func (w *Writer) Forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.log); n > 0 {
+		w.first, w.log = w.first+n-1, []stamp{w.log[n-1]} // the last may be under way
+	}
 }
 
 // Bounds are the fewest and the most records an image cut between start and end may hold: all acknowledged before, and
@@ -132,10 +142,10 @@ func (w *Writer) Bounds(start, end time.Time) (least, most uint64) {
 	defer w.mu.Unlock()
 	for i, s := range w.log {
 		if !s.acked.IsZero() && s.acked.Before(start) {
-			least = uint64(i + 1)
+			least = uint64(w.first + i + 1)
 		}
 		if !s.issued.After(end) {
-			most = uint64(i + 1)
+			most = uint64(w.first + i + 1)
 		}
 	}
 	return least, most
