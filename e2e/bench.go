@@ -49,19 +49,11 @@ func runBench(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := installPackages(ctx); err != nil {
-		return err
-	}
-	dir, err := workDir()
+	dir, err := programDir(ctx, "e2e/guest/bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, program := range []string{"cmd/dmsnap", "e2e/guest/bench"} {
-		if err := build(ctx, "build", "-o", filepath.Join(dir, filepath.Base(program)), "./"+program); err != nil {
-			return err
-		}
-	}
 	if err := runQuiet(ctx, nil, "gcc", "-O2", "-Wall", "-static", "-o", filepath.Join(dir, "floor"), "e2e/guest/bench/floor.c"); err != nil {
 		return err
 	}

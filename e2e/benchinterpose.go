@@ -24,19 +24,11 @@ func runBenchInterpose(ctx context.Context, args []string) error {
 	if len(g.disks) == 0 {
 		g.disks = []vm.Disk{{Size: 2 << 30}, {Size: 2 << 30}}
 	}
-	if err := installPackages(ctx); err != nil {
-		return err
-	}
-	dir, err := workDir()
+	dir, err := programDir(ctx, "e2e/guest/interposebench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for _, program := range []string{"cmd/dmsnap", "e2e/guest/interposebench"} {
-		if err := build(ctx, "build", "-o", filepath.Join(dir, filepath.Base(program)), "./"+program); err != nil {
-			return err
-		}
-	}
 	kernel, err := g.kernel()
 	if err != nil {
 		return err

@@ -44,6 +44,23 @@ func workDir() (string, error) {
 	return os.MkdirTemp(cache, "test-")
 }
 
+// programDir is a new directory with dmsnap and a program for the guest; the host gets what running them takes.
+func programDir(ctx context.Context, program string) (string, error) {
+	if err := installPackages(ctx); err != nil {
+		return "", err
+	}
+	dir, err := workDir()
+	if err != nil {
+		return "", err
+	}
+	for _, p := range []string{"cmd/dmsnap", program} {
+		if err := build(ctx, "build", "-o", filepath.Join(dir, filepath.Base(p)), "./"+p); err != nil {
+			return "", errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
+}
+
 // compile builds static binaries of all packages with tests, of the command and of test2json. What does not compile
 // is left out and is a problem of the stage.
 func compile(ctx context.Context, stage *results.Stage, dir string, patterns []string) (*binaries, error) {
