@@ -70,7 +70,8 @@ type Store struct {
 	Path      string `json:"path"`
 	SizeBytes uint64 `json:"size_bytes"`
 	// UsedBytes and MetadataBytes are null when the kernel does not say. Of a
-	// persistent store Show reads them from its medium then.
+	// persistent store Show reads them from its medium then, which lacks chunks
+	// that were being copied when the image was lost.
 	UsedBytes     *uint64 `json:"used_bytes"`
 	MetadataBytes *uint64 `json:"metadata_bytes"`
 	// FillRate is how fast it filled since the cut, in bytes a second, and
