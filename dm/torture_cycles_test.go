@@ -20,12 +20,15 @@ import (
 func TestTortureCycles(t *testing.T) {
 	lab.Long(t)
 	x := newTorture(t)
+	apart := lab.Linear(t, "apart", lab.Disks(t, 2)[1], 400, 96)
+	lab.Format(t, "ext4", apart)
+	elsewhere := lab.Mount(t, apart)
 	m := New(Options{StateDir: x.state, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true})
 	cycles := lab.Rounds(t, 2, 1000)
 	cycle := func(i int) {
 		r := tortureSet("victim", 1+i%2)
 		if i%4 == 3 {
-			r.Stores = map[string]string{"": fmt.Sprintf("file:%s/cow-%d", x.elsewhere, i)}
+			r.Stores = map[string]string{"": fmt.Sprintf("file:%s/cow-%d", elsewhere, i)}
 			r.Origins = r.Origins[:1]
 			r.StoreSize = Size{Bytes: 4 * mib}
 		}

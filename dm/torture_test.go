@@ -20,9 +20,7 @@ type torture struct {
 	writers []*lab.Writer
 	m       *Manager
 	state   string
-
-	elsewhere string // a directory on a filesystem that is no origin
-	bad       bool   // the disks are: images may be anything
+	bad     bool // the disks are: images may be anything
 }
 
 const ring = 64 // slots of a writer's file
@@ -39,9 +37,6 @@ func newTorture(t *testing.T) *torture {
 		x.vols = append(x.vols, v)
 		x.writers = append(x.writers, lab.StartWriter(t, ring, filepath.Join(v.Dir, "ring")))
 	}
-	apart := lab.Linear(t, "apart", disks[1], 400, 96)
-	lab.Format(t, "ext4", apart)
-	x.elsewhere = lab.Mount(t, apart)
 	t.Cleanup(func() { x.verifyOrigins(t) })
 	return x
 }
@@ -86,10 +81,10 @@ func underTorture() []tortured {
 // docs/torture.md.
 func TestTortureSteps(t *testing.T) {
 	lab.Wide(t)
+	x := newTorture(t)
 	round := 0
 	for _, op := range underTorture() {
 		t.Run(op.name, func(t *testing.T) {
-			x := newTorture(t)
 			x.prepare(t, op)
 			for n, step := range op.steps(t, x.m) {
 				for _, h := range []how{byKill, byKillInside, byStop, withGuard} {
