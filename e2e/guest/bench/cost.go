@@ -108,6 +108,9 @@ func (h *crowd) disperse() error {
 	for _, name := range slices.Backward(h.names) {
 		_, err := h.ctl.Remove(ioctl.ID{Name: name}, 0, ioctl.FlagsOnly(hidden))
 		errs = append(errs, err)
+		if err := os.Remove("/dev/mapper/" + name); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(append(errs, os.RemoveAll(stateDir))...)
 }
@@ -140,7 +143,7 @@ func (h *crowd) operations(n int, where string) error {
 		}
 	}
 	for i, what := range []string{"create", "remove"} {
-		fmt.Printf("%s, %d volume(s), %s: %d ioctls, tool and guard together at most %.1f MiB\n", what, n, where, ioctls[i], float64(memory[i])/(1<<20))
+		fmt.Printf("%s, %d volume(s), %s: %d ioctls, tool and guard at most %.1f MiB each\n", what, n, where, ioctls[i], float64(memory[i])/(1<<20))
 	}
 	return nil
 }
@@ -158,7 +161,7 @@ func node(ctl *ioctl.Control, name string) error {
 	return err
 }
 
-// resident is twice the memory of the largest of the processes: there are two, the tool and its guard.
+// resident is the memory of the larger of the two processes, the tool and its guard. They share the program's own pages.
 func resident(args []string) (int64, error) {
 	cmd := exec.Command(os.Getenv("DMSNAP_BIN"), args...)
 	if text, err := cmd.CombinedOutput(); err != nil {
@@ -168,7 +171,7 @@ func resident(args []string) (int64, error) {
 	if !ok {
 		return 0, errors.New("no resource usage")
 	}
-	return 2 * int64(usage.Maxrss) << 10, nil // getrusage(2): the larger of a process and the children it waited for, KiB
+	return int64(usage.Maxrss) << 10, nil // getrusage(2): the larger of a process and the children it waited for, KiB
 }
 
 // counted is the number of ioctls of all processes.
