@@ -20,7 +20,6 @@ type torture struct {
 	writers []*lab.Writer
 	m       *Manager
 	state   string
-	bad     bool // the disks are: images may be anything
 }
 
 const ring = 64 // slots of a writer's file
@@ -207,7 +206,8 @@ func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string)
 	}
 	x.writing(t)
 	if h == byStop {
-		if code := v.wake(t); code != 0 && code != 8 {
+		// A removal may be past the point where the first origin is out.
+		if code := v.wake(t); code != 0 && code != 8 && (code != 10 || op.op != "remove") {
 			t.Errorf("a tool that was stopped ends with %d", code)
 		}
 	}
@@ -247,7 +247,7 @@ func (x *torture) settled(t *testing.T, op tortured, before string) string {
 		}
 		return "before"
 	}
-	if exists && !x.bad {
+	if exists {
 		x.verifyImages(t, set)
 	}
 	return "after"

@@ -131,6 +131,9 @@ func victim(text string) int {
 	case CodeOf(err) == CodeFreeze:
 		fmt.Fprintln(os.Stderr, err)
 		return 8
+	case CodeOf(err) == CodePartial:
+		fmt.Fprintln(os.Stderr, err)
+		return 10
 	}
 	return fail(err)
 }
