@@ -103,6 +103,9 @@ func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) 
 	if o.Base != nil {
 		record.ID, _, _, _ = plan.ParseUUID(o.Base.UUID)
 	}
+	if known, err := s.state.Attached(record.Base); err == nil && known.ID == record.ID {
+		record.Since = known.Since // it has stood all the while
+	}
 	runner := s.runner(&facts{}, CreateRequest{})
 	intent, err := s.begin(p, runner)
 	if err != nil {
