@@ -154,9 +154,6 @@ func options(fstype string) []string {
 	if err != nil {
 		options = "ro"
 	}
-	if fstype == "ext4" {
-		options += ",errors=continue" // should the image be lost meanwhile: not panic, as the origin may
-	}
 	return strings.Split(options, ",")
 }
 

@@ -154,10 +154,13 @@ func besideTwin(v Volume, found probe.Found) (string, error) {
 		// Its log is dirty on purpose even when frozen, and cannot be replayed on
 		// a read-only device; its UUID is the origin's.
 		return "ro,nouuid,norecovery", nil
-	case "ext3", "ext4":
+	case "ext2", "ext3", "ext4":
+		// The superblock may say panic: right for the origin, and not for an image
+		// whose store overflows.
 		if found.NeedsRecovery && !v.Writable {
-			return "ro,noload", nil
+			return "ro,noload,errors=continue", nil
 		}
+		return "ro,errors=continue", nil
 	case "f2fs", "nilfs2":
 		return "ro,norecovery", nil
 	case "btrfs":

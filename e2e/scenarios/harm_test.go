@@ -3,6 +3,7 @@ package scenarios
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,6 +63,31 @@ func lost(t *testing.T, tool *lab.Tool, w *lab.Writer, name string) {
 	}
 	tool.OK("remove", name)
 	w.WaitFor(t, slots/4)
+}
+
+// TestLostImageStopsNobody loses an image that is mounted, of an origin whose superblock asks for a panic at errors. It is
+// the image's error, and the machine goes on.
+func TestLostImageStopsNobody(t *testing.T) {
+	lab.Wide(t)
+	lab.Need(t)
+	disks := lab.Disks(t, 2)
+	v := lab.NewVolume(t, "strict", "ext4", disks[0], disks[1], 0, 96)
+	lab.Run(t, "tune2fs", "-e", "panic", v.Device)
+	lab.Run(t, "sh", "-c", "mkdir "+v.Dir+"/d; for i in $(seq 200); do mkdir "+v.Dir+"/d/$i; done; sync -f "+v.Dir)
+	tool := lab.NewTool(t)
+	tool.CreateWith("small", []string{"--size", "1m"}, v)
+	dir := t.TempDir()
+	tool.OK("mount", "small", dir)
+	lab.Run(t, "sh", "-c", "head -c 32M /dev/urandom > "+v.Dir+"/flood && sync -f "+v.Dir)
+	if set := tool.Show("small"); set.State != "invalid" {
+		t.Errorf("the set is %s, want invalid", set.State)
+	}
+	dropCaches(t)
+	if text, err := exec.Command("ls", "-R", dir).CombinedOutput(); err == nil {
+		t.Errorf("a lost image can be read:\n%s", text)
+	}
+	tool.OK("umount", "small")
+	tool.OK("remove", "small")
 }
 
 // TestStateIsRootOnly: names of paths and devices are nobody else's business.
