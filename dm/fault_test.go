@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -163,12 +164,17 @@ func recoverTo(t *testing.T, h *host, what, before string) {
 	same(t, what+", then recover", withoutLocks(before), withoutLocks(h.Snapshot()))
 }
 
-// step is 1, or in short runs enough to look at a part only.
+// step is how many calls further the next one is looked at: all of them at full
+// length, every other one in normal runs, a few in short ones. Operations and
+// fakes differ in length, so that together they look at nearly all.
 func step() int {
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		return 37
+	case lab.Full():
+		return 1
 	}
-	return 1
+	return 2
 }
 
 // fault is a call that was made to fail.
