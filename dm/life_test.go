@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,19 +153,26 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestUdevWithoutRules: udev runs and does nothing for device-mapper. An image gets
-// the link that udev would have made, hidden devices a node, and all of them go.
+// TestUdevWithoutRules: udev runs and does nothing for device-mapper. The window
+// waits for it, not long, and then nobody does: an image gets the link that udev
+// would have made, hidden devices a node, and all of them go.
 func TestUdevWithoutRules(t *testing.T) {
 	h := newHost(t, ioctltest.Options{Udev: true, NoRules: true})
-	h.m.opts.UdevTimeout = time.Millisecond
+	var log strings.Builder
+	h.m.opts.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h.m.opts.UdevTimeout = time.Hour // nothing may take that long
 	before := h.Snapshot()
 	set := h.create(t, both())
+	if said := log.String(); !strings.Contains(said, "the window does not wait for udev") || strings.Contains(said, "did not confirm") {
+		t.Errorf("not waited for before the window, or afterwards too:\n%s", said)
+	}
 	for _, v := range set.Volumes {
 		link, err := h.Border().Readlink(v.Device)
 		if dev, _ := ioctl.ParseDevNo(v.Devno); err != nil || link != fmt.Sprintf("../dm-%d", dev.Minor) {
 			t.Errorf("%s is %s: %q, %v", v.Device, v.Devno, link, err)
 		}
 	}
+	h.m.opts.UdevTimeout = time.Millisecond // until a link has gone there is a wait
 	check(t, h.m.Remove(context.Background(), "nightly"))
 	same(t, "created and removed", before, h.Snapshot())
 }

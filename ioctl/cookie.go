@@ -121,7 +121,7 @@ func (ck *Cookie) Wait(timeout time.Duration) error {
 }
 
 // Drain blocks until udev has completed the events so far, at most timeout. The
-// cookie goes on counting; what was not completed in time stays counted.
+// cookie goes on counting; after an error it is only good for Discard.
 func (ck *Cookie) Drain(timeout time.Duration) error {
 	if ck == nil || ck.over.Load() {
 		return nil
@@ -129,11 +129,13 @@ func (ck *Cookie) Drain(timeout time.Duration) error {
 	if err := ck.complete(); err != nil {
 		return err
 	}
-	err := ck.waitZero(timeout)
-	if again := ck.semop(1, ipcNoWait, -1); again != nil && err == nil {
-		err = ck.fail("count on", again)
+	if err := ck.waitZero(timeout); err != nil {
+		return err
 	}
-	return err
+	if err := ck.semop(1, ipcNoWait, -1); err != nil {
+		return ck.fail("count on", err)
+	}
+	return nil
 }
 
 func (ck *Cookie) waitZero(timeout time.Duration) error {

@@ -1,9 +1,11 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,16 +28,19 @@ type node struct {
 const quiet = time.Second
 
 // drainUdev waits until udev is done with the devices made so far. No window
-// fails because of it: without its semaphore nothing waits for udev any more.
+// fails because of it, and an udev that is late or has no rules is not waited for
+// again.
 func (r *Runner) drainUdev() {
 	err := r.cookie.Drain(min(quiet, r.UdevTimeout))
-	switch {
-	case errors.Is(err, ioctl.ErrUdevTimeout):
-		r.Log.Debug("udev is still busy; the window does not wait for it", "waited", quiet)
-	case err != nil:
-		r.Log.Warn("udev cannot be waited for", "error", errors.Join(err, r.cookie.Discard()))
-		r.cookie = nil
+	if err == nil {
+		return
 	}
+	level := slog.LevelWarn
+	if errors.Is(err, ioctl.ErrUdevTimeout) {
+		level = slog.LevelDebug
+	}
+	r.Log.Log(context.Background(), level, "the window does not wait for udev", "error", errors.Join(err, r.cookie.Discard()))
+	r.cookie = nil
 }
 
 // settle waits for udev where something goes, and makes the nodes agree with the
