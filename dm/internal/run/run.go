@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -184,31 +183,6 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	return trace, r.finish(context.WithoutCancel(ctx), r.plan, trace.End.Sub(trace.Start))
 }
 
-// ready does the last that comes before the window. Udev gets the processors
-// first. What was dirtied since the filesystems were synced would have to be
-// written while writers are held, so that comes last, once more.
-func (r *Runner) ready(ctx context.Context) (*window, error) {
-	_, steps := r.plan.Split()
-	err := r.startGuard(r.guard == nil)
-	if err == nil {
-		err = r.prepare(ctx, steps)
-	}
-	if err != nil {
-		return nil, err
-	}
-	r.Watch.Now("get the window ready")
-	w, err := r.arm(r.plan.In(plan.Window))
-	if err == nil {
-		r.drainUdev()
-		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
-		err = r.syncAgain(synced)
-	}
-	if err != nil {
-		return nil, errors.Join(err, w.disarm())
-	}
-	return w, nil
-}
-
 // closeFiles lets the files of stores go: their loop devices have them by now.
 func (r *Runner) closeFiles() {
 	for _, f := range r.files {
@@ -244,41 +218,6 @@ func (r *Runner) prepare(ctx context.Context, steps []plan.Step) error {
 		}
 	}
 	return nil
-}
-
-// syncAgain syncs filesystems, all at once.
-func (r *Runner) syncAgain(steps []plan.Step) error {
-	crew := newCrew(len(steps))
-	defer crew.dismiss()
-	errs := make([]error, len(steps))
-	crew.all(0, len(steps), func(i int) {
-		if err := r.Freezers[steps[i].Filesystem.Key].SyncFS(); err != nil {
-			errs[i] = &StepError{steps[i], err}
-		}
-	})
-	return errors.Join(errs...)
-}
-
-// startGuard starts the guard early: it gets ready while the window is prepared.
-// Where nobody is held between two calls none is needed.
-func (r *Runner) startGuard(now bool) (err error) {
-	holds := func(s plan.Step) bool {
-		return s.Action == plan.Freeze || s.Action == plan.Suspend && s.Role == plan.RoleFront
-	}
-	if now && r.StartGuard != nil && slices.ContainsFunc(r.plan.In(plan.Window), holds) {
-		r.guard, err = r.StartGuard()
-	}
-	return err
-}
-
-func (r *Runner) releaseGuard() {
-	if r.guard == nil {
-		return
-	}
-	if err := r.guard.Release(); err != nil {
-		r.Log.Warn("the guard process did not end well", "error", err)
-	}
-	r.guard = nil
 }
 
 func (r *Runner) step(ctx context.Context, s plan.Step) error {
