@@ -106,42 +106,72 @@ func TestExtendRefuses(t *testing.T) {
 	same(t, "a plan", before, h.Snapshot())
 }
 
-// TestExtendFails fails every call, and then kills the process before every
-// call: the store has the old size or the new one, runs, and the set stays.
+// TestExtendFails fails calls, and then kills the process before them: the store
+// has the old size or the new one, runs, and the set stays.
 func TestExtendFails(t *testing.T) {
 	hostOnly(t)
-	extend := func(h *host) error { _, err := h.m.Extend(context.Background(), more); return err }
-	for n := 1; ; n += step() {
-		h := newHost(t, ioctltest.Options{Udev: true})
-		h.small(t)
+	x := extension{
+		request: more, step: step(),
+		host: func(t *testing.T) *host {
+			h := newHost(t, ioctltest.Options{Udev: true})
+			h.small(t)
+			return h
+		},
+		settled: (*host).settled,
+	}
+	x.fails(t)
+	x.dies(t)
+}
+
+// extension is an Extend of which calls fail.
+type extension struct {
+	request ExtendRequest
+	step    int // from one call to the next
+	host    func(t *testing.T) *host
+	// settled expects a set that is whole after recover and goes without a trace.
+	settled func(h *host, t *testing.T, what string, m *Manager)
+}
+
+func (x extension) do(h *host) error {
+	_, err := h.m.Extend(context.Background(), x.request)
+	return err
+}
+
+func (x extension) fails(t *testing.T) {
+	t.Helper()
+	for n := 1; !t.Failed(); n += x.step {
+		h := x.host(t)
 		before := withoutLocks(h.Snapshot())
 		failed := h.failNth(n, unix.EIO)
-		err := extend(h)
+		err := x.do(h)
 		h.Fail(nil)
 		if failed.past {
 			check(t, err)
-			break
+			return
 		}
 		what := fmt.Sprintf("call %d, %s, failed: %v", n, failed, err)
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrPartial), errors.Is(err, ErrUnrecovered):
-			h.settled(t, what, h.m)
+			x.settled(h, t, what, h.m)
 		default:
 			same(t, what, before, withoutLocks(h.Snapshot()))
 		}
 		h.healthy(t)
 	}
-	for n := 1; !t.Failed(); n += step() {
-		h := newHost(t, ioctltest.Options{Udev: true})
-		h.small(t)
-		at, err := h.die(n, extend)
+}
+
+func (x extension) dies(t *testing.T) {
+	t.Helper()
+	for n := 1; !t.Failed(); n += x.step {
+		h := x.host(t)
+		at, err := h.die(n, x.do)
 		if at == nil {
 			check(t, err)
 			return
 		}
 		h.Exit()
-		h.settled(t, fmt.Sprintf("killed before %s", at), New(h.m.opts))
+		x.settled(h, t, fmt.Sprintf("killed before %s", at), New(h.m.opts))
 		h.healthy(t)
 	}
 }

@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -118,53 +117,22 @@ func (h *host) agrees(t *testing.T, spec string, m *Manager) {
 	}
 }
 
-// TestExtendInPlaceFails fails every third call, and then kills the process before
-// every third: the store has the old size or the new one, its file no more than
-// that, and pinned.
+// TestExtendInPlaceFails fails calls, and then kills the process before them: the
+// store has the old size or the new one, its file no more than that, and pinned.
 func TestExtendInPlaceFails(t *testing.T) {
 	hostOnly(t)
-	extend := func(h *host) error {
-		_, err := h.m.Extend(context.Background(), ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true})
-		return err
-	}
 	for spec := range madeStores {
-		t.Run("failed/"+spec, func(t *testing.T) {
-			t.Parallel()
-			for n := 1; !t.Failed(); n += 3 * step() {
-				h := made(t, spec)
-				before := withoutLocks(h.Snapshot())
-				failed := h.failNth(n, unix.EIO)
-				err := extend(h)
-				h.Fail(nil)
-				if failed.past {
-					check(t, err)
-					return
-				}
-				what := fmt.Sprintf("call %d, %s, failed: %v", n, failed, err)
-				switch {
-				case err == nil:
-				case errors.Is(err, ErrPartial), errors.Is(err, ErrUnrecovered):
-					h.settledIn(t, spec, what, h.m)
-				default:
-					same(t, what, before, withoutLocks(h.Snapshot()))
-				}
-				h.healthy(t)
-			}
-		})
-		t.Run("killed/"+spec, func(t *testing.T) {
-			t.Parallel()
-			for n := 1; !t.Failed(); n += 3 * step() {
-				h := made(t, spec)
-				at, err := h.die(n, extend)
-				if at == nil {
-					check(t, err)
-					return
-				}
-				h.Exit()
-				h.settledIn(t, spec, fmt.Sprintf("killed before %s", at), New(h.m.opts))
-				h.healthy(t)
-			}
-		})
+		x := extension{
+			request: ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true}, step: 3 * step(),
+			host:    func(t *testing.T) *host { return made(t, spec) },
+			settled: func(h *host, t *testing.T, what string, m *Manager) { h.settledIn(t, spec, what, m) },
+		}
+		for name, run := range map[string]func(*testing.T){"failed/": x.fails, "killed/": x.dies} {
+			t.Run(name+spec, func(t *testing.T) {
+				t.Parallel()
+				run(t)
+			})
+		}
 	}
 }
 

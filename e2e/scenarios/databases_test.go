@@ -132,23 +132,19 @@ func TestPostgreSQL(t *testing.T) {
 		})
 	}
 	psql := func(sockets, sql string) (string, error) {
-		out, err := exec.Command("runuser", "-u", "postgres", "--", bin[0]+"/psql", "-h", sockets, "-XqAt", "-c", sql).CombinedOutput()
-		return strings.TrimSpace(string(out)), err
+		return answer(exec.Command("runuser", "-u", "postgres", "--", bin[0]+"/psql", "-h", sockets, "-XqAt", "-c", sql))
 	}
 	reachable(t, v.Dir)
 	data := filepath.Join(v.Dir, "data")
 	lab.Run(t, "install", "-d", "-o", "postgres", "-m", "700", data)
 	as(bin[0]+"/initdb", "-D", data, "--no-sync", "-A", "trust")
 	start(data, "/run/postgresql")
-	if out, err := psql("/run/postgresql", "CREATE TABLE t (n int)"); err != nil {
-		t.Fatal(err, out)
+	if _, err := psql("/run/postgresql", "CREATE TABLE t (n int)"); err != nil {
+		t.Fatal(err)
 	}
 	c := startCommitter(func(n int) error {
-		out, err := psql("/run/postgresql", fmt.Sprintf("INSERT INTO t VALUES (%d)", n))
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
+		_, err := psql("/run/postgresql", fmt.Sprintf("INSERT INTO t VALUES (%d)", n))
+		return err
 	})
 	waitRows(t, c, 5)
 	tool := lab.NewTool(t)
@@ -162,7 +158,7 @@ func TestPostgreSQL(t *testing.T) {
 	out, err := psql("/run/pgimage", "SELECT count(*) || ' ' || max(n) FROM t")
 	t.Logf("between %d and %d rows were committed at the cut; the image has (count, last) %s", least, most, out)
 	if err != nil {
-		t.Fatal(err, out)
+		t.Fatal(err)
 	}
 	rowsOf(t, out, least, most)
 	as(bin[0]+"/pg_ctl", "-D", filepath.Join(image, "data"), "-w", "-s", "-m", "fast", "stop")
@@ -201,26 +197,22 @@ func TestMariaDB(t *testing.T) {
 		return server
 	}
 	sql := func(socket, text string) (string, error) {
-		out, err := exec.Command("mariadb", "--no-defaults", "-S", socket, "-BN", "-e", text).CombinedOutput()
-		return strings.TrimSpace(string(out)), err
+		return answer(exec.Command("mariadb", "--no-defaults", "-S", socket, "-BN", "-e", text))
 	}
 	stop := func(server *exec.Cmd, socket string) {
-		if out, err := sql(socket, "SHUTDOWN"); err != nil {
-			t.Fatal(err, out)
+		if _, err := sql(socket, "SHUTDOWN"); err != nil {
+			t.Fatal(err)
 		}
 		_ = server.Wait()
 	}
 	const live, copied = "/run/mysqld/mysqld.sock", "/run/mysqld/image.sock"
 	server := start(data, live)
-	if out, err := sql(live, "CREATE DATABASE d; CREATE TABLE d.i (n int) ENGINE=InnoDB; CREATE TABLE d.m (n int, t text) ENGINE=MyISAM"); err != nil {
-		t.Fatal(err, out)
+	if _, err := sql(live, "CREATE DATABASE d; CREATE TABLE d.i (n int) ENGINE=InnoDB; CREATE TABLE d.m (n int, t text) ENGINE=MyISAM"); err != nil {
+		t.Fatal(err)
 	}
 	c := startCommitter(func(n int) error {
-		out, err := sql(live, fmt.Sprintf("INSERT INTO d.i VALUES (%d); INSERT INTO d.m VALUES (%d, repeat('x', 5000))", n, n))
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
+		_, err := sql(live, fmt.Sprintf("INSERT INTO d.i VALUES (%d); INSERT INTO d.m VALUES (%d, repeat('x', 5000))", n, n))
+		return err
 	})
 	waitRows(t, c, 5)
 	tool := lab.NewTool(t)
@@ -237,7 +229,7 @@ func TestMariaDB(t *testing.T) {
 	out, err = sql(copied, "SELECT count(*), max(n) FROM d.i")
 	t.Logf("between %d and %d rows were committed at the cut; the image has (count, last) %s", least, most, out)
 	if err != nil {
-		t.Fatal(err, out)
+		t.Fatal(err)
 	}
 	rowsOf(t, out, least, most)
 	stop(second, copied)
@@ -245,6 +237,15 @@ func TestMariaDB(t *testing.T) {
 	stop(server, live)
 	lab.Run(t, "umount", image)
 	tool.OK("remove", "db")
+}
+
+// answer is what a client printed; an error has it too.
+func answer(client *exec.Cmd) (string, error) {
+	out, err := client.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return strings.TrimSpace(string(out)), err
 }
 
 func waitRows(t *testing.T, c *committer, n int) {

@@ -21,12 +21,7 @@ import (
 func TestStoreKinds(t *testing.T) {
 	for _, fstype := range []string{"ext4", "xfs"} {
 		t.Run(fstype, func(t *testing.T) {
-			lab.Need(t)
-			disks := lab.Disks(t, 3)
-			v := lab.NewVolume(t, "kinds", fstype, disks[0], disks[1], 0, 320)
-			other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
-			lab.Format(t, fstype, other)
-			beside := lab.Mount(t, other)
+			v, beside, end := twoFilesystems(t, fstype)
 			tool := lab.NewTool(t)
 			kinds := map[string]string{"own": "file:" + v.Dir}
 			if fstype == "ext4" || lab.Full() {
@@ -47,11 +42,27 @@ func TestStoreKinds(t *testing.T) {
 					compareImage(t, tool, v, kind)
 				})
 			}
-			nothingLeft(t, v.Dir, "ring", "lost+found")
-			nothingLeft(t, beside, "lost+found")
-			checkFilesystem(t, fstype, v.Device, v.Dir)
-			checkFilesystem(t, fstype, other, beside)
+			end("ring")
 		})
+	}
+}
+
+// twoFilesystems are an origin and one beside it that has room for stores. At the end nothing is on them but some files of
+// the origin's, and they are clean.
+func twoFilesystems(t *testing.T, fstype string) (v lab.Volume, beside string, end func(files ...string)) {
+	t.Helper()
+	lab.Need(t)
+	disks := lab.Disks(t, 3)
+	v = lab.NewVolume(t, "one", fstype, disks[0], disks[1], 0, 320)
+	other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
+	lab.Format(t, fstype, other)
+	beside = lab.Mount(t, other)
+	return v, beside, func(files ...string) {
+		t.Helper()
+		nothingLeft(t, v.Dir, append(files, "lost+found")...)
+		nothingLeft(t, beside, "lost+found")
+		checkFilesystem(t, fstype, v.Device, v.Dir)
+		checkFilesystem(t, fstype, other, beside)
 	}
 }
 
