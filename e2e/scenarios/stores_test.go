@@ -53,7 +53,7 @@ func twoFilesystems(t *testing.T, fstype string) (v lab.Volume, beside string, e
 	t.Helper()
 	lab.Need(t)
 	disks := lab.Disks(t, 3)
-	v = lab.NewVolume(t, "one", fstype, disks[0], disks[1], 0, 320)
+	v = lab.NewVolume(t, "kinds", fstype, disks[0], disks[1], 0, 320)
 	other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
 	lab.Format(t, fstype, other)
 	beside = lab.Mount(t, other)
