@@ -35,7 +35,6 @@ const (
 	defaultFreezeTimeout = 10 * time.Second
 	defaultHookTimeout   = 30 * time.Second
 	defaultPatience      = 10 * time.Second
-	defaultChunkBytes    = 64 << 10
 	defaultSample        = 100 * time.Millisecond
 )
 

@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"
@@ -26,7 +27,8 @@ type OriginPolicy struct {
 	// Reserve is what stores leave free on a filesystem; a share is one of the
 	// filesystem. Zero: a twentieth, at most 1 GiB.
 	Reserve Size
-	// ChunkBytes is the unit of copying. Zero: 64 KiB.
+	// ChunkBytes is the unit of copying. Zero: 64 KiB, more for a store of more
+	// than 256 GiB.
 	ChunkBytes uint64
 }
 
@@ -62,14 +64,9 @@ func (s *session) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
 }
 
 // chunk is the unit of copying of a volume: what the request says, else the
-// policy.
+// policy. Zero if neither does.
 func (r CreateRequest) chunk(p OriginPolicy) (targets.Sectors, error) {
-	bytes := uint64(defaultChunkBytes)
-	for _, b := range []uint64{p.ChunkBytes, r.ChunkBytes} {
-		if b != 0 {
-			bytes = b
-		}
-	}
+	bytes := cmp.Or(r.ChunkBytes, p.ChunkBytes)
 	if bytes%targets.SectorSize != 0 {
 		return 0, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk of %d bytes is no whole number of sectors", bytes)
 	}

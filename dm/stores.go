@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -30,13 +31,14 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 			return err
 		}
 		var demand plan.Demand
+		chunk := cmp.Or(v.Chunk, plan.UsualChunk)
 		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
-			if demand, err = s.demand(f, v.Origin, v.Chunk); err != nil {
+			if demand, err = s.demand(f, v.Origin, chunk); err != nil {
 				return err
 			}
 		}
 		h.File = plan.FileName(f.request.ID, i)
-		h.Need, h.Least = plan.Wanted(v.Origin.Size, v.Chunk, demand), plan.Least(v.Origin.Size, v.Chunk)
+		h.Need, h.Least = plan.Wanted(v.Origin.Size, chunk, demand), plan.Least(v.Origin.Size, chunk)
 		if !own.Limit.IsZero() {
 			v.Limit = targets.Sectors(own.Limit.Of(v.Origin.Size.Bytes()) / targets.SectorSize)
 			h.Need, h.Least = min(h.Need, v.Limit), min(h.Least, v.Limit)

@@ -19,7 +19,7 @@ type createCmd struct {
 	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: an unused block device, which is overwritten; file:PATH, a file to make or a directory to make it in; ram or ram:LIMIT; auto, the default, which chooses. May be repeated, once for each origin."`
 	ForceStore    bool          `help:"Overwrite store devices that carry a signature."`
 	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default all that can ever be needed of a device, and of a file or memory what is likely to be."`
-	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; 64k by default."`
+	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; by default 64k, more for a store beyond 256g."`
 	Persistent    bool          `help:"Write the stores in the persistent format. This version does not bring the set back after a reboot."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
 	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`

@@ -69,7 +69,8 @@ func Create(r CreateRequest) (*Plan, error) {
 }
 
 func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
-	o, s, chunk := vr.Origin, vr.Store, cmp.Or(vr.Chunk, r.Chunk)
+	o, s, asked := vr.Origin, vr.Store, cmp.Or(vr.Chunk, r.Chunk)
+	chunk := cmp.Or(asked, UsualChunk)
 	if err := CheckOrigin(o); err != nil {
 		return Volume{}, err
 	}
@@ -77,6 +78,10 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		return Volume{}, err
 	}
 	size, err := storeSize(chunk, vr)
+	for err == nil && asked == 0 && size/chunk > maxExceptions && chunk < targets.MaxChunk {
+		chunk *= 2
+		size, err = storeSize(chunk, vr)
+	}
 	if err != nil {
 		return Volume{}, err
 	}
@@ -133,7 +138,7 @@ func CheckOrigin(o Origin) error {
 func checkChunk(c targets.Sectors, o Origin, s Store) error {
 	const hint = "use a power of two between 4k and 1g"
 	switch {
-	case c == 0 || c&(c-1) != 0:
+	case c&(c-1) != 0:
 		return Refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
 	case c.Bytes() < headerBytes:
 		return Refuse(Usage, "", hint, "chunk of %d bytes is too small", c.Bytes())

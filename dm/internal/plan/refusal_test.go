@@ -34,7 +34,6 @@ func TestRefusals(t *testing.T) {
 		"plain let go": {on(func(v *plan.VolumeRequest) { attached(v); v.Origin.Base.Redirect = targets.InterposeStatus{} }), plan.Busy, "taken off", "/dev/vda1"},
 		"plain passed": {on(func(v *plan.VolumeRequest) { attached(v); v.Origin.Base.Redirect.Bypassed = 3 }), plan.Busy, "3 writes", "/dev/vda1"},
 		"plain grown":  {on(func(v *plan.VolumeRequest) { attached(v); v.Origin.Size++ }), plan.Busy, "another size", "/dev/vda1"},
-		"chunk zero":   {func(r *plan.CreateRequest) { r.Chunk = 0 }, plan.Usage, "no power of two", ""},
 		"chunk odd":    {func(r *plan.CreateRequest) { r.Chunk = 24 }, plan.Usage, "12288 bytes is no power of two", ""},
 		"chunk small":  {func(r *plan.CreateRequest) { r.Chunk = 4 }, plan.Usage, "2048 bytes is too small", ""},
 		"chunk large":  {func(r *plan.CreateRequest) { r.Chunk = 2 * targets.MaxChunk }, plan.Usage, "larger than the kernel allows", ""},

@@ -21,6 +21,17 @@ const wipeBytes = 1 << 20
 // and one data chunk (docs/kernel-notes.md).
 const minChunks = 3
 
+// UsualChunk is the unit of copying nobody asked otherwise for: small chunks cost
+// large writes a copy each, large ones copy more than is written
+// (docs/benchmarks.md).
+const UsualChunk targets.Sectors = 64 << 10 / 512
+
+// maxExceptions is the most that a store is laid out for by default. The kernel
+// keeps each in memory as long as the set lives, 32 bytes (dm-snap.c, struct
+// dm_exception): 128 MiB. A store that large is meant for a long life and for
+// most of a large origin; its chunks are larger.
+const maxExceptions = 4 << 20
+
 // NeverFull is the size of a store that cannot overflow, whatever is written to
 // the origin: a chunk for each of the origin's, the header, and the exception
 // areas. The area chunk after a full one is counted too: it is zeroed when the

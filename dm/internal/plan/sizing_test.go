@@ -87,6 +87,31 @@ func TestNeverFullOfHugeOrigins(t *testing.T) {
 	}
 }
 
+// TestChunkOfLargeStores: nobody asked, and the kernel's table of the chunks stays
+// small; who asks gets what was asked for.
+func TestChunkOfLargeStores(t *testing.T) {
+	const tib = 1024 * gib
+	for _, row := range []struct{ origin, store, asked, want targets.Sectors }{
+		{origin: gib, store: gib, want: plan.UsualChunk},
+		{origin: 64 * tib, store: tib / 4, want: plan.UsualChunk},
+		{origin: 64 * tib, store: tib/4 + plan.UsualChunk, want: 2 * plan.UsualChunk},
+		{origin: 64 * tib, store: 16 * tib, want: 64 * plan.UsualChunk},
+		{origin: tib / 8, store: 16 * tib, want: plan.UsualChunk},
+		{origin: 1<<54 - 1, store: 1<<54 - 1, want: targets.MaxChunk},
+		{origin: 64 * tib, store: 16 * tib, asked: 8, want: 8},
+	} {
+		r := request(volume("a", 0, func(v *plan.VolumeRequest) { v.Origin.Size, v.Store.Size = row.origin, row.store }))
+		r.Chunk = row.asked
+		p, err := plan.Create(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Volumes[0].Chunk; got != row.want {
+			t.Errorf("origin of %d, store of %d: chunk %d, not %d", row.origin, row.store, got, row.want)
+		}
+	}
+}
+
 func TestStoreSize(t *testing.T) {
 	never := plan.NeverFull(gib, 128)
 	for name, row := range map[string]struct {
