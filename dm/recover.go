@@ -18,6 +18,9 @@ type Recovered struct {
 	Sets []string `json:"sets"` // names of the sets it took down
 	// Left are files of stores that no set known here has. They stay.
 	Left []string `json:"left"`
+	// Ended are volumes of persistent sets that a reboot ended. Their records and
+	// stores stay until Remove.
+	Ended []EndedVolume `json:"ended"`
 }
 
 // Recover ends what was interrupted: a create that did not reach its end is
@@ -30,7 +33,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 		return nil, err
 	}
 	defer s.close()
-	r = &Recovered{Sets: []string{}, Left: []string{}}
+	r = &Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}
 	defer s.watching(ctx, "look at what is there")()
 	if err := s.recover(ctx, r); err != nil {
 		return r, s.fail(err)
@@ -53,7 +56,10 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 		return err
 	}
 	var err error
-	r.Left, err = s.leftFiles()
+	if r.Left, err = s.leftFiles(); err != nil {
+		return err
+	}
+	r.Ended, err = s.endedVolumes()
 	return err
 }
 

@@ -58,6 +58,7 @@ func goldens() map[string]struct {
 		"remove-partial":        {"remove a nightly", stub{fail: map[string]error{"remove nightly": busy()}}},
 		"remove-twice":          {"remove a a", stub{}},
 		"recover":               {"recover", stub{recovers: &dm.Recovered{Sets: []string{"nightly"}}}},
+		"recover-ended":         {"recover", stub{recovers: endedSets()}},
 		"recover-nothing":       {"recover", stub{recovers: &dm.Recovered{}}},
 		"hold":                  {"hold nightly", stub{set: leased()}},
 		"thaw":                  {"thaw", stub{thaws: &dm.Thawed{Resumed: []string{"vg-home"}, Thawed: []string{"/home"}}}},

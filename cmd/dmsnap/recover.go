@@ -13,7 +13,7 @@ type recoverCmd struct{}
 func (recoverCmd) Help() string {
 	return `Lets go what an interrupted operation still holds frozen or suspended, then takes back an interrupted create and ` +
 		`completes an interrupted remove. Sets that are whole are left alone, and so are those whose record is lost. ` +
-		`Safe to run at any time, also at boot.`
+		`After a reboot it tells what the stores of persistent sets hold. Safe to run at any time, also at boot.`
 }
 
 func (recoverCmd) manual() manual {
@@ -38,7 +38,21 @@ func writeRecovered(w io.Writer, r *dm.Recovered) {
 	for _, f := range r.Left {
 		fmt.Fprintf(w, "left: %s belongs to no set known here; if none uses it: chattr -ia and remove it\n", clean(f))
 	}
-	if len(r.Sets)+len(r.Left) == 0 {
+	for _, e := range r.Ended {
+		fmt.Fprintf(w, "ended with an earlier boot: %s of %s, %s; dmsnap remove %s clears it away\n", clean(e.Volume), clean(e.Set), endedText(e), clean(e.Set))
+	}
+	if len(r.Sets)+len(r.Left)+len(r.Ended) == 0 {
 		fmt.Fprintln(w, "nothing to recover")
 	}
+}
+
+// endedText says what was found on the store of a set that a reboot ended.
+func endedText(e dm.EndedVolume) string {
+	switch {
+	case e.UsedBytes == nil:
+		return "whose store tells nothing: " + clean(e.Reason)
+	case !e.Valid:
+		return "whose store " + clean(e.Store) + " was full or failed"
+	}
+	return "whose store " + clean(e.Store) + " holds " + sizeText(*e.UsedBytes) + " of exceptions"
 }

@@ -275,3 +275,13 @@ func leased() *dm.Set {
 	s.Lease = &dm.LeaseState{Lease: "2h0m0s", Until: &until, Held: true}
 	return s
 }
+
+// endedSets are what recover finds of persistent sets after a reboot.
+func endedSets() *dm.Recovered {
+	used := uint64(13 << 20)
+	return &dm.Recovered{Ended: []dm.EndedVolume{
+		{Set: "nightly", Volume: "vg-home", Store: "/dev/vdc", Valid: true, UsedBytes: &used},
+		{Set: "nightly", Volume: "vg-srv", Store: "/dev/vdd", UsedBytes: &used, Reason: "it was full or failed"},
+		{Set: "weekly", Volume: "vg-home", Reason: "it was in memory"},
+	}}
+}

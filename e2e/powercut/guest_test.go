@@ -68,9 +68,13 @@ func TestGuestWork(t *testing.T) {
 		}
 	}()
 	w.WaitFor(t, 1)
-	for {
+	for i := 0; ; i++ {
+		create := []string{"create", origin, "--name", "cut", "--store", "/dev/vdb", "--size", "8m"}
+		if i%2 == 0 {
+			create = append(create, "--persistent")
+		}
 		fmt.Println("doing create")
-		tool.OK("create", origin, "--name", "cut", "--store", "/dev/vdb", "--size", "8m")
+		tool.OK(create...)
 		fmt.Println("doing extend")
 		tool.OK("extend", "cut", "+4m")
 		fmt.Println("doing remove")
@@ -83,14 +87,19 @@ func TestGuestCheck(t *testing.T) {
 	inGuest(t)
 	tool := mounted(t)
 	before := lab.Run(t, "dmsetup", "table")
-	tool.OK("recover")
-	var out struct{ Sets []lab.Set }
+	ended := endedSets(t, tool)
+	var out struct {
+		Sets []struct {
+			Name, State string
+			Persistent  bool
+		}
+	}
 	if err := json.Unmarshal([]byte(tool.OK("list", "--json")), &out); err != nil {
 		t.Fatal(err)
 	}
 	for _, set := range out.Sets { // complete before the cut: what was in the kernel is lost
-		if set.State != "broken" {
-			t.Errorf("%s is %s", set.Name, set.State)
+		if used, told := ended[set.Name]; set.State != "broken" || told != set.Persistent || told && used == 0 {
+			t.Errorf("%s is %s; of its store %v is told, %d bytes: %v", set.Name, set.State, told, used, set.Persistent)
 		}
 		tool.OK("remove", set.Name)
 	}
@@ -108,4 +117,30 @@ func TestGuestCheck(t *testing.T) {
 		t.Errorf("tables before:\n%safter:\n%s", before, after)
 	}
 	unmounted(t)
+}
+
+// endedSets is what recover found on the stores of persistent sets: the bytes in use, by set.
+func endedSets(t *testing.T, tool *lab.Tool) map[string]uint64 {
+	t.Helper()
+	var out struct {
+		Recoveries []struct {
+			Ended []struct {
+				Set       string
+				Valid     bool
+				UsedBytes uint64 `json:"used_bytes"`
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(tool.OK("recover", "--json")), &out); err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]uint64{}
+	for _, e := range out.Recoveries[0].Ended {
+		used[e.Set] = e.UsedBytes
+		fmt.Printf("ended: %+v\n", e)
+		if !e.Valid {
+			t.Errorf("the store of %s: %+v", e.Set, e)
+		}
+	}
+	return used
 }
