@@ -103,6 +103,7 @@ func TestGuestCheck(t *testing.T) {
 		}
 		tool.OK("remove", set.Name)
 	}
+	lab.Run(t, "wipefs", "-qa", "/dev/vdb") // the store of a persistent set has its header
 	for _, sub := range []string{"journal", "sets"} {
 		if left, err := os.ReadDir(filepath.Join(tool.State, sub)); err == nil && len(left) > 0 {
 			t.Errorf("left in %s: %v", sub, left)
