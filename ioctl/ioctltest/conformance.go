@@ -25,7 +25,7 @@ type Env struct {
 // honest. Everything it makes is named "dmsnap-conf-..." and removed again.
 func Conformance(t *testing.T, k *ioctl.Kernel, env Env) {
 	t.Helper()
-	for _, c := range slices.Concat(deviceCases(), tableCases(), listCases(), freezeCases(), snapshotCases(), handoverCases(), imageCases()) {
+	for _, c := range slices.Concat(deviceCases(), tableCases(), listCases(), freezeCases(), snapshotCases(), handoverCases(), imageCases(), chainCases()) {
 		t.Run(c.name, func(t *testing.T) { c.run(newBench(t, k, env)) })
 	}
 }
