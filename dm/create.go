@@ -87,7 +87,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err er
 	if err != nil {
 		return nil, s.ended(intent, err)
 	}
-	return s.taken(ctx, p, f, r, f.receipt(trace, p, r, hooks.done), intent)
+	return s.taken(ctx, p, f, r, f.receipt(trace, p, r, hooks.done), intent, runner)
 }
 
 // lockedFor ends what was interrupted and takes the locks of a create.
@@ -153,12 +153,13 @@ func (s *session) planFrom(f *facts, r CreateRequest) (*plan.Plan, error) {
 	return plan.Create(f.request)
 }
 
-// taken writes the record of a set that was cut.
-func (s *session) taken(ctx context.Context, p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) (*Set, error) {
+// taken writes the record of a set that was cut. What comes after needs it.
+func (s *session) taken(ctx context.Context, p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent, runner *run.Runner) (*Set, error) {
 	set := record(p, f, r, receipt, i)
 	if err := errors.Join(s.leased(&set, r.Lease), s.state.SaveSet(set)); err != nil {
 		return nil, s.takeBack(ctx, p, i, err)
 	}
+	runner.After(context.WithoutCancel(ctx))
 	return s.created(r.Name, i)
 }
 

@@ -187,11 +187,11 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" names its volumes", "set %s has no volume %s", set.Name, name)
 		}
 	}
-	for i, vol := range set.Volumes {
+	for _, vol := range set.Volumes {
 		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := s.extendVolume(r, vol, v, member{set.UUID, i, plan.RoleStore}, files[i])
+		ev, err := s.extendVolume(r, vol, v, member{set.UUID, vol.number, plan.RoleStore}, files[vol.number])
 		if err != nil {
 			return nil, err
 		}

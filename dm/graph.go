@@ -23,7 +23,7 @@ type Graph struct {
 type GraphNode struct {
 	Devno     string   `json:"devno"`
 	Name      string   `json:"name"` // its device-mapper name, or else the kernel's
-	Role      string   `json:"role"` // "front", "base", "store", "image", "era"; "device" for what is not ours
+	Role      string   `json:"role"` // "front", "base", "store", "image", "core", "era"; "device" for what is not ours
 	Targets   string   `json:"targets"`
 	SizeBytes uint64   `json:"size_bytes"`
 	Suspended bool     `json:"suspended"`
@@ -124,7 +124,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 // baseOf is the base an image or store belongs to: the first one beneath it, or
 // beneath its set's image of the same volume.
 func (b *grapher) baseOf(d stack.Device) targets.DevNo {
-	image := b.members[member{d.ID, d.Volume, plan.RoleImage}]
+	image := b.snapshot(d.ID, d.Volume)
 	if image == nil {
 		return d.Dev
 	}
@@ -221,10 +221,14 @@ func (b *grapher) describe(n *GraphNode, found stack.Node) {
 		return
 	}
 	i := slices.IndexFunc(b.sets, func(s Set) bool { return s.UUID == id })
-	if i < 0 || volume < 0 || volume >= len(b.sets[i].Volumes) {
+	if i < 0 {
 		return
 	}
-	v := b.sets[i].Volumes[volume]
+	at := slices.IndexFunc(b.sets[i].Volumes, func(v Volume) bool { return v.number == volume })
+	if at < 0 {
+		return
+	}
+	v := b.sets[i].Volumes[at]
 	n.Set, n.Volume, n.State = b.sets[i].Name, v.Name, v.State
 	if role == plan.RoleStore {
 		n.State, n.UsedBytes = "", v.Store.UsedBytes

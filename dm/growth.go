@@ -127,7 +127,7 @@ func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why stri
 	}
 	for i := 0; i < len(over); i++ {
 		for _, d := range v.ours {
-			if lower, ok := d.Lower(); !ok || d.Role != plan.RoleImage || lower != over[i] {
+			if lower, ok := d.Lower(); !ok || !d.Snapshot() || lower != over[i] {
 				continue
 			}
 			over = append(over, d.Dev)
@@ -142,7 +142,11 @@ func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why stri
 			case c != Filesystem && c != Application:
 				return nil, "image " + d.Name + " was not cut with its filesystem frozen"
 			}
-			pasts = append(pasts, plan.Past{Image: d.Name, FSType: fstype, Options: options(fstype)})
+			image := v.members[member{d.ID, d.Volume, plan.RoleImage}]
+			if image == nil {
+				continue // of a removed set: only those that read through it need anything
+			}
+			pasts = append(pasts, plan.Past{Image: image.Name, FSType: fstype, Options: options(fstype)})
 		}
 	}
 	return pasts, ""

@@ -106,7 +106,9 @@ func (s *session) removeExpired(ctx context.Context, name string) error {
 		return err
 	}
 	defer r.close()
-	return r.fail(r.remove(ctx, name))
+	err = r.remove(ctx, name)
+	r.dropLayers(ctx)
+	return r.fail(err)
 }
 
 // over tells whether the lease of a record has ended. Within one boot the clock

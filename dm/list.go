@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -96,6 +95,9 @@ func (v *view) sets() []Set {
 	byID := map[string]journal.Set{}
 	ids := map[string]bool{}
 	for _, r := range records {
+		if ids[r.ID] && plan.IsLayer(r.Name) {
+			continue // its removal is under way
+		}
 		byID[r.ID], ids[r.ID] = r, true
 	}
 	for id := range v.counts {
@@ -111,6 +113,7 @@ func (v *view) sets() []Set {
 		set.Watched = watched
 		sets = append(sets, set)
 	}
+	v.link(sets)
 	slices.SortFunc(sets, func(a, b Set) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID)) })
 	return sets
 }
@@ -189,6 +192,9 @@ func (v *view) set(id string, r journal.Set) Set {
 		}
 	}
 	for i := range max(len(r.Volumes), v.counts[id]) {
+		if plan.IsLayer(r.Name) && v.snapshot(id, i) == nil {
+			continue // nobody read through it
+		}
 		set.Volumes = append(set.Volumes, v.volume(id, i, r))
 	}
 	for _, vol := range set.Volumes {
@@ -198,6 +204,7 @@ func (v *view) set(id string, r journal.Set) Set {
 			set.Persistent = vol.persistent
 		}
 	}
+	set.Layer = plan.IsLayer(set.Name)
 	return set
 }
 
@@ -217,9 +224,8 @@ func (v *view) index(d *stack.Device) {
 // guessName takes a set's name out of its devices': the volume's part is known
 // from the base. A store alone does not tell where the set's name ends.
 func (v *view) guessName(id string, vol Volume) string {
-	if vol.Device != "" {
-		name := strings.TrimPrefix(path.Base(vol.Device), plan.NamePrefix)
-		return strings.TrimSuffix(name, "-"+vol.Name)
+	if snap := v.snapshot(id, vol.number); snap != nil {
+		return guess(*snap, vol.Name)
 	}
 	for i := range v.counts[id] {
 		if d := v.members[member{id, i, plan.RoleStore}]; d != nil {
@@ -229,17 +235,32 @@ func (v *view) guessName(id string, vol Volume) string {
 	return id
 }
 
+// guess takes the name of a set out of the name of a snapshot.
+func guess(snap stack.Device, volume string) string {
+	prefix := plan.NamePrefix
+	if snap.Role == plan.RoleCore {
+		prefix = plan.CorePrefix
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(snap.Name, prefix), "-"+volume)
+}
+
 func (v *view) volume(id string, i int, r journal.Set) Volume {
-	vol := Volume{Mountpoints: []string{}, ImageMounts: []string{}, State: StateBroken, Reason: "its image does not exist"}
+	vol := Volume{
+		Mountpoints: []string{}, ImageMounts: []string{}, ReadBy: []string{}, Beside: []Beside{},
+		State: StateBroken, Reason: "its image does not exist",
+		number: i, snapshot: ioctl.ID{UUID: plan.MemberUUID(id, i, plan.RoleImage)},
+	}
 	if i < len(r.Volumes) {
 		fromRecord(&vol, r.Volumes[i])
-		vol.Device = "/dev/mapper/" + plan.ImageName(r.Name, vol.Name)
+		if !plan.IsLayer(r.Name) {
+			vol.Device = "/dev/mapper/" + plan.ImageName(r.Name, vol.Name)
+		}
 	}
 	if st := v.members[member{id, i, plan.RoleStore}]; st != nil {
 		v.store(&vol, *st)
 	}
-	if image := v.members[member{id, i, plan.RoleImage}]; image != nil {
-		v.image(&vol, *image)
+	if snap := v.snapshot(id, i); snap != nil {
+		v.image(&vol, v.members[member{id, i, plan.RoleImage}], *snap)
 	}
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
@@ -260,10 +281,15 @@ func fromRecord(vol *Volume, r journal.Volume) {
 	}
 }
 
-func (v *view) image(vol *Volume, d stack.Device) {
-	vol.Device, vol.Devno = "/dev/mapper/"+d.Name, d.Dev.String()
+// image describes a volume by its image and the snapshot in or beneath it. What is
+// left of a removed set has no image.
+func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
+	vol.snapshot = ioctl.ID{UUID: d.UUID}
 	vol.SizeBytes, vol.Writable = d.Table.Size().Bytes(), !d.Info.ReadOnly
-	vol.ImageMounts = append(vol.ImageMounts, v.mounted[ioctl.DevNo(d.Dev)]...)
+	if image != nil {
+		vol.Device, vol.Devno = "/dev/mapper/"+image.Name, image.Dev.String()
+		vol.ImageMounts = append(vol.ImageMounts, v.mounted[ioctl.DevNo(image.Dev)]...)
+	}
 	snap, ok := single[targets.Snapshot](d.Table)
 	if !ok {
 		vol.Reason = "its image carries no snapshot"
@@ -274,8 +300,15 @@ func (v *view) image(vol *Volume, d stack.Device) {
 		used, meta := d.Status.Used.Bytes(), d.Status.Metadata.Bytes()
 		vol.Store.UsedBytes, vol.Store.MetadataBytes = &used, &meta
 	}
-	v.origin(vol, snap.Origin.DevNo)
-	vol.State, vol.Reason = v.condition(d, snap.Origin.DevNo)
+	base, _ := stack.BaseOf(d, v.ours)
+	v.origin(vol, base)
+	switch vol.State, vol.Reason = v.condition(d, base); {
+	case vol.State != StateActive:
+	case image == nil && !plan.IsLayer(guess(d, vol.Name)):
+		vol.State, vol.Reason = StateBroken, "its image does not exist"
+	case image != nil && !image.Info.Live:
+		vol.State, vol.Reason = StateBroken, neverCut
+	}
 }
 
 // origin names a volume by its base and front where the record does not.
@@ -296,11 +329,13 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	}
 }
 
+const neverCut = "its image was never cut: an operation is under way or was interrupted"
+
 // condition is what an image is worth now.
 func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 	switch {
 	case !d.Info.Live:
-		return StateBroken, "its image was never cut: an operation is under way or was interrupted"
+		return StateBroken, neverCut
 	case d.Status.State == targets.Invalid:
 		return StateInvalid, "the kernel dropped it: its store is full or failed"
 	case d.Status.State == targets.Overflow:

@@ -180,8 +180,8 @@ func (w *watch) survey(ctx context.Context) error {
 	old := w.volumes
 	w.volumes = nil
 	for _, set := range sets {
-		for i, vol := range set.Volumes {
-			image := ioctl.ID{UUID: plan.MemberUUID(set.UUID, i, plan.RoleImage)}
+		for _, vol := range set.Volumes {
+			image := vol.snapshot
 			x := &watched{image: image}
 			if at := slices.IndexFunc(old, func(o *watched) bool { return o.image == image }); at >= 0 {
 				x = old[at]
@@ -215,8 +215,8 @@ func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
 		return false, err
 	}
 	for _, s := range v.sets() {
-		for i, vol := range s.Volumes {
-			if plan.MemberUUID(s.UUID, i, plan.RoleImage) == image.UUID {
+		for _, vol := range s.Volumes {
+			if vol.snapshot == image {
 				return vol.State != StateBypassed, nil
 			}
 		}

@@ -141,7 +141,7 @@ func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
 	if err != nil {
 		return nil, s.ended(p.intent, err)
 	}
-	return s.taken(ctx, p.plan, p.facts, p.request, p.facts.receipt(trace, p.plan, p.request, p.hooks.done), p.intent)
+	return s.taken(ctx, p.plan, p.facts, p.request, p.facts.receipt(trace, p.plan, p.request, p.hooks.done), p.intent, p.runner)
 }
 
 // resume finds everything as it was, opens the filesystems again, and notes the

@@ -49,6 +49,10 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := s.recoverIntents(ctx, r); err != nil {
 		return err
 	}
+	if err := s.endAllChains(ctx); err != nil {
+		return err
+	}
+	s.dropLayers(ctx)
 	if err := s.recoverBases(ctx, r); err != nil {
 		return err
 	}
@@ -107,6 +111,9 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		s.endHooks(i, freeze.HookPostThaw)
+		if err := s.endChains(i.ID); err != nil {
+			return false, err
+		}
 		return false, s.state.End(i)
 	}
 	s.endHooks(i, freeze.HookAbort)

@@ -21,7 +21,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	for _, d := range ours {
-		if d.ID == i.ID && d.Role != plan.RoleImage || slices.Contains(i.Bases, d.Name) {
+		if d.ID == i.ID && d.Role != plan.RoleImage && d.Role != plan.RoleCore || slices.Contains(i.Bases, d.Name) {
 			if err := s.endHold(d); err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 // freeze that is found without them is somebody else's.
 func windowBegan(id string, ours []stack.Device) bool {
 	return slices.ContainsFunc(ours, func(d stack.Device) bool {
-		return d.ID == id && d.Role == plan.RoleImage && (d.Info.Live || d.Info.Inactive)
+		return d.ID == id && d.Snapshot() && (d.Info.Live || d.Info.Inactive)
 	})
 }
 

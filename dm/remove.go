@@ -28,6 +28,7 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 	if err := s.remove(ctx, name); err != nil {
 		return s.fail(err)
 	}
+	s.dropLayers(ctx)
 	s.expireToo(ctx)
 	return nil
 }
@@ -45,6 +46,9 @@ func (m *Manager) PlanRemove(_ context.Context, name string) (p *Plan, err error
 
 func (s *session) planRemove(name string) (*Plan, error) {
 	id, err := s.find(name)
+	if err == nil {
+		err = s.removable(name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +71,9 @@ func (s *session) remove(ctx context.Context, name string) error {
 	if err != nil && slices.Contains(done.Sets, name) {
 		return nil // that was its removal, interrupted before
 	}
+	if err == nil {
+		err = s.removable(name)
+	}
 	if err != nil {
 		return err
 	}
@@ -84,6 +91,9 @@ func (s *session) remove(ctx context.Context, name string) error {
 }
 
 func (s *session) removeLocked(ctx context.Context, name, id string) error {
+	if err := s.endChains(id); err != nil {
+		return err
+	}
 	if err := s.idle(ctx, id); err != nil {
 		return err
 	}
@@ -192,6 +202,9 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 	case err != nil:
 		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
 	}
+	if err := s.keepRecord(r); err != nil {
+		return s.ended(intent, errors.Join(err, runner.Cookie.Discard()))
+	}
 	if _, err := runner.Run(ctx, p); err != nil {
 		return s.ended(intent, err)
 	}
@@ -228,15 +241,24 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		}
 		v := volumes[d.Volume]
 		if v == nil {
-			v = &plan.RemoveVolume{}
+			v = &plan.RemoveVolume{Number: d.Volume}
 			volumes[d.Volume] = v
 		}
 		switch d.Role {
-		case plan.RoleImage:
-			v.Image, v.Dead = d.Name, d.Status.State == targets.Invalid
+		case plan.RoleImage, plan.RoleCore:
+			if d.Role == plan.RoleCore {
+				v.Core = d.Name
+			} else {
+				v.Image = d.Name
+			}
+			if lower, ok := d.Lower(); !ok || d.Role == plan.RoleImage && isCore(lower, ours) {
+				continue
+			}
+			v.Dead = d.Status.State == targets.Invalid
 			if err := s.remainsBelow(v, d, id, ours); err != nil {
 				return r, err
 			}
+			layers(v, d, ours)
 		case plan.RoleStore:
 			v.Store = d.Name
 			if d.Info.Live {
@@ -250,7 +272,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	}
 	for n, f := range files {
 		if volumes[n] == nil {
-			volumes[n] = &plan.RemoveVolume{}
+			volumes[n] = &plan.RemoveVolume{Number: n}
 		}
 		volumes[n].File = f
 	}
@@ -258,6 +280,11 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		r.Volumes = append(r.Volumes, *volumes[n])
 	}
 	return r, s.orphanBases(&r, name, ours)
+}
+
+// isCore tells a core from a base.
+func isCore(dev targets.DevNo, ours []stack.Device) bool {
+	return slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Dev == dev && d.Role == plan.RoleCore })
 }
 
 // pieces are the places at which a store goes on with another device, whose head
@@ -282,7 +309,7 @@ func (s *session) recordedNames(name, id string, ours []stack.Device) (out []str
 		return nil
 	}
 	for _, v := range set.Volumes {
-		out = append(out, plan.ImageName(name, v.Name), plan.StoreName(name, v.Name))
+		out = append(out, plan.ImageName(name, v.Name), plan.CoreName(name, v.Name), plan.StoreName(name, v.Name))
 		base := plan.BaseName(v.Name)
 		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == base }) {
 			out = append(out, base)
@@ -293,9 +320,9 @@ func (s *session) recordedNames(name, id string, ours []stack.Device) (out []str
 
 // remainsBelow finds the base of an image and the front that leads to it.
 func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id string, ours []stack.Device) error {
-	lower, ok := image.Lower()
+	base, ok := stack.BaseOf(image, ours)
 	for _, d := range ours {
-		if ok && d.Role == plan.RoleBase && d.Dev == lower {
+		if ok && d.Role == plan.RoleBase && d.Dev == base {
 			return s.remainsFront(v, d, id, ours)
 		}
 	}
@@ -342,7 +369,7 @@ func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targ
 // last tells whether no image of another set uses a base.
 func last(b plan.Base, id string, ours []stack.Device) bool {
 	return !slices.ContainsFunc(ours, func(d stack.Device) bool {
-		return d.Role == plan.RoleImage && d.ID != id && slices.Contains(b.Images, d.Name)
+		return d.ID != id && slices.Contains(b.Images, d.Name)
 	})
 }
 

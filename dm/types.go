@@ -1,6 +1,10 @@
 package dm
 
-import "time"
+import (
+	"time"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+)
 
 // State is the condition of a volume or a set. A set has the worst state of its
 // volumes.
@@ -40,6 +44,7 @@ type Set struct {
 	Lease      *LeaseState       `json:"lease"`   // null if it is for ever
 	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
 	Watched    bool              `json:"watched"` // a monitor runs that makes its stores grow
+	Layer      bool              `json:"layer"`   // it was removed, but sets read through it
 	Volumes    []Volume          `json:"volumes"`
 }
 
@@ -58,8 +63,21 @@ type Volume struct {
 	State       State    `json:"state"`
 	Reason      string   `json:"reason,omitempty"` // why the state is not active
 	ImageMounts []string `json:"image_mounts"`     // where the image is mounted now
-	Store       Store    `json:"store"`
-	persistent  bool
+	// ReadsThrough is the set whose image this one reads through, "" if it reads the
+	// origin; Layers is how many images that is down to the origin. If one of them is
+	// lost, so is this.
+	ReadsThrough string `json:"reads_through"`
+	Layers       int    `json:"layers"`
+	// ReadBy are the sets that read through this one. Removed before them, it lives
+	// on as a layer.
+	ReadBy []string `json:"read_by"`
+	// Beside are the sets of the same origin for which the kernel copies each chunk too.
+	Beside []Beside `json:"beside"`
+	Store  Store    `json:"store"`
+
+	persistent bool
+	number     int      // in its set
+	snapshot   ioctl.ID // the device that is the snapshot
 }
 
 // Store is where a volume keeps old chunks.

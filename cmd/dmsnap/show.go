@@ -141,9 +141,27 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 	field(w, "was mounted", "%s", list(v.Mountpoints))
 	field(w, "image", "%s, %s, %s", deviceText(v.Device, v.Devno), sizeText(v.SizeBytes), access(v.Writable))
 	field(w, "image mounts", "%s", list(v.ImageMounts))
+	if v.ReadsThrough != "" {
+		field(w, "reads through", "%s: lost if that is; %d layers to the origin", clean(v.ReadsThrough), v.Layers)
+	}
+	if len(v.ReadBy) > 0 {
+		field(w, "read by", "%s: lost if this is", list(v.ReadBy))
+	}
+	for _, b := range v.Beside {
+		field(w, "beside", "%s", besideText(b))
+	}
 	field(w, "store", "%s", storeText(&v.Store))
 	field(w, "used", "%s", usedText(&v.Store))
 	field(w, "chunk", "%s", sizeText(v.ChunkBytes))
+}
+
+// besideText is about a set for which each chunk is copied too.
+func besideText(b dm.Beside) string {
+	text := "each chunk is copied for " + orDash(b.Set) + " too"
+	if b.Why != "" {
+		text += ": " + clean(b.Why)
+	}
+	return text
 }
 
 func access(writable bool) string {

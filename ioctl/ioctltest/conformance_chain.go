@@ -55,6 +55,13 @@ func confChain(b *bench) {
 	b.chain("image1", two, cow1, "PO", chunkSize)
 	same(b, "line", b.line("image1", 0), fmt.Sprintf("snapshot %v %v PO 16", two, cow1))
 	same(b, "opens by the image above", b.info("image2").OpenCount, 1)
+	_, err := b.k.Open(dmNode(two), unix.O_RDONLY|unix.O_EXCL, 0) // as a mount does
+	b.want(unix.EBUSY, err)
+	shown := b.live("shown", spec(realSize, "linear", two, 0)).Dev
+	f, err := b.k.Open(dmNode(shown), unix.O_RDONLY|unix.O_EXCL, 0)
+	b.ok(err)
+	b.ok(f.Close())
+	b.gone("shown")
 	used := b.status("image1")
 	b.ok(b.put(front, 0, 131072, 3))
 	same(b, "the older store", b.status("image1"), used)
@@ -70,7 +77,7 @@ func confChain(b *bench) {
 		same(b, "third image "+when, bytes.Equal(b.get(three, offs...), []byte{3, 3, 3, 3, 1, 1, 0}), true)
 	}
 	check("in a chain")
-	_, err := b.c.Rename(confPrefix+"image2", confPrefix+"layer", ioctl.Event{})
+	_, err = b.c.Rename(confPrefix+"image2", confPrefix+"layer", ioctl.Event{})
 	b.ok(err)
 	b.want(unix.EBUSY, b.remove("layer"))
 	check("with a layer renamed")

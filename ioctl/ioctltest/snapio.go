@@ -180,7 +180,7 @@ func (s *snapshot) mergeChunks(n int) {
 // Protected tells whether the image of that name keeps its past: nil if a
 // live snapshot-origin over the very same origin carries the writers (rule A)
 // and was resumed after the snapshot (rule B). A chained image is as
-// protected as the one it reads through.
+// protected as the one it reads through, one that only shows a snapshot as that.
 func (k *Kernel) Protected(image string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -191,9 +191,22 @@ func (k *Kernel) Protected(image string) error {
 	return k.protected(md.dev)
 }
 
+// shownBy is the device that a linear one shows, nil if it is none.
+func shownBy(d *device) *device {
+	if d.dm == nil || d.dm.live == nil {
+		return nil
+	}
+	if l, ok := d.dm.live.targets[0].impl.(*linear); ok {
+		return l.d
+	}
+	return nil
+}
+
 func (k *Kernel) protected(d *device) error {
 	s := imageOf(d)
 	switch {
+	case s == nil && shownBy(d) != nil:
+		return k.protected(shownBy(d))
 	case s == nil:
 		return fmt.Errorf("%s carries no live snapshot", d.name)
 	case !s.valid || !s.active:

@@ -65,6 +65,7 @@ func Create(r CreateRequest) (*Plan, error) {
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
 	p.Steps = append(p.Steps, release(r.Hooks)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
+	p.Steps = append(p.Steps, chains(p.Volumes)...)
 	return p, nil
 }
 
@@ -95,6 +96,9 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		v.Base = o.Base.Name
 	} else if v.redirector, err = Redirect(o); err != nil {
 		return Volume{}, err
+	}
+	if carries(r.Mode, r.Writable) {
+		v.Core = CoreName(r.Set, o.Volume)
 	}
 	v.ImageTable = targets.Table{{Length: o.Size, Target: targets.Snapshot{
 		// Rule A: the same device as the front's snapshot-origin names.
@@ -250,32 +254,15 @@ func basesOf(vs []Volume) map[targets.DevNo]string {
 	return bases
 }
 
-func prepareImage(r CreateRequest, v *Volume) []Step {
-	imageUUID := MemberUUID(r.ID, v.Index, RoleImage)
-	return []Step{
-		// A valid header left by an earlier use would be taken for this set's
-		// exceptions, so it goes before the kernel can read it.
-		{Phase: Prepare, Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
-		{
-			Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID,
-			Undo: &Step{Action: RemoveDevice, Role: RoleImage, Device: v.Image, UUID: imageUUID},
-		},
-		// Suspended before its first resume, so that the resume inside the window
-		// need not suspend it first: that would wait for a grace period.
-		{Phase: Prepare, Action: Suspend, Role: RoleImage, Device: v.Image},
-		// A persistent store gets its header now; a later set must not find it.
-		{
-			Phase: Prepare, Action: LoadTable, Role: RoleImage, Device: v.Image, Table: v.ImageTable, ReadOnly: !v.Writable,
-			Undo: &Step{Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
-		},
-	}
-}
-
 func finishCreate(vs []Volume) []Step {
-	steps := []Step{{Phase: Finish, Action: Settle}}
+	var steps []Step
+	for _, v := range vs {
+		steps = append(steps, v.show()...)
+	}
+	steps = append(steps, Step{Phase: Finish, Action: Settle})
 	for _, v := range vs {
 		steps = append(steps, verifyLayer(v)...)
-		steps = append(steps, Step{Phase: Finish, Action: Verify, Role: RoleImage, Device: v.Image, Table: v.ImageTable})
+		steps = append(steps, v.snapshot(Step{Phase: Finish, Action: Verify, Table: v.ImageTable}))
 	}
 	return steps
 }

@@ -62,7 +62,8 @@ type Base struct {
 	Dev        targets.DevNo
 	Table      targets.Table // the origin's own table, with its secrets
 	ReadOnly   bool
-	Images     []string // dm names of all images on it
+	Images     []string // dm names of all images that pair with it
+	Older      []Older  // those of them that are live
 	// Fronted is false when the front does not lead here any more: somebody
 	// reloaded it behind our back.
 	Fronted bool

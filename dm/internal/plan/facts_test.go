@@ -94,6 +94,19 @@ func layered(v *plan.VolumeRequest) {
 	o.Table = originTable(254, 100+o.Dev.Minor, o.Size)
 }
 
+// beside gives a layered volume a live snapshot of an older set.
+func beside(set string, mode targets.Mode, readOnly, valid bool) func(*plan.VolumeRequest) {
+	return func(v *plan.VolumeRequest) {
+		b := v.Origin.Base
+		b.Older = append(b.Older, plan.Older{
+			Name: plan.CoreName(set, v.Origin.Volume), Role: plan.RoleCore, ReadOnly: readOnly, Valid: valid,
+			Table: targets.Single(v.Origin.Size, targets.Snapshot{
+				Origin: targets.Device{DevNo: b.Dev}, Store: targets.Numbered(254, uint32(200+len(b.Older))), Mode: mode, Chunk: 32,
+			}),
+		})
+	}
+}
+
 func request(vs ...plan.VolumeRequest) plan.CreateRequest {
 	return plan.CreateRequest{Set: "nightly", ID: "5e7", Chunk: 128, Mode: targets.Transient, Volumes: vs}
 }
@@ -131,6 +144,16 @@ func pending(v *plan.RemoveVolume) {
 	v.Origin.InactiveLoaded = true
 	v.Origin.Base.Fronted, v.Origin.Base.Pending = false, true
 }
+
+// cored: the image shows a core.
+func cored(v *plan.RemoveVolume) {
+	v.Core, v.Name = plan.CoreName("nightly", v.Origin.Volume), v.Origin.Volume
+}
+
+// chainedOn: it reads through a newer set's core; readBy: older ones read through it.
+func chainedOn(v *plan.RemoveVolume) { v.Last, v.Chained = false, true }
+
+func readBy(v *plan.RemoveVolume) { v.ReadBy = []string{plan.CoreName("older", v.Origin.Volume)} }
 
 func notLast(v *plan.RemoveVolume)   { v.Last = false }
 func suspended(v *plan.RemoveVolume) { v.Origin.Suspended = true }

@@ -29,6 +29,13 @@ func creations() map[string]plan.CreateRequest {
 	crash.Crash = true
 	persistent := request(home)
 	persistent.Mode, persistent.Writable = targets.PersistentOverflow, true
+	cored := request(home)
+	cored.Mode = targets.PersistentOverflow
+	chained := request(volume("home", 0, layered,
+		beside("hourly-1", targets.PersistentOverflow, true, true), beside("hourly-2", targets.PersistentOverflow, true, true),
+		beside("transient", targets.Transient, true, true), beside("writable", targets.Persistent, false, true),
+		beside("dropped", targets.Persistent, true, false)))
+	chained.Mode = targets.PersistentOverflow
 	hooked := request(home)
 	hooked.Hooks = []string{"/etc/dmsnap/hooks.d/10-db", "/etc/dmsnap/hooks.d/20-app"}
 	phased := request(home)
@@ -52,6 +59,8 @@ func creations() map[string]plan.CreateRequest {
 		"create-crash":      crash,
 		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
 		"create-persistent": persistent,
+		"create-core":       cored,
+		"create-chained":    chained,
 		"create-hooks":      hooked,
 		"create-read-only":  request(volume("home", 0, func(v *plan.VolumeRequest) { v.Origin.ReadOnly = true })),
 		"create-handover": request( // the raid's base is engaged between suspends and images
@@ -81,6 +90,10 @@ func removals() map[string]plan.RemoveRequest {
 			left("disk", 0),
 			left("crypt", 1, func(v *plan.RemoveVolume) { v.Origin.Depth = 3 }),
 		),
+		"remove-core":              removal(left("home", 0, cored)),
+		"remove-core-first":        removal(left("home", 0, cored, notLast)),
+		"remove-chained":           removal(left("home", 0, cored, chainedOn)),
+		"remove-read":              removal(left("home", 0, cored, readBy), left("db", 1, cored)),
 		"remove-handover":          removal(left("home", 0, handedOver), left("var", 1)),
 		"remove-handover-first":    removal(left("home", 0, handedOver, notLast)),
 		"remove-bypassed":          removal(left("home", 0, bypassed)),

@@ -17,6 +17,7 @@ const (
 	RoleBase  Role = "base"
 	RoleStore Role = "store"
 	RoleImage Role = "image"
+	RoleCore  Role = "core"
 	RoleFront Role = "front"
 )
 
@@ -44,6 +45,13 @@ func StoreName(set, volume string) string { return StorePrefix + set + "-" + vol
 // ImageName is the snapshot that users read.
 func ImageName(set, volume string) string { return NamePrefix + set + "-" + volume }
 
+// CoreName is the snapshot beneath an image that older ones may read through. They
+// claim it, so that nobody could mount it.
+func CoreName(set, volume string) string { return CorePrefix + set + "-" + volume }
+
+// CorePrefix is what names of cores begin with.
+const CorePrefix = NamePrefix + "core-"
+
 // FilePrefix is what names of files begin with that dmsnap chooses.
 const FilePrefix = ".dmsnap-"
 
@@ -65,7 +73,7 @@ func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase
 func FrontUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleFront) }
 
 // Member tells whether a device of the role belongs to one set.
-func (r Role) Member() bool { return r == RoleStore || r == RoleImage }
+func (r Role) Member() bool { return r == RoleStore || r == RoleImage || r == RoleCore }
 
 // MemberUUID is the uuid of a store or image: set id and number of the volume,
 // so that the kernel's list alone tells which devices belong together.
@@ -104,7 +112,7 @@ func CheckSetName(name string) error {
 	case name[0] == '.' || name[0] == '-': // our own files begin with a dot
 		return fmt.Errorf("set name %q is not usable as a device name", name)
 	}
-	for _, reserved := range []string{"base", "store", "front", "era"} {
+	for _, reserved := range []string{"base", "store", "front", "era", "core", "layer"} {
 		if name == reserved || strings.HasPrefix(name, reserved+"-") {
 			return fmt.Errorf("set name %q is reserved: names of hidden devices begin with it", name)
 		}

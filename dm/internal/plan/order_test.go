@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -36,6 +37,9 @@ func randomRequest(r *rand.Rand) plan.CreateRequest {
 		}
 		if r.IntN(2) == 0 {
 			layered(&v)
+			for n := range r.IntN(3) {
+				beside(fmt.Sprint("older", n), modes[r.IntN(3)], r.IntN(3) > 0, r.IntN(4) > 0)(&v)
+			}
 		}
 		req.Volumes = append(req.Volumes, v)
 	}
@@ -60,6 +64,7 @@ func TestCreatePlansKeepTheRules(t *testing.T) {
 			c.imageInsideFront(v)
 			c.handedOver(v)
 			c.verified(v)
+			c.chained(v)
 			c.frozen(req.Volumes[i].Origin, req.Crash)
 		}
 		c.windowOrder()
@@ -100,7 +105,7 @@ func (c checker) at(phase plan.Phase, action plan.Action, device string) int {
 // phases come in order, and the window has nothing in it that could block,
 // allocate or fail for a reason of its own.
 func (c checker) phases() {
-	order := []plan.Phase{plan.Prepare, plan.Window, plan.Finish}
+	order := []plan.Phase{plan.Prepare, plan.Window, plan.Finish, plan.After}
 	inWindow := []plan.Action{plan.Freeze, plan.Prove, plan.Suspend, plan.Resume, plan.RemoveDevice, plan.Thaw}
 	last := 0
 	for _, s := range c.p.Steps {
@@ -131,7 +136,7 @@ func (c checker) undos() {
 			if s.Undo == nil || s.Undo.Action != plan.Restore || !s.Undo.Table.Equal(own.Table) || s.Undo.ReadOnly != own.ReadOnly {
 				c.errorf("%s is undone by %v", s, s.Undo)
 			}
-		case s.Action == plan.LoadTable && s.Role == plan.RoleImage: // the kernel has written a header
+		case s.Action == plan.LoadTable && s.Phase == plan.Prepare && (s.Role == plan.RoleImage || s.Role == plan.RoleCore): // the kernel has written a header
 			if s.Undo == nil || s.Undo.Action != plan.WipeHeader || s.Undo.Bytes == 0 {
 				c.errorf("%s is undone by %v", s, s.Undo)
 			}
@@ -149,7 +154,7 @@ func (c checker) undos() {
 
 // lastLoad is the step that gives a device the table it has in the end.
 func (c checker) lastLoad(device string) (last plan.Step) {
-	for _, s := range c.p.In(plan.Prepare) {
+	for _, s := range c.p.Steps {
 		if s.Action == plan.LoadTable && s.Device == device {
 			last = s
 		}
@@ -165,10 +170,37 @@ func (c checker) volume(front string) plan.Volume {
 	return c.p.Volumes[i]
 }
 
+func snapshotOf(v plan.Volume) string { return cmp.Or(v.Core, v.Image) }
+
+// chained: an older image reads through the new one only if neither can be written
+// to and both keep their exceptions on their stores; with its own store and size.
+func (c checker) chained(v plan.Volume) {
+	var older []plan.Older
+	if v.Origin.Base != nil {
+		older = v.Origin.Base.Older
+	}
+	for _, o := range older {
+		was := o.Table[0].Target.(targets.Snapshot)
+		at := c.at(plan.After, plan.Chain, o.Name)
+		may := o.Valid && o.ReadOnly && was.Mode != targets.Transient && !v.Writable && v.Mode != targets.Transient
+		if may != (at >= 0) {
+			c.errorf("%s is chained: %v", o.Name, at >= 0)
+		}
+		if at < 0 {
+			continue
+		}
+		s := c.p.Steps[at]
+		now := s.Table[0].Target.(targets.Snapshot)
+		if now.Origin.Path != "/dev/mapper/"+v.Core || now.Store != was.Store || now.Mode != was.Mode || now.Chunk != was.Chunk || s.Table.Size() != o.Table.Size() || !s.ReadOnly {
+			c.errorf("%s had %s and gets %s", o.Name, o.Table, s.Table)
+		}
+	}
+}
+
 // sameOrigin is rule A: the kernel pairs a snapshot with a snapshot-origin by
 // the device both name. A front with a layer keeps its table.
 func (c checker) sameOrigin(v plan.Volume) {
-	image := c.p.Steps[c.at(plan.Prepare, plan.LoadTable, v.Image)]
+	image := c.p.Steps[c.at(plan.Prepare, plan.LoadTable, snapshotOf(v))]
 	snapshot, ok := image.Table[0].Target.(targets.Snapshot)
 	if !ok || len(image.Table) != 1 || image.Table.Size() != v.Origin.Size {
 		c.errorf("image table %s", image.Table)
@@ -206,11 +238,11 @@ func (c checker) imageInsideFront(v plan.Volume) {
 	steps := []int{
 		c.at(plan.Prepare, plan.Resume, v.Store),
 		c.at(plan.Prepare, plan.WipeHeader, v.Store),
-		c.at(plan.Prepare, plan.CreateDevice, v.Image),
-		c.at(plan.Prepare, plan.Suspend, v.Image),
-		c.at(plan.Prepare, plan.LoadTable, v.Image),
+		c.at(plan.Prepare, plan.CreateDevice, snapshotOf(v)),
+		c.at(plan.Prepare, plan.Suspend, snapshotOf(v)),
+		c.at(plan.Prepare, plan.LoadTable, snapshotOf(v)),
 		c.at(plan.Window, plan.Suspend, v.Front),
-		c.at(plan.Window, plan.Resume, v.Image),
+		c.at(plan.Window, plan.Resume, snapshotOf(v)),
 		c.at(plan.Window, plan.Resume, v.Front),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
@@ -220,7 +252,7 @@ func (c checker) imageInsideFront(v plan.Volume) {
 		return
 	}
 	steps = []int{
-		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, v.Image),
+		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, snapshotOf(v)),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
 		c.errorf("steps of %s at %v", v.Base, steps)
@@ -239,7 +271,7 @@ func (c checker) handedOver(v plan.Volume) {
 		return
 	}
 	steps := []int{
-		c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Window, plan.Suspend, v.Front), resume, c.at(plan.Window, plan.Resume, v.Image),
+		c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Window, plan.Suspend, v.Front), resume, c.at(plan.Window, plan.Resume, snapshotOf(v)),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
 		c.errorf("handover of %s at %v", v.Base, steps)
@@ -256,7 +288,7 @@ func (c checker) handedOver(v plan.Volume) {
 
 func (c checker) verified(v plan.Volume) {
 	settle := c.at(plan.Finish, plan.Settle, "")
-	for _, device := range []string{v.Front, v.Image} {
+	for _, device := range []string{v.Front, snapshotOf(v)} {
 		if at := c.at(plan.Finish, plan.Verify, device); settle < 0 || at < settle {
 			c.errorf("%s is verified at %d, nodes settle at %d", device, at, settle)
 		}

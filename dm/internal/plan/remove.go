@@ -19,8 +19,11 @@ type RemoveRequest struct {
 // RemoveVolume is what is left of one volume. An empty name means that the
 // device does not exist.
 type RemoveVolume struct {
+	Number int    // of the volume in its set
+	Name   string // of the volume; empty if no base tells it
 	Origin Origin // with Base; Name is empty when no front leads to the base
 	Image  string
+	Core   string // the snapshot beneath the image, if the image is not
 	Store  string
 	// StoreSize is zero if the store has no table: it cannot be written to then.
 	StoreSize targets.Sectors
@@ -32,6 +35,10 @@ type RemoveVolume struct {
 	Dead bool
 	// Last tells that no image of another set uses the base.
 	Last bool
+	// Chained: the snapshot reads through a newer one, and not from the base.
+	Chained bool
+	// ReadBy are the snapshots that read through this one: it stays until they go.
+	ReadBy []string
 }
 
 // Remove plans the teardown of a set.
@@ -43,7 +50,7 @@ type RemoveVolume struct {
 // stays still depends on it.
 func Remove(r RemoveRequest) *Plan {
 	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID, Final: true}
-	var suspend, bases, inside, resume []Step
+	var suspend, bases, images, inside, resume []Step
 	ordered := topDown(r.Volumes)
 	for _, v := range ordered {
 		o := v.Origin
@@ -56,43 +63,65 @@ func Remove(r RemoveRequest) *Plan {
 		if restoreFront {
 			bases = append(bases, RedirectorOf(o).Disengage(o)...)
 		}
-		if removeInside := !v.Last && v.Image != "" && o.fronted(); restoreFront || removeInside || o.Suspended {
+		if removeInside := v.inside(); restoreFront || removeInside || o.Suspended {
 			suspend = append(suspend, Step{
 				Phase: Window, Action: Suspend, Role: RoleFront, Device: o.Name,
 				Undo: &Step{Action: Resume, Role: RoleFront, Device: o.Name},
 			})
 			resume = append([]Step{{Phase: Window, Action: Resume, Role: RoleFront, Device: o.Name}}, resume...)
 			if removeInside {
-				inside = append(inside, Step{Phase: Window, Action: RemoveDevice, Role: RoleImage, Device: v.Image})
+				if v.Core != "" && v.Image != "" {
+					images = append(images, Step{Phase: Window, Action: RemoveDevice, Role: RoleImage, Device: v.Image})
+				}
+				inside = append(inside, v.snapshot(Step{Phase: Window, Action: RemoveDevice}))
 			}
 		}
 	}
 	standing := stacked(ordered)
-	p.Steps = slices.Concat(p.Steps, together(suspend, standing), bases, together(inside, never), together(resume, standing))
-	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropStore, dropBase} {
+	p.Steps = slices.Concat(p.Steps, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing))
+	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropCore, dropStore, dropBase} {
 		for _, v := range r.Volumes {
-			p.Steps = append(p.Steps, drop(v)...)
+			if len(v.ReadBy) == 0 {
+				p.Steps = append(p.Steps, drop(v)...)
+			}
+		}
+	}
+	for _, v := range r.Volumes {
+		if len(v.ReadBy) > 0 {
+			p.Steps = append(p.Steps, drop(RoleImage, v.Image)...)
+			p.Steps = append(p.Steps, v.keep(r.ID)...)
 		}
 	}
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
 	for _, v := range r.Volumes {
-		p.Steps = append(p.Steps, dropFile(v.File)...)
+		if len(v.ReadBy) == 0 {
+			p.Steps = append(p.Steps, dropFile(v.File)...)
+		}
 	}
 	return p
 }
 
 // detach are the steps that give the front its own table back.
 func (v RemoveVolume) detach() []Step {
-	if !v.Last || !v.Origin.fronted() {
+	if !v.Last || len(v.ReadBy) > 0 || !v.Origin.fronted() {
 		return nil
 	}
 	return RedirectorOf(v.Origin).Detach(v.Origin)
 }
 
+// inside tells whether the image goes while its front is suspended: the kernel
+// copies for it, and goes on to for its siblings.
+func (v RemoveVolume) inside() bool {
+	return !v.Last && !v.Chained && len(v.ReadBy) == 0 && v.Image+v.Core != "" && v.Origin.fronted()
+}
+
+// snapshot completes a step on the device that is the snapshot.
+func (v RemoveVolume) snapshot(s Step) Step { return Volume{Image: v.Image, Core: v.Core}.snapshot(s) }
+
 func (o Origin) fronted() bool { return o.Name != "" && o.Base != nil && o.Base.Fronted }
 
 // What no front leads to any more goes from the top down, since each device
-// holds the one beneath: all images, then all stores, which may lie on the base
+// holds the one beneath: all images, then their cores, then all stores, which may lie on the base
 // of any volume, then the bases.
 
 func drop(r Role, name string) []Step {
@@ -110,10 +139,17 @@ func leave(v RemoveVolume) []Step {
 }
 
 func dropImage(v RemoveVolume) []Step {
-	if v.Last || !v.Origin.fronted() {
-		return drop(RoleImage, v.Image)
+	if v.inside() {
+		return nil // it went in the window
 	}
-	return nil // it went in the window
+	return drop(RoleImage, v.Image)
+}
+
+func dropCore(v RemoveVolume) []Step {
+	if v.inside() {
+		return nil
+	}
+	return drop(RoleCore, v.Core)
 }
 
 func dropStore(v RemoveVolume) []Step {

@@ -20,7 +20,8 @@ const (
 	Prepare Phase = "prepare"
 	Window  Phase = "window"
 	Finish  Phase = "finish"
-	Undo    Phase = "undo" // of what was prepared, when something failed; no plan has such steps
+	After   Phase = "after" // when the outcome is on disk; what fails changes nothing and is told of
+	Undo    Phase = "undo"  // of what was prepared, when something failed; no plan has such steps
 )
 
 // Action is what a step does.
@@ -50,6 +51,8 @@ const (
 	TrimFile     Action = "trim"     // File to what Device's table has of it, and pin it
 	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
 	Detach       Action = "detach"   // end that
+	Chain        Action = "chain"    // have image Device read through the one that Table names
+	Rename       Action = "rename"   // Device to To
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -62,6 +65,7 @@ type Step struct {
 	Device string
 	UUID   string
 	Front  string // dm name
+	To     string // dm name
 	Table  targets.Table
 	// ReadOnly loads the table so that the device cannot be written.
 	ReadOnly bool
@@ -128,8 +132,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s (%s)", strings.Join(s.Filesystem.Mountpoints, ", "), s.Filesystem.Type)
 	case s.Program != "":
 		fmt.Fprintf(&b, " %s %s", s.Program, s.Event)
-	case s.Front != "":
-		fmt.Fprintf(&b, " %s to %s", s.Device, s.Front)
+	case s.Front != "", s.To != "":
+		fmt.Fprintf(&b, " %s to %s", s.Device, s.Front+s.To)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
 	case s.File != nil:
@@ -189,6 +193,7 @@ type Volume struct {
 	Name               string
 	Front, Base, Store string // dm names
 	Image              string
+	Core               string // the snapshot beneath the image; empty if the image is the snapshot
 	Origin             Origin
 	StoreFacts         Store
 	File               *File // what the store is made of, if it is no device

@@ -30,7 +30,7 @@ func window(r CreateRequest, vs []Volume) []Step {
 			Phase: Window, Action: Suspend, Role: RoleFront, Device: v.Front, LockFS: lockFS[v.Front],
 			Undo: &Step{Action: Resume, Role: RoleFront, Device: v.Front},
 		})
-		images = append(images, Step{Phase: Window, Action: Resume, Role: RoleImage, Device: v.Image})
+		images = append(images, v.snapshot(Step{Phase: Window, Action: Resume}))
 		fronts = append(fronts, Step{Phase: Window, Action: Resume, Role: RoleFront, Device: v.Front})
 	}
 	slices.Reverse(fronts)

@@ -299,18 +299,10 @@ func (r *Runner) verify(s plan.Step) error {
 		return fmt.Errorf("%w: it is %q, not %q", ErrReloaded, live.Redacted(), want.Redacted())
 	case s.Front != "":
 		return r.verifyRedirect(s)
-	case s.Role != plan.RoleImage:
+	case s.Role != plan.RoleImage && s.Role != plan.RoleCore:
 		return nil
 	}
-	_, specs, err := r.Control.TargetStatus(id, 0)
-	if err != nil || len(specs) != 1 {
-		return errors.Join(err, fmt.Errorf("%s has no status", s.Device))
-	}
-	st, err := targets.ParseSnapshotStatus(specs[0].Params)
-	if err == nil && st.State != targets.Active {
-		err = fmt.Errorf("%s is %s: its store could not take the first writes", s.Device, specs[0].Params)
-	}
-	return err
+	return r.active(s.Device, 0)
 }
 
 // wipe zeroes a part of a store through the node the kernel itself makes.

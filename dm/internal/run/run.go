@@ -348,6 +348,10 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.trimFile(s)
 	case plan.DropFile:
 		return r.dropFile(s)
+	case plan.Chain:
+		return r.chain(s)
+	case plan.Rename:
+		return r.rename(s)
 	case plan.Hook:
 		return r.Hook(ctx, s.Program, s.Event)
 	case plan.Settle:

@@ -117,8 +117,11 @@ func (r *Reader) base(o *plan.Origin, ours []Device) *plan.Base {
 func NewBase(d Device, ours []Device) plan.Base {
 	b := plan.Base{Name: d.Name, UUID: d.UUID, Dev: d.Dev, Table: d.Table, ReadOnly: d.Info.ReadOnly}
 	for _, i := range ours {
-		if lower, ok := i.Lower(); ok && i.Role == plan.RoleImage && lower == d.Dev {
+		if lower, ok := i.Lower(); ok && i.Snapshot() && lower == d.Dev {
 			b.Images = append(b.Images, i.Name)
+			if i.Info.Live {
+				b.Older = append(b.Older, older(i, ours))
+			}
 		}
 	}
 	return b

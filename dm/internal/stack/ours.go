@@ -33,10 +33,19 @@ type Device struct {
 	// Table is the live table, or the inactive one if none is live; nil if the
 	// device has neither.
 	Table  targets.Table
-	Status targets.SnapshotStatus // images with a live table only
+	Status targets.SnapshotStatus // snapshots with a live table only
 	// Redirect is how the plain device beneath reaches its front; bases of plain
 	// devices with a live table only.
 	Redirect targets.InterposeStatus
+}
+
+// Snapshot tells a core, or an image that has none.
+func (d Device) Snapshot() bool {
+	if len(d.Table) != 1 {
+		return false
+	}
+	_, is := d.Table[0].Target.(targets.Snapshot)
+	return is && (d.Role == plan.RoleImage || d.Role == plan.RoleCore)
 }
 
 // Lower is the device in the first place of the table: a base for an image.
@@ -93,7 +102,7 @@ func (r *Reader) device(e ioctl.Entry) (*Device, error) {
 		}
 		return d, nil
 	}
-	if role == plan.RoleImage && d.Info.Live {
+	if d.Snapshot() && d.Info.Live {
 		d.Status, err = r.status(key)
 	}
 	if _, plain := d.Interposed(); plain && d.Info.Live {

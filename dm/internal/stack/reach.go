@@ -54,7 +54,7 @@ func interposedOn(base Device, d targets.DevNo) bool {
 
 func storesOn(base Device, ours []Device) (out []targets.DevNo) {
 	for _, i := range ours {
-		if lower, ok := i.Lower(); !ok || i.Role != plan.RoleImage || lower != base.Dev {
+		if lower, ok := i.Lower(); !ok || !i.Snapshot() || lower != base.Dev {
 			continue
 		}
 		for _, s := range ours {

@@ -96,6 +96,10 @@ func TestOriginWithLayer(t *testing.T) {
 		Table:  targets.Table{{Length: sectors, Target: targets.Linear{Dev: targets.Numbered(252, 0)}}},
 		Images: []string{"dmsnap-nightly-vg-home", "dmsnap-weekly-vg-home"},
 	}
+	if older := got.Base.Older; len(older) != 2 || older[0].Name != got.Base.Images[0] || older[0].Role != plan.RoleImage || older[0].Apart() == "" {
+		t.Errorf("%+v", older)
+	}
+	got.Base.Older = nil
 	slices.Sort(got.Base.Images)
 	if diff := cmp.Diff(want, got.Base); diff != "" || got.Depth != 2 || got.Role != "" || got.StoreOf != "" {
 		t.Errorf("%+v\n%s", got, diff)

@@ -1,0 +1,265 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// Beside is a set that has copies of its own made of each chunk.
+type Beside struct {
+	Set string `json:"set"`
+	Why string `json:"why"` // why it does not read through a newer one; "" if the next create changes that
+}
+
+// snapshot is the device of a volume that is the snapshot: its core, or its image
+// if it has none; nil if there is neither.
+func (v *view) snapshot(id string, volume int) *stack.Device {
+	if core := v.members[member{id, volume, plan.RoleCore}]; core != nil {
+		return core
+	}
+	return v.members[member{id, volume, plan.RoleImage}]
+}
+
+// link says of each volume which set its image reads through, which ones read
+// through it, and for which the kernel copies too. An image is worth no more than
+// what it reads through.
+func (v *view) link(sets []Set) {
+	names := map[string]string{}
+	for _, s := range sets {
+		names[s.UUID] = s.Name
+	}
+	for i := range sets {
+		for n := range sets[i].Volumes {
+			vol := &sets[i].Volumes[n]
+			if snap := v.snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
+				v.linkOne(vol, *snap, names)
+				sets[i].State = worse(sets[i].State, vol.State)
+			}
+		}
+	}
+}
+
+func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) {
+	for _, d := range stack.ReadBy(snap, v.ours) {
+		vol.ReadBy = append(vol.ReadBy, names[d.ID])
+	}
+	slices.Sort(vol.ReadBy)
+	through := stack.Through(snap, v.ours)
+	if len(through) == 0 {
+		vol.Beside = v.beside(snap, names)
+		return
+	}
+	vol.ReadsThrough, vol.Layers = names[through[0].ID], len(through)
+	vol.Store.settled()
+	base, _ := stack.BaseOf(snap, v.ours)
+	for _, d := range through {
+		if state, why := v.condition(d, base); worse(vol.State, state) != vol.State {
+			vol.State, vol.Reason = state, fmt.Sprintf("it reads through set %s: %s", names[d.ID], why)
+		}
+	}
+}
+
+// beside are the other snapshots that pair with the same base.
+func (v *view) beside(snap stack.Device, names map[string]string) []Beside {
+	out := []Beside{}
+	base, ok := snap.Lower()
+	if !ok || v.bases[base] == nil {
+		return out
+	}
+	for _, o := range stack.NewBase(*v.bases[base], v.ours).Older {
+		i := slices.IndexFunc(v.ours, func(d stack.Device) bool { return d.Name == o.Name })
+		if o.Name != snap.Name && i >= 0 {
+			out = append(out, Beside{Set: names[v.ours[i].ID], Why: o.Apart()})
+		}
+	}
+	slices.SortFunc(out, func(a, b Beside) int { return strings.Compare(a.Set, b.Set) })
+	return out
+}
+
+// settled: nothing is copied into the store of an image that reads through a
+// newer one.
+func (s *Store) settled() {
+	none := uint64(0)
+	if s.FillRate != nil {
+		s.FillRate, s.FullIn = &none, nil
+	}
+	if s.UsedBytes != nil {
+		s.NeededBytes = *s.UsedBytes
+	}
+}
+
+// removable refuses what is left of a removed set: it goes by itself.
+func (s *session) removable(name string) error {
+	if !plan.IsLayer(name) {
+		return nil
+	}
+	set, err := s.show(name)
+	if err != nil {
+		return err
+	}
+	var readers []string
+	for _, v := range set.Volumes {
+		readers = append(readers, v.ReadBy...)
+	}
+	slices.Sort(readers)
+	return plan.Refuse(plan.Busy, "", "it goes by itself with the last of them",
+		"%s is what is left of a removed set: %s read through it", name, strings.Join(slices.Compact(readers), ", "))
+}
+
+// layers says of a volume that is to be removed what it reads through and what
+// reads through it.
+func layers(v *plan.RemoveVolume, snap stack.Device, ours []stack.Device) {
+	v.Chained = len(stack.Through(snap, ours)) > 0
+	for _, d := range stack.ReadBy(snap, ours) {
+		v.ReadBy = append(v.ReadBy, d.Name)
+	}
+	base, ok := stack.BaseOf(snap, ours)
+	for _, d := range ours {
+		if ok && d.Role == plan.RoleBase && d.Dev == base {
+			v.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
+		}
+	}
+}
+
+// keepRecord writes the record of what stays of a set that others read through:
+// its files cannot be told from tables. It is on disk before anything is renamed.
+func (s *session) keepRecord(r plan.RemoveRequest) error {
+	if plan.IsLayer(r.Set) || !slices.ContainsFunc(r.Volumes, func(v plan.RemoveVolume) bool { return len(v.ReadBy) > 0 }) {
+		return nil
+	}
+	set, err := s.state.LoadSet(r.Set)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && set.ID != r.ID {
+		return nil // the tables are all there is
+	}
+	if err != nil {
+		return err
+	}
+	set.Name, set.Labels, set.Lease, set.LeaseEnd, set.LeaseStart, set.Held = plan.LayerName(r.ID), nil, "", 0, "", false
+	for i := range set.Volumes {
+		stays := func(v plan.RemoveVolume) bool { return v.Number == i && len(v.ReadBy) > 0 }
+		if !slices.ContainsFunc(r.Volumes, stays) {
+			set.Volumes[i].StoreFile = nil // deleted with its volume
+		}
+	}
+	return s.state.SaveSet(set)
+}
+
+// dropLayers takes down what is left of removed sets and what nobody reads through
+// any more. What is in the way is told of: the next removal tries again.
+func (s *session) dropLayers(ctx context.Context) {
+	for {
+		down, err := s.dropLayer(ctx)
+		if err != nil {
+			s.log.Warn("what is left of a removed set stays for now", "error", err)
+		}
+		if err != nil || !down {
+			return
+		}
+	}
+}
+
+// dropLayer takes one of them down; those it read through are next.
+func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return false, err
+	}
+	for _, d := range ours {
+		name := plan.LayerName(d.ID)
+		if d.Role != plan.RoleCore || !strings.HasPrefix(d.Name, plan.CoreName(name, "")) || read(d.ID, ours) {
+			continue
+		}
+		locks, err := s.lockSet(ctx, name, d.ID)
+		if err != nil {
+			return false, err
+		}
+		err = s.teardown(ctx, name, d.ID, s.dropRecord(name))
+		s.release(locks)
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// read tells whether a snapshot of another set reads through any of a set's.
+func read(id string, ours []stack.Device) bool {
+	return slices.ContainsFunc(ours, func(d stack.Device) bool {
+		return d.ID == id && d.Role == plan.RoleCore && len(stack.ReadBy(d, ours)) > 0
+	})
+}
+
+// endChains clears tables that were to chain images onto those of a set and did
+// not come live: they hold these. The locks of its origins are held.
+func (s *session) endChains(id string) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		newer, err := s.pendingOn(d, ours)
+		if err != nil {
+			return err
+		}
+		if newer == nil || newer.ID != id {
+			continue
+		}
+		if err := s.ctl.Clear(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pendingOn is the core that the inactive table of a live snapshot names.
+func (s *session) pendingOn(d stack.Device, ours []stack.Device) (*stack.Device, error) {
+	if !d.Role.Member() || !d.Info.Live || !d.Info.Inactive {
+		return nil, nil
+	}
+	_, table, err := s.read.Table(ioctl.ID{UUID: d.UUID}, ioctl.QueryInactive)
+	if err != nil {
+		return nil, err
+	}
+	d.Table = table
+	if through := stack.Through(d, ours); len(through) > 0 {
+		return &through[0], nil
+	}
+	return nil, nil
+}
+
+// endAllChains does that for all sets that nobody is at.
+func (s *session) endAllChains(ctx context.Context) error {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return err
+	}
+	for _, d := range ours {
+		newer, err := s.pendingOn(d, ours)
+		if err != nil {
+			return err
+		}
+		if newer == nil {
+			continue
+		}
+		locks, err := s.lockSet(ctx, newer.ID, newer.ID)
+		if _, held := errors.AsType[*journal.LockedError](err); held {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = s.endChains(newer.ID)
+		s.release(locks)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
