@@ -49,8 +49,10 @@ func (v *view) link(sets []Set) {
 }
 
 func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) {
-	for _, d := range stack.ReadBy(snap, v.ours) {
-		vol.ReadBy = append(vol.ReadBy, names[d.ID])
+	for _, d := range v.ours {
+		if at := slices.IndexFunc(stack.Through(d, v.ours), func(t stack.Device) bool { return t.Dev == snap.Dev }); d.Snapshot() && at >= 0 {
+			vol.ReadBy = append(vol.ReadBy, names[d.ID])
+		}
 	}
 	slices.Sort(vol.ReadBy)
 	through := stack.Through(snap, v.ours)

@@ -129,7 +129,7 @@ func TestOnlyTheNewestSetIsCopiedFor(t *testing.T) {
 		c.cut(t, "c")
 		c.right(t, "three sets")
 		a, b, last := c.set(t, "a"), c.set(t, "b"), c.set(t, "c")
-		if a.ReadsThrough != "b" || a.Layers != 2 || b.ReadsThrough != "c" || !slices.Equal(b.ReadBy, []string{"a"}) || last.ReadsThrough != "" || len(last.Beside) > 0 {
+		if a.ReadsThrough != "b" || a.Layers != 2 || b.ReadsThrough != "c" || !slices.Equal(b.ReadBy, []string{"a"}) || !slices.Equal(last.ReadBy, []string{"a", "b"}) || last.ReadsThrough != "" || len(last.Beside) > 0 {
 			t.Errorf("a: %+v\nb: %+v\nc: %+v", a, b, last)
 		}
 		c.cuts++
@@ -283,6 +283,34 @@ func TestLostWithTheNewest(t *testing.T) {
 	if b := d.Volumes[0].Beside; len(b) != 1 || b[0].Why != "the kernel dropped it" {
 		t.Errorf("%+v", b)
 	}
+}
+
+// TestLayerOfOneVolume: of a set with several volumes those stay that others read
+// through, the rest goes at once.
+func TestLayerOfOneVolume(t *testing.T) {
+	c := newChain(t, ioctltest.Options{})
+	before := c.Snapshot()
+	c.cut(t, "a")
+	r := both()
+	r.Name, r.Persistent, r.Origins = "b", true, []string{"/var", "/home"}
+	id := c.create(t, r).UUID
+	c.taken(t, "b")
+	c.write(t)
+	check(t, c.m.Remove(c.ctx, "b"))
+	c.right(t, "without b")
+	set, err := c.m.Show(c.ctx, plan.LayerName(id))
+	check(t, err)
+	if len(set.Volumes) != 1 || set.Volumes[0].Name != "home" || !slices.Equal(set.Volumes[0].ReadBy, []string{"a"}) {
+		t.Errorf("%+v", set)
+	}
+	if lines := dmLines(c.Snapshot()); strings.Contains(lines, "dmsnap-base-var") {
+		t.Errorf("var has a layer still:\n%s", lines)
+	}
+	c.cut(t, "c")
+	c.right(t, "with c")
+	check(t, c.m.Remove(c.ctx, "a"))
+	check(t, c.m.Remove(c.ctx, "c"))
+	same(t, "after the removals", withoutData(before), withoutData(c.Snapshot()))
 }
 
 // TestBypassedChain: a front that somebody reloads is bad for all.

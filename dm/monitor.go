@@ -59,6 +59,8 @@ type Notice struct {
 	UsedBytes *uint64   `json:"used_bytes"` // of the store; null when the kernel does not say
 	SizeBytes uint64    `json:"size_bytes"` // of the store; 0 if it happened to the set
 	Reason    string    `json:"reason,omitempty"`
+	// ReadBy are the sets that read through this one: what is bad for it is for them.
+	ReadBy []string `json:"read_by"`
 }
 
 const (
@@ -250,7 +252,7 @@ func (w *watch) attend(ctx context.Context) error {
 func (w *watch) tend(ctx context.Context) error {
 	select {
 	case name := <-w.expired:
-		w.r.Notice(Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name})
+		w.r.Notice(Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name, ReadBy: []string{}})
 	default:
 	}
 	for _, x := range w.volumes {
@@ -349,7 +351,7 @@ func (w *watch) full(x *watched, why string) {
 }
 
 func (w *watch) tell(x *watched, what Happening, why string) {
-	n := Notice{Time: time.Now().UTC(), Event: what, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why}
+	n := Notice{Time: time.Now().UTC(), Event: what, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why, ReadBy: x.readBy}
 	if x.state == StateActive {
 		used := x.used
 		n.UsedBytes = &used
@@ -362,6 +364,7 @@ func (w *watch) condition(x *watched, set string, v Volume) {
 	before := x.told
 	x.set, x.name, x.state, x.told = set, v.Name, v.State, v.State
 	x.origin, x.chunk, x.size = v.SizeBytes, v.ChunkBytes, v.Store.SizeBytes
+	x.readBy, x.settled = v.ReadBy, v.ReadsThrough != ""
 	if before == v.State {
 		return
 	}

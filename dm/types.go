@@ -68,8 +68,8 @@ type Volume struct {
 	// lost, so is this.
 	ReadsThrough string `json:"reads_through"`
 	Layers       int    `json:"layers"`
-	// ReadBy are the sets that read through this one. Removed before them, it lives
-	// on as a layer.
+	// ReadBy are the sets that read through this one, directly or through others.
+	// Removed before them, it lives on as a layer.
 	ReadBy []string `json:"read_by"`
 	// Beside are the sets of the same origin for which the kernel copies each chunk too.
 	Beside []Beside `json:"beside"`

@@ -18,6 +18,8 @@ type watched struct {
 	rate          float64
 	at, due       time.Time // measured, and to be measured
 	low, stuck    bool      // told already
+	readBy        []string  // sets that are lost with it
+	settled       bool      // nothing is copied into the store any more
 }
 
 // How stores are measured and how far ahead they grow.
@@ -31,10 +33,10 @@ const (
 	calm = 0.8
 )
 
-// growable tells whether room helps: not if the image is lost, or if the store
-// can take every chunk of the origin.
+// growable tells whether room helps: not if the image is lost or reads through a
+// newer one, or if the store can take every chunk of the origin.
 func (x *watched) growable() bool {
-	return x.state == StateActive && x.chunk >= 512 && x.size+x.chunk <= x.most()
+	return x.state == StateActive && !x.settled && x.chunk >= 512 && x.size+x.chunk <= x.most()
 }
 
 func (x *watched) most() uint64 {

@@ -82,7 +82,7 @@ func sampleNotice() dm.Notice {
 	used := uint64(3 << 20)
 	return dm.Notice{
 		Time: at("2026-11-20T12:00:00Z"), Event: dm.HappenedFull, Set: "nightly", Volume: "vg-home",
-		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has grown to its limit",
+		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has grown to its limit", ReadBy: []string{"hourly"},
 	}
 }
 

@@ -100,5 +100,8 @@ func noticeText(n dm.Notice) string {
 	if n.Reason != "" {
 		text += ": " + clean(n.Reason)
 	}
+	if len(n.ReadBy) > 0 {
+		text += "; sets that read through it: " + list(n.ReadBy)
+	}
 	return text
 }
