@@ -35,6 +35,8 @@ type protection struct {
 	down func(sets int) error
 }
 
+func (p protection) key() string { return fmt.Sprint(p.name, p.sets) }
+
 func protections() (all []protection) {
 	nothing := func(int) error { return nil }
 	all = append(all, protection{"no snapshot", 0, nothing, nothing})
@@ -112,7 +114,7 @@ func cow(rounds int, disks []string) error {
 
 func cowOn(medium, table string, rounds int, disks []string) (err error) {
 	defer func() { err = errors.Join(err, cowClear()) }()
-	if err := cowPrepare(table, disks); err != nil {
+	if err := cowPrepare(table, disks, cowMaxSets); err != nil {
 		return err
 	}
 	rates := map[string][]cowRates{}
@@ -124,20 +126,19 @@ func cowOn(medium, table string, rounds int, disks []string) (err error) {
 		}
 		for i := range all {
 			p := all[(i+round)%len(all)]
-			r, err := p.measure()
+			r, err := p.measure(func() error { return nil })
 			if err != nil {
 				return fmt.Errorf("%s, %d sets: %w", p.name, p.sets, err)
 			}
-			key := fmt.Sprint(p.name, p.sets)
-			rates[key] = append(rates[key], r)
+			rates[p.key()] = append(rates[p.key()], r)
 		}
 		fmt.Fprintf(os.Stderr, "%s: %d of %d\n", medium, round+1, rounds)
 	}
 	return cowPrint(medium, all, rates)
 }
 
-// cowPrepare makes origin and stores on the medium. LVM's peers stand on the same devices.
-func cowPrepare(table string, disks []string) error {
+// cowPrepare makes an origin and n stores on the medium. LVM's peers stand on the same devices.
+func cowPrepare(table string, disks []string, n int) error {
 	if err := os.WriteFile("/etc/lvm/lvmlocal.conf", []byte("activation { monitoring = 0 }\n"), 0o644); err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func cowPrepare(table string, disks []string) error {
 	}
 	return shell(`vgcreate -q %[1]s /dev/mapper/medium-origin /dev/mapper/medium-store
 		lvcreate -q -y -n origin -L %[2]dM %[1]s /dev/mapper/medium-origin
-		for i in 0 1 2 3; do lvcreate -q -y -n c$i -L %[3]dM %[1]s /dev/mapper/medium-store; done`, cowGroup, cowOrigin, cowStore)
+		for i in $(seq 0 %[4]d); do lvcreate -q -y -n c$i -L %[3]dM %[1]s /dev/mapper/medium-store; done`, cowGroup, cowOrigin, cowStore, n-1)
 }
 
 func cowClear() error {
@@ -164,7 +165,8 @@ type cowRates struct{ first, steady [2]float64 }
 
 var cowBlocks = [2]int{4 << 10, 64 << 10}
 
-func (p protection) measure() (r cowRates, err error) {
+// measure writes to the origin while it is protected, and calls after before that ends.
+func (p protection) measure(after func() error) (r cowRates, err error) {
 	if err := p.up(p.sets); err != nil {
 		return r, err
 	}
@@ -186,7 +188,7 @@ func (p protection) measure() (r cowRates, err error) {
 			return r, err
 		}
 	}
-	return r, nil
+	return r, after()
 }
 
 // cowPlaces are the same for all: one in each slot, in any order.
