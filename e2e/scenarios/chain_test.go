@@ -172,7 +172,7 @@ func (c *chained) used() map[string]uint64 {
 func TestChainsKilled(t *testing.T) {
 	lab.Long(t)
 	c := newChained(t, "ext4", chainedMiB)
-	rounds := lab.Rounds(t, 3, 60)
+	rounds := lab.Rounds(t, 3, 20)
 	stores := c.stores(4)
 	for i := range 3 {
 		c.cut(setName(i), stores[i])
