@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -164,7 +165,7 @@ func withoutData(state string) string {
 // the records of what is there or without.
 func TestChainedSetsGoInAnyOrder(t *testing.T) {
 	hostOnly(t)
-	names := []string{"a", "b", "c", "d"}
+	names := []string{"a", "b", "c", "d"}[:lab.Rounds(t, 3, 4)]
 	for _, lost := range []bool{false, true} {
 		for _, order := range permutations(len(names)) {
 			c := newChain(t, ioctltest.Options{})
@@ -350,7 +351,7 @@ func TestChainFailsAnywhere(t *testing.T) {
 	for name, do := range chainOps() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; failChain(t, n, name, do) && !t.Failed(); n += step() {
+			for n := 1; failChain(t, n, name, do) && !t.Failed(); n += sparse() {
 			}
 		})
 	}
@@ -382,7 +383,7 @@ func TestChainKilledAnywhere(t *testing.T) {
 		for _, lost := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " lost ", lost), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; killChain(t, n, do, lost) && !t.Failed(); n += step() {
+				for n := 1; killChain(t, n, do, lost) && !t.Failed(); n += sparse() {
 				}
 			})
 		}
@@ -406,12 +407,9 @@ func killChain(t *testing.T, n int, do func(*chain) error, lost bool) (more bool
 		_, err := New(c.m.opts).Thaw(c.ctx, true)
 		check(t, err)
 	}
-	what, state := fmt.Sprintf("killed before %s", at), func(s string) string { return withoutData(withoutLocks(s)) }
-	if lost {
-		state = dmLines // without udev and records, nobody knows of some nodes
-	}
+	what := fmt.Sprintf("killed before %s", at)
 	c.endsRight(t, what)
-	same(t, what, state(clean), state(c.Snapshot()))
+	same(t, what, dmLines(clean), dmLines(c.Snapshot())) // a file half written may stay
 	return true
 }
 
