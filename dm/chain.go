@@ -184,7 +184,7 @@ func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		err = s.teardown(ctx, name, d.ID, s.dropRecord(name))
+		err = s.teardown(ctx, name, d.ID, false, s.dropRecord(name))
 		s.release(locks)
 		return err == nil, err
 	}
