@@ -112,6 +112,9 @@ func (s *session) removable(name string) error {
 	for _, v := range set.Volumes {
 		readers = append(readers, v.ReadBy...)
 	}
+	if len(readers) == 0 {
+		return nil // a reboot ended those
+	}
 	slices.Sort(readers)
 	return plan.Refuse(plan.Busy, "", "it goes by itself with the last of them",
 		"%s is what is left of a removed set: %s read through it", name, strings.Join(slices.Compact(readers), ", "))
@@ -175,20 +178,40 @@ func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, d := range ours {
-		name := plan.LayerName(d.ID)
-		if d.Role != plan.RoleCore || !strings.HasPrefix(d.Name, plan.CoreName(name, "")) || read(d.ID, ours) {
+	for _, id := range s.layerIDs(ours) {
+		if read(id, ours) {
 			continue
 		}
-		locks, err := s.lockSet(ctx, name, d.ID)
+		name := plan.LayerName(id)
+		locks, err := s.lockSet(ctx, name, id)
 		if err != nil {
 			return false, err
 		}
-		err = s.teardown(ctx, name, d.ID, false, s.dropRecord(name))
+		err = s.teardown(ctx, name, id, false, s.dropRecord(name))
 		s.release(locks)
 		return err == nil, err
 	}
 	return false, nil
+}
+
+// layerIDs are the ids of what is left of removed sets, by the kernel's tables and,
+// for those that a reboot ended, by their records.
+func (s *session) layerIDs(ours []stack.Device) (ids []string) {
+	for _, d := range ours {
+		if d.Role == plan.RoleCore && strings.HasPrefix(d.Name, plan.CoreName(plan.LayerName(d.ID), "")) {
+			ids = append(ids, d.ID)
+		}
+	}
+	sets, err := s.state.Sets()
+	if err != nil {
+		s.log.Warn("a record cannot be read", "error", err)
+	}
+	for _, set := range sets {
+		if plan.IsLayer(set.Name) {
+			ids = append(ids, set.ID)
+		}
+	}
+	return ids
 }
 
 // read tells whether a snapshot of another set reads through any of a set's.

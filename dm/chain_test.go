@@ -227,6 +227,23 @@ func TestLayer(t *testing.T) {
 	}
 }
 
+// TestLayersEndWithTheBoot: a reboot ends those that read through a layer.
+func TestLayersEndWithTheBoot(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.cut(t, "a")
+	c.cut(t, "b")
+	check(t, c.m.Remove(c.ctx, "b"))
+	c.Reboot()
+	_, err := c.m.Recover(c.ctx)
+	check(t, err)
+	sets, err := c.m.List(c.ctx)
+	check(t, err)
+	if len(sets) != 1 || sets[0].Name != "a" {
+		t.Errorf("%+v", sets)
+	}
+}
+
 // TestNotChained: an older set that cannot read through a newer one is copied for
 // too, and both are right.
 func TestNotChained(t *testing.T) {
