@@ -92,11 +92,11 @@ func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *bin
 		g.env = append(g.env, "DMSNAP_MODULE="+module)
 	}
 	if flags.all {
-		servers, err := fetchServers(ctx)
+		servers, err := vm.Packages(ctx, serverPackages...)
 		if err != nil {
 			stage.Problem("%v", err)
 		}
-		g.env = append(g.env, "DMSNAP_DEBS="+servers)
+		g.env = append(g.env, "DMSNAP_DEBS="+strings.Join(servers, " "))
 	}
 	defer g.close()
 	for _, pkg := range b.packages {

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-
-	"github.com/dmsnap/dmsnap/e2e/vm"
 )
 
 // debianPackages are what the harness, and the tests in its guests, use of the host.
@@ -17,25 +14,11 @@ var debianPackages = []string{
 	"qemu-system-x86", "seabios", "kmod", "cpio", "xz-utils", "udev", "dmsetup", "lvm2", "cryptsetup-bin", "e2fsprogs",
 	"xfsprogs", "btrfs-progs", "dosfstools", "f2fs-tools", "fio", "util-linux", "thin-provisioning-tools", "procps",
 	"gcc", "libc6-dev", "debian-archive-keyring", "groff-base", "mandoc", "zsh", "fish", "ansible-core",
-	"rpm",
+	"rpm", "openssh-client", "python3-apt",
 }
 
-// serverPackages are database servers that hooks are tested against.
+// serverPackages are database servers that hooks are tested against. Guests unpack them; the host does not get them.
 var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core"}
-
-// fetchServers downloads what of them the host does not have, for a guest to unpack, and changes nothing on the host.
-func fetchServers(ctx context.Context) (dir string, err error) {
-	cache, err := vm.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir = filepath.Join(cache, "servers")
-	if err := os.MkdirAll(filepath.Join(dir, "partial"), 0o755); err != nil {
-		return "", err
-	}
-	args := []string{"-q", "-y", "--no-install-recommends", "--no-upgrade", "--download-only", "-o", "Dir::Cache::archives=" + dir, "-o", "APT::Sandbox::User=root", "install"}
-	return dir, runQuiet(ctx, nil, "apt-get", append(args, serverPackages...)...)
-}
 
 // installPackages makes the missing ones present, when it may.
 func installPackages(ctx context.Context) error {

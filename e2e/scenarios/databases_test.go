@@ -17,13 +17,13 @@ import (
 // servers puts Debian's database servers into the guest, in its own root and no longer than it lives, and makes their users.
 func servers(t *testing.T) {
 	t.Helper()
-	debs := os.Getenv("DMSNAP_DEBS")
-	if debs == "" {
+	debs, fetched := os.LookupEnv("DMSNAP_DEBS")
+	if !fetched {
 		t.Fatal("DMSNAP_DEBS does not name the packages of the servers")
 	}
 	lab.Run(t, "sh", "-ec", `
-		for deb in "$0"/*.deb; do
-			[ ! -e "$deb" ] || dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C /
+		for deb in $0; do
+			dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C /
 		done
 		ldconfig
 		for user in postgres mysql; do id $user >/dev/null 2>&1 || useradd --system $user; done

@@ -10,27 +10,37 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// TestQuickStart does what docs/quickstart.md says, as it stands: each situation's volumes are made, its commands run, and
-// the backup they made is looked into.
+const quickStarts = "../../docs/quickstart.md"
+
+// TestQuickStart does what docs/quickstart.md and the README say, as it stands: each situation's volumes are made, its commands run,
+// and the backup they made is looked into.
 func TestQuickStart(t *testing.T) {
 	for _, c := range []struct {
+		page    string
 		title   string
 		prepare func(t *testing.T, disks []string) map[string]string // mount points to devices
 		backup  string
 		holds   []string
 	}{
-		{"LVM", func(t *testing.T, disks []string) map[string]string {
+		{"../../README.md", "Quick start", func(t *testing.T, disks []string) map[string]string {
+			lab.Group(t, "vg", disks[0])
+			return map[string]string{
+				"/home": lab.LogicalVolume(t, "vg", "home", "-L", "400M"),
+				"/var":  lab.LogicalVolume(t, "vg", "var", "-L", "400M"),
+			}
+		}, "", nil},
+		{quickStarts, "LVM", func(t *testing.T, disks []string) map[string]string {
 			lab.Group(t, "vg", disks[0])
 			return map[string]string{"/home": lab.LogicalVolume(t, "vg", "home", "-L", "400M")}
 		}, "home.tar", []string{"./precious"}},
-		{"LUKS", func(t *testing.T, disks []string) map[string]string {
+		{quickStarts, "LUKS", func(t *testing.T, disks []string) map[string]string {
 			return map[string]string{"/srv": keyringLUKS(t, lab.Linear(t, "part", disks[0], 0, 416), "srv", "/etc/srv.key")}
 		}, "srv.tar", []string{"./precious"}},
-		{"A plain partition, the root too", func(t *testing.T, disks []string) map[string]string {
+		{quickStarts, "A plain partition, the root too", func(t *testing.T, disks []string) map[string]string {
 			lab.LoadModule(t)
 			return map[string]string{"/data": lab.Partition(t, disks[0], 1, 1, 400)}
 		}, "data.tar", []string{"./precious"}},
-		{"A database host", func(t *testing.T, disks []string) map[string]string {
+		{quickStarts, "A database host", func(t *testing.T, disks []string) map[string]string {
 			stub(t, "/usr/local/sbin/runuser", "echo \"$*\" >>/run/tmp/checkpoint")
 			shipHooks(t)
 			lab.Group(t, "db", disks[0])
@@ -47,16 +57,15 @@ func TestQuickStart(t *testing.T) {
 				mountAt(t, dev, dir)
 			}
 			before := targetsNow(t)
-			said := follow(t, c.title)
+			said := follow(t, c.page, c.title)
 			if after := targetsNow(t); after != before {
 				t.Errorf("targets before:\n%safter:\n%s", before, after)
 			}
 			if !strings.Contains(said, "state        active") {
 				t.Errorf("the set was not active when it was read:\n%s", said)
 			}
-			files := lab.Run(t, "tar", "-tf", filepath.Join("/backup", c.backup))
 			for _, want := range c.holds {
-				if !strings.Contains(files, want+"\n") {
+				if files := lab.Run(t, "tar", "-tf", filepath.Join("/backup", c.backup)); !strings.Contains(files, want+"\n") {
 					t.Errorf("no %s in the backup:\n%s", want, files)
 				}
 			}
@@ -112,27 +121,31 @@ func stub(t *testing.T, path, line string) {
 	t.Cleanup(func() { os.Remove(path) })
 }
 
-// shipHooks puts the hooks where the package has them, and takes away what the page installs.
+// shipHooks puts the hooks where the package has them, unless it is installed, and takes away what the page installs.
 func shipHooks(t *testing.T) {
 	t.Helper()
+	if _, err := os.Stat("/usr/share/doc/dmsnap/hooks"); err == nil {
+		t.Cleanup(func() { lab.Run(t, "rm", "/etc/dmsnap/hooks.d/10-postgresql") })
+		return
+	}
 	lab.Run(t, "mkdir", "-p", "/usr/share/doc/dmsnap")
 	lab.Run(t, "cp", "-r", "../../docs/hooks", "/usr/share/doc/dmsnap/hooks")
 	t.Cleanup(func() { lab.Run(t, "rm", "-r", "/usr/share/doc/dmsnap", "/etc/dmsnap") })
 }
 
 // follow runs the commands of a section, with the tool under test in place of the installed one.
-func follow(t *testing.T, title string) string {
+func follow(t *testing.T, page, title string) string {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/quickstart.md")
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(page), "\n## "+title+"\n")
+	_, section, found := strings.Cut(string(text), "\n## "+title+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	_, block, hasBlock := strings.Cut(section, "\n```sh\n")
 	commands, _, ends := strings.Cut(block, "\n```")
 	if !found || !hasBlock || !ends {
-		t.Fatalf("docs/quickstart.md has no commands for %s", title)
+		t.Fatalf("%s has no commands for %s", page, title)
 	}
 	bin := t.TempDir()
 	if err := os.Symlink(os.Getenv("DMSNAP_BIN"), filepath.Join(bin, "dmsnap")); err != nil {

@@ -31,19 +31,13 @@ func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error
 	if _, err := a.get(ctx, "update"); err != nil {
 		return nil, err
 	}
-	packages, err := a.kernelPackages(ctx)
+	packages, err := a.below(ctx, "linux-image-amd64", kernelPart)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.get(ctx, append([]string{"download"}, packages...)...); err != nil {
-		return nil, err
-	}
-	archives, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	archives, err := a.download(ctx, packages)
 	if err != nil {
 		return nil, err
-	}
-	if len(archives) != len(packages) {
-		return nil, fmt.Errorf("wanted %q, got %q", packages, archives)
 	}
 	for _, archive := range archives {
 		if _, err := output(ctx, "dpkg-deb", "-x", archive, root); err != nil {
@@ -95,25 +89,37 @@ func (a *apt) run(ctx context.Context, program string, args ...string) (string, 
 	return command{dir: a.dir}.output(ctx, program, slices.Concat(a.options, args)...)
 }
 
-// kernelPackages follows the dependencies of the suite's kernel package down to the packages with files in them.
-func (a *apt) kernelPackages(ctx context.Context) ([]string, error) {
+// download fetches packages and returns their files.
+func (a *apt) download(ctx context.Context, packages []string) ([]string, error) {
+	if _, err := a.get(ctx, append([]string{"download"}, packages...)...); err != nil {
+		return nil, err
+	}
+	archives, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	if err == nil && len(archives) != len(packages) {
+		err = fmt.Errorf("wanted %q, got %q", packages, archives)
+	}
+	return archives, err
+}
+
+// below follows the dependencies of a package down to those that match.
+func (a *apt) below(ctx context.Context, name string, pattern *regexp.Regexp) ([]string, error) {
 	text, err := a.run(ctx, "apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts",
-		"--no-breaks", "--no-replaces", "--no-enhances", "linux-image-amd64")
+		"--no-breaks", "--no-replaces", "--no-enhances", name)
 	if err != nil {
 		return nil, err
 	}
-	packages := matchKernelParts(text)
+	packages := matchLines(text, pattern)
 	if len(packages) == 0 {
-		return nil, fmt.Errorf("no kernel package below linux-image-amd64:\n%s", text)
+		return nil, fmt.Errorf("no package like %s below %s:\n%s", pattern, name, text)
 	}
 	return packages, nil
 }
 
-// matchKernelParts picks the packages named at the start of a line, which apt-cache prints once each.
-func matchKernelParts(text string) []string {
+// matchLines picks the packages named at the start of a line, which apt-cache prints once each.
+func matchLines(text string, pattern *regexp.Regexp) []string {
 	var packages []string
 	for line := range strings.Lines(text) {
-		if name := strings.TrimRight(line, "\n"); kernelPart.MatchString(name) {
+		if name := strings.TrimRight(line, "\n"); pattern.MatchString(name) {
 			packages = append(packages, name)
 		}
 	}

@@ -34,7 +34,7 @@ func writeInitramfs(ctx context.Context, path string, image Image, options Optio
 	defer file.Close()
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	archive := &cpioWriter{w: buffered}
-	config := wire.Config{Release: image.Release, ModuleDir: image.ModuleDir, Udev: options.Udev}
+	config := wire.Config{Release: image.Release, ModuleDir: image.ModuleDir, Udev: options.Udev, Network: options.Forward != 0}
 	archive.dir("modules")
 	for _, module := range modules {
 		name, data, err := readModule(ctx, module)

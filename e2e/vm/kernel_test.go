@@ -15,7 +15,7 @@ func TestFindKernel(t *testing.T) {
 	}
 }
 
-func TestMatchKernelParts(t *testing.T) {
+func TestMatchLines(t *testing.T) {
 	const text = `linux-image-amd64
   Depends: linux-base-amd64
   Depends: linux-image-7.2.13+deb14-amd64
@@ -28,7 +28,7 @@ initramfs-tools
 linux-base
 `
 	want := []string{"linux-image-7.2.13+deb14-amd64", "linux-modules-7.2.13+deb14-amd64"}
-	if got := matchKernelParts(text); !slices.Equal(got, want) {
+	if got := matchLines(text, kernelPart); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

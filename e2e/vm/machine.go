@@ -27,7 +27,9 @@ type Machine struct {
 	image   Image
 	cmd     *exec.Cmd
 	port    *os.File
+	monitor *os.File // only with a network
 	conn    *wire.Conn
+	address string
 	console *console
 	stderr  bytes.Buffer
 	dir     string
@@ -67,6 +69,12 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 		m.Kill()
 		return nil, fmt.Errorf("boot kernel %s: %w", image.Release, err)
 	}
+	if m.monitor != nil {
+		if m.address, err = forwardedAddress(m.monitor); err != nil {
+			m.Kill()
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
@@ -97,9 +105,17 @@ func (m *Machine) start(ctx context.Context, options Options) error {
 	m.cmd.Dir = m.dir
 	m.cmd.Stdout, m.cmd.Stderr = m.console, &m.stderr
 	m.cmd.ExtraFiles = []*os.File{theirs}
+	if options.Forward != 0 {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			return errors.Join(err, m.port.Close())
+		}
+		defer theirs.Close()
+		m.monitor, m.cmd.ExtraFiles = ours, append(m.cmd.ExtraFiles, theirs)
+	}
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := m.cmd.Start(); err != nil {
-		ours.Close()
+		m.closePorts()
 		return err
 	}
 	go m.reap()
@@ -110,9 +126,16 @@ func (m *Machine) start(ctx context.Context, options Options) error {
 // reap notices QEMU's end, however it comes.
 func (m *Machine) reap() {
 	_ = m.cmd.Wait()
-	m.port.Close()
+	m.closePorts()
 	os.RemoveAll(m.dir)
 	close(m.dead)
+}
+
+func (m *Machine) closePorts() {
+	m.port.Close()
+	if m.monitor != nil {
+		m.monitor.Close()
+	}
 }
 
 func (m *Machine) receive() {
@@ -157,6 +180,9 @@ func (m *Machine) died() error {
 
 // Release is the kernel's release, as uname tells it.
 func (m *Machine) Release() string { return m.image.Release }
+
+// Address is where the port of Options.Forward is on the host, as host:port.
+func (m *Machine) Address() string { return m.address }
 
 // Console returns the last lines of the serial console.
 func (m *Machine) Console(lines int) string { return strings.Join(m.console.tail(lines), "\n") }

@@ -13,6 +13,7 @@ type Options struct {
 	MemoryMB int  // 2048
 	CPUs     int  // 2
 	Udev     bool // run systemd-udevd in the guest
+	Forward  int  // TCP port of the guest behind Machine.Address; zero: the guest has no network
 }
 
 // Disk is a virtio disk of the guest: the first is /dev/vda, and so on.

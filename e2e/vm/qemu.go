@@ -23,6 +23,9 @@ func qemuArgs(image Image, initramfs string, options Options) []string {
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,fd=3",
 		"-device", "virtserialport,chardev=agent,name=" + wire.PortName,
 	}
+	if options.Forward != 0 {
+		args = append(args, networkArgs(options.Forward)...)
+	}
 	for i, disk := range options.Disks {
 		args = append(args, disk.args(i)...)
 	}

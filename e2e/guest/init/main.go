@@ -35,7 +35,8 @@ func boot() error {
 		return err
 	}
 	steps := []func(wire.Config) error{
-		mountEarly, loadEarly, mountRoot, switchRoot, hideHost, bindModules, tuneKernel, loopbackUp, loadModules, startUdev,
+		mountEarly, loadEarly, mountRoot, switchRoot, hideHost, bindModules, tuneKernel, loopbackUp, loadModules,
+		networkUp, startUdev,
 	}
 	for _, step := range steps {
 		if err := step(config); err != nil {

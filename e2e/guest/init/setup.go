@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -81,27 +79,6 @@ func tuneKernel(wire.Config) error {
 		"/proc/sys/kernel/hung_task_timeout_secs": "60",
 		"/proc/sys/kernel/sysrq":                  "1",
 	})
-}
-
-// loopbackUp asks the kernel over rtnetlink to bring up interface 1, which is always lo.
-func loopbackUp(wire.Config) error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("netlink: %w", err)
-	}
-	defer unix.Close(fd)
-	var request bytes.Buffer
-	header := unix.NlMsghdr{
-		Len: unix.SizeofNlMsghdr + unix.SizeofIfInfomsg, Type: unix.RTM_NEWLINK, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK,
-	}
-	body := unix.IfInfomsg{Index: 1, Flags: unix.IFF_UP, Change: unix.IFF_UP}
-	if err := errors.Join(binary.Write(&request, binary.NativeEndian, header), binary.Write(&request, binary.NativeEndian, body)); err != nil {
-		return err
-	}
-	if err := unix.Sendto(fd, request.Bytes(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("bring up lo: %w", err)
-	}
-	return nil
 }
 
 // loadModules loads what a host that uses device-mapper has loaded before anybody asks; the rest loads on demand.

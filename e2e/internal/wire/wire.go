@@ -38,6 +38,7 @@ type Config struct {
 	ModuleDir string   `json:"module_dir"`
 	Early     []string `json:"early"`
 	Udev      bool     `json:"udev"`
+	Network   bool     `json:"network"`
 }
 
 // Hello is the agent's first word: the guest is ready.
