@@ -21,7 +21,7 @@ func TestModulesOnHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	play(t, "-i", "localhost,", "-e", "state="+dir+"/state", "-e", "image="+dir+"/image",
+	play(t, "-i", "here,", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3", "-e", "state="+dir+"/state", "-e", "image="+dir+"/image",
 		"-e", "origin="+v.Dir, "-e", "store="+v.Store, "tests/integration/host.yml")
 }
 

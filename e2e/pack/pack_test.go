@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,12 +44,7 @@ func build(t *testing.T, o Options) map[string]string {
 
 // TestMachinePackages builds the packages in two places, finds no difference, and installs, upgrades and removes them.
 func TestMachinePackages(t *testing.T) {
-	if os.Getenv("DMSNAP_MACHINES") == "" {
-		t.Skip("starts a machine: run by e2e test, or with DMSNAP_MACHINES=1")
-	}
-	if os.Getenv("DMSNAP_FULL") == "" {
-		t.Skip("full length only: e2e test --all has it")
-	}
+	skip(t)
 	const root = "../.."
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
 	if out, err := exec.Command("cp", "-a", root, elsewhere).CombinedOutput(); err != nil {
@@ -65,8 +61,51 @@ func TestMachinePackages(t *testing.T) {
 		}
 	}
 	newer := build(t, Options{Source: root, Version: "1.0.1", Arches: []string{"amd64"}})
-	install(t, old["dmsnap_1.0.0_amd64.deb"], newer["dmsnap_1.0.1_amd64.deb"],
+	follow(t, vm.Kernels[0], 256<<20, "testdata/install.sh", old["dmsnap_1.0.0_amd64.deb"], newer["dmsnap_1.0.1_amd64.deb"],
 		old["dmsnap_1.0.0_amd64.rpm"], newer["dmsnap_1.0.1_amd64.rpm"], old["dmsnap-dkms_1.0.0_all.deb"])
+}
+
+// skip keeps a test for the runs that have machines and time.
+func skip(t *testing.T) {
+	t.Helper()
+	if os.Getenv("DMSNAP_MACHINES") == "" {
+		t.Skip("starts a machine: run by e2e test, or with DMSNAP_MACHINES=1")
+	}
+	if os.Getenv("DMSNAP_FULL") == "" {
+		t.Skip("full length only: e2e test --all has it")
+	}
+}
+
+// TestMachineNewUser has nothing but the packages, lets DKMS build the module with Debian's headers and compiler, and does what the
+// README and each quick start say, word for word.
+func TestMachineNewUser(t *testing.T) {
+	skip(t)
+	built := build(t, Options{Source: "../..", Version: "1.0.0", Arches: []string{"amd64"}})
+	tests := filepath.Join(t.TempDir(), "scenarios.test")
+	compile := exec.Command("go", "test", "-c", "-o", tests, "../scenarios")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	dkms, err := vm.Packages(t.Context(), "dkms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kernel := range vm.Kernels[:2] {
+		t.Run(kernel.Name, func(t *testing.T) {
+			headers, err := vm.Headers(t.Context(), kernel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := []string{built["dmsnap_1.0.0_amd64.deb"], built["dmsnap-dkms_1.0.0_all.deb"], tests}
+			said := follow(t, kernel, 2<<30, "testdata/newuser.sh", slices.Concat(args, dkms, headers)...)
+			for line := range strings.Lines(said) {
+				if strings.Contains(line, "--- ") || strings.HasPrefix(line, "dm-interpose/") || strings.HasPrefix(line, "seconds ") {
+					t.Log(strings.TrimSpace(line))
+				}
+			}
+		})
+	}
 }
 
 func sum(t *testing.T, path string) [sha256.Size]byte {
@@ -78,22 +117,21 @@ func sum(t *testing.T, path string) [sha256.Size]byte {
 	return sha256.Sum256(b)
 }
 
-// install runs the script in a machine. The guest sees the host's files.
-func install(t *testing.T, packages ...string) {
+// follow runs a script in a machine with two disks, and returns what it said. The guest sees the host's files.
+func follow(t *testing.T, kernel vm.Kernel, diskSize int64, script string, args ...string) string {
 	t.Helper()
-	script, err := filepath.Abs("testdata/install.sh")
+	script, err := filepath.Abs(script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = 256 << 20
-	machine, err := vm.Start(t.Context(), vm.Options{Udev: true, Disks: []vm.Disk{{Size: size}, {Size: size}}})
+	machine, err := vm.Start(t.Context(), vm.Options{Kernel: kernel, Udev: true, Disks: []vm.Disk{{Size: diskSize}, {Size: diskSize}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(machine.Kill)
 	var said bytes.Buffer
 	result, err := machine.Run(t.Context(), vm.Command{
-		Path: "/bin/sh", Args: append([]string{script}, packages...), Stdout: &said, Stderr: &said, Leaks: true,
+		Path: "/bin/sh", Args: append([]string{script}, args...), Stdout: &said, Stderr: &said, Leaks: true,
 	})
 	if err != nil || result.ExitCode != 0 || len(result.Leaks)+len(result.Troubles) > 0 {
 		t.Errorf("%+v, %v\n%s", result, err, strings.TrimSpace(said.String()))
@@ -101,4 +139,5 @@ func install(t *testing.T, packages ...string) {
 	if err := machine.Close(); err != nil {
 		t.Error(err)
 	}
+	return said.String()
 }
