@@ -4,11 +4,12 @@
  * device-mapper device, its front, instead.
  *
  * An ftrace hook sends every call of submit_bio_noacct() through submit() while
- * at least one device is redirected. A wrapper and not a change of the bio in
- * the hook itself: submit() runs in the caller's context under SRCU, so that
- * synchronize_srcu() tells when every bio it redirected has been handed on.
- * Without that a task preempted between the redirect and the front could still
- * submit to a front that is gone.
+ * the module is loaded, so that the kernel's text is changed at two quiet
+ * moments only. A wrapper and not a change of the bio in the hook itself:
+ * submit() runs in the caller's context under SRCU, so that synchronize_srcu()
+ * tells when every bio it redirected has been handed on. Without that a task
+ * preempted between the redirect and the front could still submit to a front
+ * that is gone.
  */
 #include <linux/hashtable.h>
 #include <linux/module.h>
@@ -20,7 +21,6 @@
 DEFINE_STATIC_SRCU(submitters);
 static DEFINE_HASHTABLE(redirects, 6);	/* by disk; read under submitters */
 static DEFINE_MUTEX(control);		/* serialises attach and detach */
-static unsigned int attached;		/* under control */
 static struct bio_set splits;
 
 /*
@@ -135,24 +135,6 @@ static struct ftrace_ops hook_ops = {
 	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 };
 
-static int hook_get(void)
-{
-	int r = attached ? 0 : register_ftrace_function(&hook_ops);
-
-	if (r)
-		return r;
-	/* Tasks that were past the entry of submit_bio_noacct() before. */
-	if (!attached++)
-		synchronize_rcu_tasks();
-	return 0;
-}
-
-static void hook_put(void)
-{
-	if (!--attached)
-		unregister_ftrace_function(&hook_ops);
-}
-
 /*
  * Reads one block, synchronously. A bio with REQ_RAHEAD fails on a suspended
  * device, others wait until it is resumed.
@@ -258,11 +240,6 @@ int redirect_attach(struct redirect *r, dev_t front)
 	err = hold_front(r, front);
 	if (err)
 		goto out;
-	err = hook_get();
-	if (err) {
-		drop_front(r);
-		goto out;
-	}
 	atomic_long_set(&r->bypassed, 0);
 	hash_add_rcu(redirects, &r->node, (unsigned long)r->plain->bd_disk);
 	synchronize_srcu(&submitters);
@@ -282,7 +259,6 @@ void redirect_detach(struct redirect *r)
 	hash_del_rcu(&r->node);
 	synchronize_srcu(&submitters);
 	drain_front(r);
-	hook_put();
 	drop_front(r);
 	mutex_unlock(&control);
 }
@@ -295,14 +271,22 @@ int redirect_init(void)
 		return err;
 	err = ftrace_set_filter_ip(&hook_ops, (unsigned long)submit_bio_noacct,
 				   0, 0);
-	if (err)
+	if (!err)
+		err = register_ftrace_function(&hook_ops);
+	if (err) {
+		ftrace_free_filter(&hook_ops);
 		bioset_exit(&splits);
-	return err;
+		return err;
+	}
+	/* Tasks that were past the entry of submit_bio_noacct() before. */
+	synchronize_rcu_tasks();
+	return 0;
 }
 
 /* A task may be on its way out of submit(): its text must not go before. */
 void redirect_exit(void)
 {
+	unregister_ftrace_function(&hook_ops);
 	synchronize_srcu(&submitters);
 	synchronize_rcu_tasks();
 	ftrace_free_filter(&hook_ops);
