@@ -42,6 +42,7 @@ var known = []struct {
 	}},
 	{"snapshot-merge", "8:1 254:5 P 16", targets.Merge{Origin: dev81, Store: dev25, Mode: targets.Persistent, Chunk: 16}},
 	{"era", "254:5 8:1 128", targets.Era{Meta: dev25, Origin: dev81, Block: 128}},
+	{"era", "254:5 [interpose]8:1 128", targets.Era{Meta: dev25, Origin: targets.Device{DevNo: dev81.DevNo, Interpose: true}, Block: 128}},
 	{"thin", "254:5  7 ", targets.Raw{Kind: "thin", Text: "254:5  7 "}},
 }
 
