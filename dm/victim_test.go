@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create or remove
+	Op      string // create, remove, attach or detach
 	Set     string
 	Origins []string
 	Stores  map[string]string
@@ -176,7 +176,13 @@ func fail(err error) int {
 }
 
 func (f *fate) do(m *Manager) error {
-	if f.Op == "remove" {
+	switch f.Op {
+	case "attach":
+		_, err := m.Attach(context.Background(), f.Origins[0])
+		return err
+	case "detach":
+		return m.Detach(context.Background(), f.Origins[0])
+	case "remove":
 		return m.Remove(context.Background(), f.Set)
 	}
 	_, err := m.Create(context.Background(), CreateRequest{Name: f.Set, Origins: f.Origins, Stores: f.Stores, FreezeTimeout: f.Timeout})
@@ -293,7 +299,7 @@ func (v *running) met(t *testing.T, h how) (step string) {
 // wake lets a stopped victim go on to its end.
 func (v *running) wake(t *testing.T) (status int) {
 	t.Helper()
-	check(t, v.Process.Signal(syscall.SIGCONT))
+	_ = v.Process.Signal(syscall.SIGCONT) // it may have ended
 	_ = v.Wait()
 	return v.ProcessState.ExitCode()
 }

@@ -6,12 +6,11 @@ import (
 	"testing"
 )
 
-// LoadModule loads the interposer module for the time of the test. It must go again: whatever still uses it is a leak.
+// LoadModule loads the interposer module for the time of the test. It must go again: whatever still uses it is a leak. A normal
+// run has no time for it.
 func LoadModule(t *testing.T) {
 	t.Helper()
-	if !Full() {
-		t.Skip("full length only: the module changes the kernel's text under load, and an emulator may not notice")
-	}
+	Long(t)
 	path := os.Getenv("DMSNAP_MODULE")
 	if path == "" {
 		t.Fatal("DMSNAP_MODULE does not name the module under test: it was not compiled")

@@ -1,5 +1,5 @@
-// Command interposebench runs inside a guest: it writes to a mounted partition that was never attached, is attached
-// without a set, and has a set, in turn, so that a noisy machine is unfair to all alike.
+// Command interposebench runs inside a guest: it writes to a mounted partition without the module, with it, attached
+// without a set, and with a set, in turn, so that a noisy machine is unfair to all alike.
 package main
 
 import (
@@ -18,14 +18,21 @@ const mountpoint = "/home"
 // state is what the partition is in while it is measured.
 type state struct {
 	name        string
-	enter, exit []string // arguments of dmsnap
+	enter, exit []string // command lines
 }
 
+// states begin with the one that the others are compared to.
 func states(store string) []state {
+	const load, unload = "insmod $DMSNAP_MODULE", "rmmod dm_interpose"
 	return []state{
-		{"never attached", nil, nil},
-		{"attached", []string{"attach", mountpoint}, []string{"detach", mountpoint}},
-		{"with a set", []string{"create", mountpoint, "--name", "bench", "--store", store}, []string{"remove", "bench"}},
+		{"without module", nil, nil},
+		{"never attached", []string{load}, []string{unload}},
+		{"attached", []string{load, "$DMSNAP_BIN attach " + mountpoint}, []string{"$DMSNAP_BIN detach " + mountpoint, unload}},
+		{
+			"with a set",
+			[]string{load, "$DMSNAP_BIN create " + mountpoint + " --name bench --store " + store},
+			[]string{"$DMSNAP_BIN remove bench", unload},
+		},
 	}
 }
 
@@ -41,17 +48,16 @@ func main() {
 
 func bench(rounds int, disk, store string) (err error) {
 	plain := disk + "1"
-	for _, line := range []string{
+	err = shell([]string{
 		"udevadm settle; addpart " + disk + " 1 2048 2097152; udevadm settle",
 		"mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 " + plain, "mount " + plain + " " + mountpoint,
-		"insmod " + os.Getenv("DMSNAP_MODULE"),
-	} {
-		if err := run("sh", "-c", line); err != nil {
-			return err
-		}
+		"modprobe dm-mod",
+	})
+	if err != nil {
+		return err
 	}
 	defer func() {
-		err = errors.Join(err, run("sh", "-c", "umount "+mountpoint+"; delpart "+disk+" 1; rmmod dm_interpose"))
+		err = errors.Join(err, run("sh", "-c", "umount "+mountpoint+"; delpart "+disk+" 1"))
 	}()
 	if err := prepare(); err != nil {
 		return err
@@ -71,7 +77,7 @@ func bench(rounds int, disk, store string) (err error) {
 }
 
 func (s state) measure(count bool, samples map[string]map[string][]float64) error {
-	if err := dmsnap(s.enter); err != nil {
+	if err := shell(s.enter); err != nil {
 		return err
 	}
 	for _, l := range loads() {
@@ -87,14 +93,16 @@ func (s state) measure(count bool, samples map[string]map[string][]float64) erro
 		}
 		samples[l.name][s.name] = append(samples[l.name][s.name], perSecond)
 	}
-	return dmsnap(s.exit)
+	return shell(s.exit)
 }
 
-func dmsnap(args []string) error {
-	if args == nil {
-		return nil
+func shell(lines []string) error {
+	for _, line := range lines {
+		if err := run("sh", "-c", line); err != nil {
+			return err
+		}
 	}
-	return run(os.Getenv("DMSNAP_BIN"), args...)
+	return nil
 }
 
 func run(name string, args ...string) error {
