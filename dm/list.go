@@ -285,9 +285,9 @@ func fromRecord(vol *Volume, r journal.Volume) {
 // left of a removed set has no image.
 func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	vol.snapshot = ioctl.ID{UUID: d.UUID}
-	vol.SizeBytes, vol.Writable = d.Table.Size().Bytes(), !d.Info.ReadOnly
+	vol.SizeBytes = d.Table.Size().Bytes()
 	if image != nil {
-		vol.Device, vol.Devno = "/dev/mapper/"+image.Name, image.Dev.String()
+		vol.Device, vol.Devno, vol.Writable = "/dev/mapper/"+image.Name, image.Dev.String(), !image.Info.ReadOnly
 		vol.ImageMounts = append(vol.ImageMounts, v.mounted[ioctl.DevNo(image.Dev)]...)
 	}
 	snap, ok := single[targets.Snapshot](d.Table)

@@ -128,13 +128,7 @@ func (s *session) lockSet(ctx context.Context, name, id string) (*journal.Locks,
 	if err != nil {
 		return nil, err
 	}
-	keys := []string{journal.SetKey(name)}
-	for _, v := range r.Volumes {
-		if v.Origin.Known() {
-			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
-		}
-	}
-	return s.lock(ctx, keys...)
+	return s.lock(ctx, append(originKeys(r), journal.SetKey(name))...)
 }
 
 // idle waits until nobody has an image open, for as long as udev may need, and

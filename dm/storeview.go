@@ -1,12 +1,7 @@
 package dm
 
 import (
-	"errors"
-	"fmt"
-	"io"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -69,31 +64,13 @@ func (s *Store) fill(since time.Time) {
 	}
 }
 
-// readStore counts what a persistent store holds on its medium. The kernel writes
-// beneath the page cache: what is in that is dropped first.
+// readStore counts what a persistent store holds on its medium.
 func (s *session) readStore(to *Store, dev targets.DevNo) error {
-	f, err := s.kernel.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), unix.O_RDONLY, 0)
-	if err != nil {
+	return store.Read(s.kernel, dev, func(on *format.Store) error {
+		u, err := on.Usage()
+		if err == nil {
+			to.UsedBytes, to.MetadataBytes = &u.Used, &u.Metadata
+		}
 		return err
-	}
-	size, err := f.BlockSize()
-	if err == nil {
-		err = f.Flush()
-	}
-	if err == nil {
-		err = to.count(f, int64(size))
-	}
-	return errors.Join(err, f.Close())
-}
-
-func (s *Store) count(r io.ReaderAt, size int64) error {
-	on, err := format.Open(r, size)
-	if err != nil {
-		return err
-	}
-	u, err := on.Usage()
-	if err == nil {
-		s.UsedBytes, s.MetadataBytes = &u.Used, &u.Metadata
-	}
-	return err
+	})
 }

@@ -28,6 +28,8 @@ type manager interface {
 	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)
 	Monitor(ctx context.Context, r dm.MonitorRequest) error
 	PlanRemove(ctx context.Context, name string) (*dm.Plan, error)
+	PlanRemoveFold(ctx context.Context, name string) (*dm.Plan, error)
+	RemoveFold(ctx context.Context, name string, r dm.FoldRequest) error
 	Remove(ctx context.Context, name string) error
 	List(ctx context.Context) ([]dm.Set, error)
 	Show(ctx context.Context, name string) (*dm.Set, error)

@@ -13,12 +13,16 @@ import (
 
 type removeCmd struct {
 	Names  []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
+	Fold   bool     `help:"Give older sets what they read of this one, so that its store goes too."`
+	Rate   dm.Size  `placeholder:"SIZE" help:"Copy no more than this in a second; only with --fold."`
 	DryRun bool     `help:"Print the steps and change nothing."`
 }
 
 func (removeCmd) Help() string {
 	return `Nothing is removed unless all sets exist. They are removed in the order given, up to the first that fails. ` +
-		`A set in use is never removed by force.`
+		`A set in use is never removed by force. ` +
+		`What older sets read through stays, as layer-UUID, until they are gone; --fold copies it to them instead, which takes a while, ` +
+		`may be interrupted, and goes on with dmsnap remove --fold layer-UUID.`
 }
 
 func (removeCmd) manual() manual {
@@ -27,8 +31,9 @@ func (removeCmd) manual() manual {
 			"dmsnap remove nightly",
 			"dmsnap remove monday tuesday --json",
 			"dmsnap remove nightly --dry-run",
+			"dmsnap remove nightly --fold --rate 20m",
 		},
-		exits: []int{0, 1, 2, 3, 4, 5, 7, 8, 10, 11},
+		exits: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11},
 	}
 }
 
@@ -38,6 +43,9 @@ type removal struct {
 }
 
 func (c *removeCmd) Run(ctx context.Context, env *Env) error {
+	if c.Rate.Percent > 0 || !c.Rate.IsZero() && !c.Fold {
+		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate is a size, for --fold"), Hint: "see dmsnap remove --help"}
+	}
 	for i, name := range c.Names {
 		if slices.Contains(c.Names[:i], name) {
 			return &dm.Error{Op: "remove", Set: name, Code: dm.CodeUsage, Err: errors.New("named twice"), Hint: "name each set once"}
@@ -54,18 +62,29 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	}
 	var removed []removal
 	for i, name := range c.Names {
-		if err := env.Manager.Remove(ctx, name); err != nil {
-			return partial(c.Names[:i], c.Names[i:], err)
+		if err := c.remove(ctx, env, name); err != nil {
+			return c.partial(i, err)
 		}
 		removed = append(removed, removal{name})
 	}
 	return changed("remove", "", emit(env, "removals", removed, func(io.Writer) {}))
 }
 
+func (c *removeCmd) remove(ctx context.Context, env *Env, name string) error {
+	if !c.Fold {
+		return env.Manager.Remove(ctx, name)
+	}
+	return env.Manager.RemoveFold(ctx, name, dm.FoldRequest{Rate: c.Rate.Bytes})
+}
+
 func (c *removeCmd) plan(ctx context.Context, env *Env) error {
 	var plans []dm.Plan
 	for _, name := range c.Names {
-		p, err := env.Manager.PlanRemove(ctx, name)
+		plan := env.Manager.PlanRemove
+		if c.Fold {
+			plan = env.Manager.PlanRemoveFold
+		}
+		p, err := plan(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -77,7 +96,8 @@ func (c *removeCmd) plan(ctx context.Context, env *Env) error {
 // partial turns a failure after others succeeded into CodePartial. A failure
 // that needs recovery keeps its code: it asks for more. The first of rest is the
 // set that failed.
-func partial(removed, rest []string, err error) error {
+func (c *removeCmd) partial(failed int, err error) error {
+	removed, rest := c.Names[:failed], c.Names[failed:]
 	if len(removed) == 0 {
 		return err
 	}
@@ -88,6 +108,9 @@ func partial(removed, rest []string, err error) error {
 		case dm.CodeUnrecovered:
 			e.Code = inner.Code
 		case dm.CodePartial: // to be repeated, but without those removed
+			if c.Fold {
+				break // the set is gone, and what is left of it has another name
+			}
 			e.Hint = "run dmsnap remove " + strings.Join(rest, " ")
 		}
 	}

@@ -28,6 +28,7 @@ type stub struct {
 
 	request dm.CreateRequest
 	extend  dm.ExtendRequest
+	fold    dm.FoldRequest
 	monitor dm.MonitorRequest
 	notices []dm.Notice
 	calls   []string
@@ -77,6 +78,15 @@ func (s *stub) Monitor(_ context.Context, r dm.MonitorRequest) error {
 
 func (s *stub) PlanRemove(_ context.Context, name string) (*dm.Plan, error) {
 	return s.plan, s.call("plan remove", name)
+}
+
+func (s *stub) PlanRemoveFold(_ context.Context, name string) (*dm.Plan, error) {
+	return s.plan, s.call("plan remove fold", name)
+}
+
+func (s *stub) RemoveFold(_ context.Context, name string, r dm.FoldRequest) error {
+	s.fold = r
+	return s.call("remove fold", name)
 }
 
 func (s *stub) Remove(_ context.Context, name string) error { return s.call("remove", name) }
@@ -250,6 +260,14 @@ func sampleExplanation() *dm.Explanation {
 			},
 			{Level: dm.LevelProblem, Topic: "state", Volume: "vg-srv", Message: "its image is invalid: its store is full", Hint: "remove the set"},
 		},
+	}
+}
+
+func noRoom() error {
+	return &dm.Error{
+		Op: "remove", Set: "nightly", Device: "dmsnap-core-sunday-home", Code: dm.CodeNoSpace,
+		Err:  errors.New("the store of set sunday has 67108864 bytes, and needs 80000000 to take over what it reads through"),
+		Hint: "dmsnap extend sunday 78125k",
 	}
 }
 

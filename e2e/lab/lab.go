@@ -299,9 +299,9 @@ type StoreInfo struct {
 
 // Set is the part of a set's JSON that scenarios look at.
 type Set struct {
-	Name, State string
-	Receipt     Receipt
-	Volumes     []struct {
+	Name, State, UUID string
+	Receipt           Receipt
+	Volumes           []struct {
 		Name, Device, State, Origin, Reason string
 		Store                               StoreInfo
 	}

@@ -111,10 +111,10 @@ func (c *chained) remove(name string) {
 }
 
 // stores are places for n of them.
-func (c *chained) stores(n int) (stores []string) {
+func (c *chained) stores(n, gap int) (stores []string) {
 	disk := lab.Disks(c.t, 2)[1]
 	for i := range n {
-		stores = append(stores, lab.Store(c.t, fmt.Sprintf("chain-cow%d", i), disk, i*chainedGap, chainedGap-8))
+		stores = append(stores, lab.Store(c.t, fmt.Sprintf("chain-cow%d", i), disk, i*gap, gap-8))
 	}
 	return stores
 }
@@ -126,7 +126,7 @@ func TestChainedSets(t *testing.T) {
 	lab.Wide(t)
 	c := newChained(t, "ext4", chainedMiB)
 	n := lab.Rounds(t, 4, 30)
-	stores := c.stores(n)
+	stores := c.stores(n, chainedGap)
 	for i, store := range stores {
 		c.cut(setName(i), store)
 		if i == 0 {
@@ -173,7 +173,7 @@ func TestChainsKilled(t *testing.T) {
 	lab.Long(t)
 	c := newChained(t, "ext4", chainedMiB)
 	rounds := lab.Rounds(t, 3, 20)
-	stores := c.stores(4)
+	stores := c.stores(4, chainedGap)
 	for i := range 3 {
 		c.cut(setName(i), stores[i])
 	}

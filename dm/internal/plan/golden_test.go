@@ -115,6 +115,13 @@ func removals() map[string]plan.RemoveRequest {
 	}
 }
 
+func folds() map[string]plan.FoldRequest {
+	return map[string]plan.FoldRequest{
+		"fold-one": folding(folded("sunday", 40<<20)),
+		"fold-two": folding(folded("sunday", 40<<20), folded("monday", 0)),
+	}
+}
+
 func extensions() map[string]plan.ExtendRequest {
 	return map[string]plan.ExtendRequest{
 		"extend-one":    extension(grow("home", 0, 700<<10)),
@@ -138,6 +145,13 @@ func TestGoldenPlans(t *testing.T) {
 	}
 	for name, r := range removals() {
 		got[name] = text(plan.Remove(r))
+	}
+	for name, r := range folds() {
+		p, err := plan.Fold(r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got[name] = text(p)
 	}
 	for name, r := range extensions() {
 		p, err := plan.Extend(r)

@@ -53,6 +53,7 @@ const (
 	Detach       Action = "detach"   // end that
 	Chain        Action = "chain"    // have image Device read through the one that Table names
 	Rename       Action = "rename"   // Device to To
+	FoldChunks   Action = "fold"     // copy into snapshot Device what only the one beneath it has
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -86,7 +87,8 @@ type Step struct {
 	// Gone names devices that must have no node after Settle.
 	Gone []string
 	// Peer is the other device of a handover: the front of a base that is engaged
-	// or disengaged, the base of a front that is restored.
+	// or disengaged, the base of a front that is restored. In a fold, the layer's
+	// store.
 	Peer string
 	// Optional: a failure is worth a warning and nothing more.
 	Optional bool
@@ -160,6 +162,8 @@ func (s Step) Detail() string {
 	switch {
 	case s.At != 0:
 		d = append(d, fmt.Sprintf("%d bytes at %d", s.Bytes, s.At))
+	case s.Action == FoldChunks:
+		d = append(d, fmt.Sprintf("%d bytes that only %s has", s.Bytes, s.Peer))
 	case s.Bytes != 0:
 		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))
 	}

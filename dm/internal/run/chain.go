@@ -54,15 +54,21 @@ func (r *Runner) unchain(id ioctl.ID) error {
 
 // active checks that the kernel has not given an image up.
 func (r *Runner) active(name string, flags ioctl.Flags) error {
+	_, err := r.status(name, flags)
+	return err
+}
+
+// status is that of a snapshot; an error if the kernel has given it up.
+func (r *Runner) status(name string, flags ioctl.Flags) (st targets.SnapshotStatus, err error) {
 	_, specs, err := r.Control.TargetStatus(ioctl.ID{Name: name}, flags)
 	if err != nil || len(specs) != 1 {
-		return errors.Join(err, fmt.Errorf("%s has no status", name))
+		return st, errors.Join(err, fmt.Errorf("%s has no status", name))
 	}
-	st, err := targets.ParseSnapshotStatus(specs[0].Params)
+	st, err = targets.ParseSnapshotStatus(specs[0].Params)
 	if err == nil && st.State != targets.Active {
 		err = fmt.Errorf("%s is %s: its store could not take the first writes", name, specs[0].Params)
 	}
-	return err
+	return st, err
 }
 
 // rename gives a device another name, in use or not, and its node with it.

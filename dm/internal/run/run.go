@@ -46,6 +46,10 @@ type Runner struct {
 	// how many of the plan's are done; and of the window before it opens. Nil:
 	// nobody is.
 	Observe func(phase plan.Phase, step plan.Step, done, total int)
+	// Rate bounds what a fold copies in a second, in bytes; 0: nothing does. Copied
+	// is told how far it is, in bytes; may be nil.
+	Rate   uint64
+	Copied func(done, total uint64)
 	// Cookie counts the udev events of the run; nil: the run makes its own. Run
 	// removes it in any case.
 	Cookie  *ioctl.Cookie
@@ -137,9 +141,7 @@ func (r *Runner) Abort(ctx context.Context, cause error) error {
 
 // early does the steps before the first that touches an origin.
 func (r *Runner) early(ctx context.Context, p *plan.Plan) error {
-	r.plan, r.done, r.total = p, 0, len(p.Steps)
-	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
-	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
+	r.take(p)
 	if err := r.begin(); err != nil {
 		return err
 	}
@@ -154,6 +156,12 @@ func (r *Runner) early(ctx context.Context, p *plan.Plan) error {
 		return r.rollback(ctx, err)
 	}
 	return nil
+}
+
+func (r *Runner) take(p *plan.Plan) {
+	r.plan, r.done, r.total = p, 0, len(p.Steps)
+	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
+	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 }
 
 // late does what is left of the prepare phase, the window and the finish.
@@ -352,6 +360,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.chain(s)
 	case plan.Rename:
 		return r.rename(s)
+	case plan.FoldChunks:
+		return r.fold(ctx, s)
 	case plan.Hook:
 		return r.Hook(ctx, s.Program, s.Event)
 	case plan.Settle:

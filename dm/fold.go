@@ -1,0 +1,266 @@
+package dm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/dm/internal/store/format"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// FoldRequest says how a fold is done. The zero value works.
+type FoldRequest struct {
+	// Rate bounds what is copied in a second, in bytes. Zero: nothing does.
+	Rate uint64
+	// Progress is told how far the copy into one volume's store is, in bytes. It is
+	// called by the goroutine that copies, and holds it up.
+	Progress func(set string, done, total uint64)
+}
+
+// RemoveFold removes a set, or what is left of one, and its store too where older
+// sets read through it: these get the chunks that only it has, while all is in use.
+// It blocks for as long as that takes. Each store must have room for them, or
+// nothing is changed (CodeNoSpace). The newest set of an origin cannot be folded,
+// since the kernel copies into it still: what older ones need of it stays as a
+// layer.
+//
+// Cancelling ctx ends the copy, with CodePartial if the set is gone by then. No
+// image is hurt by that; RemoveFold of the layer goes on from there.
+func (m *Manager) RemoveFold(ctx context.Context, name string, r FoldRequest) error {
+	s, err := m.open("remove", name)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	defer s.watching(ctx, "look at the set")()
+	return s.fail(s.removeFold(ctx, name, r))
+}
+
+// PlanRemoveFold returns the steps RemoveFold would take, and changes nothing.
+func (m *Manager) PlanRemoveFold(_ context.Context, name string) (p *Plan, err error) {
+	s, err := m.open("remove", name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	planned, err := s.planRemoveFold(name)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return shown(planned), nil
+}
+
+func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
+	id, err := s.find(name)
+	if err != nil {
+		return nil, err
+	}
+	_, fold, err := s.planFold(name, id)
+	if err != nil || plan.IsLayer(name) {
+		return fold, err
+	}
+	r, err := s.remains(name, id)
+	if err != nil {
+		return nil, err
+	}
+	p := plan.Remove(r)
+	p.Steps = append(p.Steps, fold.Steps...)
+	return p, nil
+}
+
+func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) error {
+	if err := s.state.Init(); err != nil {
+		return err
+	}
+	if _, err := s.recoverInterrupted(ctx); err != nil {
+		return err
+	}
+	id, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	if _, _, err := s.planFold(name, id); err != nil {
+		return err // before anything is gone
+	}
+	if !plan.IsLayer(name) {
+		if err := s.remove(ctx, name); err != nil {
+			return err
+		}
+	}
+	layer := plan.LayerName(id)
+	if err := s.fold(ctx, layer, id, r); err != nil {
+		return &Error{
+			Code: CodePartial, Err: fmt.Errorf("what is left of the set is not folded: %w", err),
+			Hint: "dmsnap remove --fold " + layer + " goes on",
+		}
+	}
+	s.dropLayers(ctx)
+	s.expireToo(ctx)
+	return nil
+}
+
+// planFold has no steps if nobody reads through the set, or if the kernel copies
+// into it still.
+func (s *session) planFold(name, id string) (r plan.FoldRequest, p *plan.Plan, err error) {
+	ours, err := s.read.Ours()
+	if err != nil {
+		return r, nil, err
+	}
+	r = plan.FoldRequest{Set: name, ID: id}
+	for _, layer := range ours {
+		through := stack.Through(layer, ours)
+		if layer.ID != id || layer.Role != plan.RoleCore || len(through) == 0 {
+			continue
+		}
+		for _, reader := range stack.ReadBy(layer, ours) {
+			f, err := s.foldReader(reader, layer, ours)
+			if err != nil {
+				return r, nil, err
+			}
+			f.Onto = through[0].Dev
+			r.Readers = append(r.Readers, f)
+		}
+	}
+	p, err = plan.Fold(r)
+	return r, p, err
+}
+
+func (s *session) foldReader(reader, layer stack.Device, ours []stack.Device) (f plan.FoldReader, err error) {
+	older, newer := storeOf(reader, ours), storeOf(layer, ours)
+	if older == nil || newer == nil || reader.Status.State != targets.Active || layer.Status.State != targets.Active {
+		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or what it reads through, is lost", reader.Name)
+	}
+	size := reader.Table.Size().Bytes()
+	f = plan.FoldReader{
+		Layer: newer.Name, Name: reader.Name, Set: setOf(reader, ours), Role: reader.Role, Table: reader.Table,
+		Size: older.Table.Size().Bytes(),
+	}
+	return f, store.Both(s.kernel, older.Dev, newer.Dev, func(o, n *format.Store) error {
+		used := reader.Status.Used.Bytes()
+		missing, err := format.Missing(o, n, size, used)
+		if err == nil {
+			f.Bytes, f.With = missing.Len()*o.Chunk, o.With(used, missing.Len())
+		}
+		return err
+	})
+}
+
+func storeOf(snap stack.Device, ours []stack.Device) *stack.Device {
+	i := slices.IndexFunc(ours, func(d stack.Device) bool {
+		return d.ID == snap.ID && d.Volume == snap.Volume && d.Role == plan.RoleStore && d.Info.Live
+	})
+	if i < 0 {
+		return nil
+	}
+	return &ours[i]
+}
+
+// setOf is the name of a snapshot's set, by the kernel's names.
+func setOf(snap stack.Device, ours []stack.Device) string {
+	base, _ := stack.BaseOf(snap, ours)
+	for _, d := range ours {
+		if d.Dev == base {
+			return guess(snap, strings.TrimPrefix(d.Name, plan.BaseName("")))
+		}
+	}
+	return snap.ID
+}
+
+// fold carries the steps out one by one. The set that is read through and those
+// that read through it are locked all the time, their origin only while a table
+// changes: others may be cut, chained and removed while chunks are copied.
+func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) error {
+	request, p, err := s.planFold(layer, id)
+	if err != nil {
+		return err
+	}
+	if len(p.Steps) == 0 {
+		return s.unfoldable(layer, id)
+	}
+	keys := []string{journal.SetKey(layer)}
+	for _, reader := range request.Readers {
+		keys = append(keys, journal.SetKey(reader.Set))
+	}
+	locks, err := s.lock(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	defer s.release(locks)
+	if _, p, err = s.planFold(layer, id); err != nil { // as it is now
+		return err
+	}
+	for _, step := range p.Steps {
+		if err := s.foldStep(ctx, step, layer, id, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unfoldable says why a layer stays, if it does.
+func (s *session) unfoldable(layer, id string) error {
+	ours, err := s.read.Ours()
+	if err == nil && read(id, ours) {
+		s.log.Warn("chunks are copied into it still: it stays until a newer set takes over", "layer", layer)
+	}
+	return err
+}
+
+func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string, r FoldRequest) error {
+	runner := s.runner(&facts{}, CreateRequest{})
+	if step.Action == plan.FoldChunks {
+		runner.Rate = r.Rate
+		runner.Copied = s.progress(layer, r)
+		return runner.Step(ctx, step)
+	}
+	locks, err := s.lockOrigins(ctx, layer, id)
+	if err != nil {
+		return err
+	}
+	defer s.release(locks)
+	return runner.Step(ctx, step)
+}
+
+// tellEvery is how often the log says how far a fold is.
+const tellEvery = 5 * time.Second
+
+func (s *session) progress(layer string, r FoldRequest) func(done, total uint64) {
+	told := time.Now()
+	return func(done, total uint64) {
+		if time.Since(told) >= tellEvery {
+			told = time.Now()
+			s.log.Info("folding", "layer", layer, "bytes", done, "of", total)
+		}
+		if r.Progress != nil {
+			r.Progress(layer, done, total)
+		}
+	}
+}
+
+// foldPatience is how long a fold waits for an operation on its origin, such as
+// the cut of another set.
+const foldPatience = time.Minute
+
+func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Locks, error) {
+	r, err := s.remains(name, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.state.LockWithin(ctx, max(foldPatience, s.opts.Wait), ownPID(), originKeys(r)...)
+}
+
+func originKeys(r plan.RemoveRequest) (keys []string) {
+	for _, v := range r.Volumes {
+		if v.Origin.Known() {
+			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+		}
+	}
+	return keys
+}

@@ -1,0 +1,233 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// threeChained has sets a, b and c: b is in the middle.
+func threeChained(t *testing.T, o ioctltest.Options) (c *chain, clean string) {
+	t.Helper()
+	c, clean = twoChained(t, o)
+	c.cut(t, "c")
+	return c, clean
+}
+
+// TestFold: a set in the middle goes with its store; the older one gets what only
+// that had, and no more.
+func TestFold(t *testing.T) {
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		c, clean := threeChained(t, o)
+		had := *c.set(t, "a").Store.UsedBytes
+		var told []string
+		r := FoldRequest{Progress: func(set string, done, total uint64) {
+			told = append(told, fmt.Sprintf("%s %d of %d", set, done>>16, total>>16))
+		}}
+		id := set(t, c, "b").UUID
+		check(t, c.m.RemoveFold(c.ctx, "b", r))
+		c.right(t, "folded")
+		a := c.set(t, "a")
+		if a.ReadsThrough != "c" || a.Layers != 1 {
+			t.Errorf("a reads through %s, %d layers", a.ReadsThrough, a.Layers)
+		}
+		// Of sixteen chunks a has those written after it; five were left out, and then written after b.
+		if want := []string{plan.LayerName(id) + " 5 of 5"}; strings.Join(told, ",") != strings.Join(want, ",") {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		if grew := *a.Store.UsedBytes - had; grew != 5<<16 {
+			t.Errorf("a grew by %d bytes", grew)
+		}
+		if a.Writable {
+			t.Error("a can be written to")
+		}
+		sets, err := c.m.List(c.ctx)
+		if err != nil || len(sets) != 2 {
+			t.Errorf("%d sets, %v", len(sets), err)
+		}
+		for _, name := range []string{"c", "a"} {
+			check(t, c.m.Remove(c.ctx, name))
+			c.right(t, "without "+name)
+		}
+		same(t, "after the removals", withoutData(clean), withoutData(c.Snapshot()))
+	})
+}
+
+func set(t *testing.T, c *chain, name string) *Set {
+	t.Helper()
+	set, err := c.m.Show(c.ctx, name)
+	check(t, err)
+	return set
+}
+
+// TestFoldAtTheEnds: the oldest has nobody to fold into, and the newest is copied
+// into still: what others need of it stays, and is folded when a newer one is cut.
+func TestFoldAtTheEnds(t *testing.T) {
+	hostOnly(t)
+	c, clean := threeChained(t, ioctltest.Options{Udev: true})
+	layer := plan.LayerName(set(t, c, "c").UUID)
+	check(t, c.m.RemoveFold(c.ctx, "c", FoldRequest{}))
+	c.right(t, "newest removed")
+	if !set(t, c, layer).Layer {
+		t.Error("no layer is left of c")
+	}
+	c.cut(t, "d")
+	p, err := c.m.PlanRemoveFold(c.ctx, layer)
+	if err != nil || len(p.Steps) != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	check(t, c.m.RemoveFold(c.ctx, layer, FoldRequest{}))
+	c.right(t, "folded")
+	if b := c.set(t, "b"); b.ReadsThrough != "d" {
+		t.Errorf("b reads through %s", b.ReadsThrough)
+	}
+	for _, name := range []string{"a", "b", "d"} {
+		check(t, c.m.RemoveFold(c.ctx, name, FoldRequest{}))
+		c.right(t, "without "+name)
+	}
+	same(t, "after the removals", withoutData(clean), withoutData(c.Snapshot()))
+}
+
+// TestFoldNeedsRoom: a store that could not take the chunks is told of before
+// anything is changed, and can be made larger.
+func TestFoldNeedsRoom(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	r := c.request("a")
+	r.StoreSize = Size{Bytes: 15 * 64 << 10}
+	c.create(t, r)
+	c.taken(t, "a")
+	c.write(t)
+	c.cut(t, "b")
+	c.cut(t, "c")
+	before := withoutLocks(c.Snapshot())
+	err := c.m.RemoveFold(c.ctx, "b", FoldRequest{})
+	if !errors.Is(err, ErrNoSpace) || !strings.Contains(errHint(err), "dmsnap extend a ") {
+		t.Fatalf("%v, hint %q", err, errHint(err))
+	}
+	same(t, "refused", before, withoutLocks(c.Snapshot()))
+	_, err = c.m.Extend(c.ctx, ExtendRequest{Name: "a", Size: Size{Bytes: mib}, Relative: true})
+	check(t, err)
+	check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+	c.right(t, "folded")
+}
+
+func errHint(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Hint
+	}
+	return ""
+}
+
+// TestFoldWhatWasCopiedWhileChained: what was copied into the older store after the
+// kernel had read it again, and before the older image left the base, is on that
+// store, but the kernel does not know. A fold writes over it.
+func TestFoldWhatWasCopiedWhileChained(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.cut(t, "a")
+	past := make([]byte, pastBytes)
+	check(t, c.Read(c.home, 0, past))
+	b := make([]byte, 64<<10)
+	fill(b, 99)
+	late := false
+	c.Fail(func(call ioctltest.Call) error {
+		if call.Request == "DM_DEV_RESUME" && call.Name == "dmsnap-core-a-home" && !late {
+			late = true
+			check(t, c.Write(c.home, 2*64<<10, b))
+		}
+		return nil
+	})
+	c.create(t, c.request("b"))
+	c.Fail(nil)
+	c.taken(t, "b")
+	c.past["b"] = past
+	if !late {
+		t.Fatal("nothing was written in between")
+	}
+	c.write(t)
+	c.cut(t, "c")
+	c.right(t, "chained")
+	check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+	c.right(t, "folded")
+}
+
+// TestFoldInterrupted: one that was cancelled goes on where it was.
+func TestFoldInterrupted(t *testing.T) {
+	hostOnly(t)
+	c, _ := threeChained(t, ioctltest.Options{})
+	layer := plan.LayerName(set(t, c, "b").UUID)
+	ctx, cancel := context.WithCancel(c.ctx)
+	err := c.m.RemoveFold(ctx, "b", FoldRequest{Rate: 1, Progress: func(string, uint64, uint64) { cancel() }})
+	if !errors.Is(err, context.Canceled) || CodeOf(err) != CodePartial || !strings.Contains(errHint(err), layer) {
+		t.Fatalf("%v, hint %q", err, errHint(err))
+	}
+	c.right(t, "cancelled")
+	if a := c.set(t, "a"); a.ReadsThrough != layer || a.Writable {
+		t.Errorf("%+v", a)
+	}
+	check(t, c.m.RemoveFold(c.ctx, layer, FoldRequest{}))
+	c.right(t, "folded")
+	if a := c.set(t, "a"); a.ReadsThrough != "c" {
+		t.Errorf("a reads through %s", a.ReadsThrough)
+	}
+}
+
+// TestFoldFailsAnywhere fails each system call of a fold, and ends the process
+// there: every image is right, the fold can go on, and all can be removed.
+func TestFoldFailsAnywhere(t *testing.T) {
+	hostOnly(t)
+	for _, kill := range []bool{false, true} {
+		t.Run(fmt.Sprint("kill ", kill), func(t *testing.T) {
+			t.Parallel()
+			for n := 1; foldAnywhere(t, n, kill) && !t.Failed(); n += sparse() {
+			}
+		})
+	}
+}
+
+func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
+	t.Helper()
+	c, clean := threeChained(t, ioctltest.Options{})
+	fold := func(*host) error { return c.m.RemoveFold(c.ctx, "b", FoldRequest{}) }
+	var what string
+	if kill {
+		at, err := c.die(n, fold)
+		if at == nil {
+			check(t, err)
+			return false
+		}
+		c.Exit()
+		what = fmt.Sprintf("killed before %s", at)
+	} else {
+		failed := c.failNth(n, unix.EIO)
+		err := fold(c.host)
+		c.Fail(nil)
+		if failed.past {
+			check(t, err)
+			return false
+		}
+		what = fmt.Sprintf("EIO at call %d, %s: %v", n, failed, err)
+	}
+	m := New(c.m.opts)
+	_, err := m.Recover(c.ctx)
+	check(t, err)
+	c.right(t, what)
+	sets, err := m.List(c.ctx)
+	check(t, err)
+	for _, set := range sets {
+		if set.Layer {
+			check(t, m.RemoveFold(c.ctx, set.Name, FoldRequest{}))
+		}
+	}
+	c.endsRight(t, what)
+	same(t, what, dmLines(clean), dmLines(c.Snapshot()))
+	return true
+}

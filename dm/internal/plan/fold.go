@@ -1,0 +1,61 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// FoldRequest is a set that is removed, or what is left of one, and who reads
+// through it.
+type FoldRequest struct {
+	Set, ID string
+	Readers []FoldReader
+}
+
+// FoldReader is a snapshot that reads through a layer, which reads through
+// something newer itself: nothing is copied into it any more.
+type FoldReader struct {
+	Layer string        // dm name of the layer's store
+	Onto  targets.DevNo // what the layer reads through
+	Name  string        // dm name
+	Set   string
+	Role  Role
+	Table targets.Table // live
+	// Bytes are to be copied into its store, which has Size and needs With then.
+	Bytes, Size, With uint64
+}
+
+// Fold plans how those who read through a layer come to need it no more: each
+// gets the chunks that only the layer has, and then reads through what is beneath.
+// A fold that ends at any point has changed no image: who has got all or some of
+// the chunks finds the same contents in its own store.
+//
+// The first load lets the snapshot be written to, and hands over what the kernel
+// knows of its store; it is not read again, since the device beneath is the same.
+// The last load reads it, and makes the snapshot read-only again.
+func Fold(r FoldRequest) (*Plan, error) {
+	p := &Plan{Op: "fold", Set: r.Set, ID: r.ID, Final: true}
+	for _, reader := range r.Readers {
+		snap, ok := Older{Table: reader.Table}.snapshot()
+		if !ok || snap.Mode == targets.Transient {
+			return nil, Refuse(Unsupported, reader.Name, "remove it first", "%s has no persistent store of its own", reader.Name)
+		}
+		if snap.Chunk < 8 {
+			return nil, Refuse(Unsupported, reader.Name, "remove it first", "the chunks of %s are smaller than a page", reader.Name)
+		}
+		if reader.With > reader.Size {
+			return nil, Refuse(NoSpace, reader.Name, fmt.Sprintf("dmsnap extend %s %dk", reader.Set, (reader.With+1023)>>10),
+				"the store of set %s has %d bytes, and needs %d to take over what it reads through", reader.Set, reader.Size, reader.With)
+		}
+		over := snap
+		over.Origin = targets.Device{DevNo: reader.Onto}
+		step := Step{Phase: Finish, Role: reader.Role, Device: reader.Name, Table: reader.Table}
+		open, fold, skip := step, step, step
+		open.Action, fold.Action, skip.Action = Chain, FoldChunks, Chain
+		fold.Peer, fold.Bytes = reader.Layer, reader.Bytes
+		skip.Table, skip.ReadOnly = targets.Single(reader.Table.Size(), over), true
+		p.Steps = append(p.Steps, open, fold, skip)
+	}
+	return p, nil
+}
