@@ -250,7 +250,7 @@ func TestNotChained(t *testing.T) {
 	for why, change := range map[string]func(older, newer *CreateRequest){
 		"its store is not persistent": func(older, _ *CreateRequest) { older.Persistent = false },
 		"it is writable":              func(older, _ *CreateRequest) { older.Writable = true },
-		"":                            func(_, newer *CreateRequest) { newer.Persistent = false },
+		"":                            func(_, newer *CreateRequest) { newer.Persistent, newer.Transient = false, true },
 	} {
 		c := newChain(t, ioctltest.Options{})
 		older, newer := c.request("a"), c.request("b")
@@ -282,6 +282,41 @@ func TestNotChained(t *testing.T) {
 			t.Errorf("%+v", last)
 		}
 	})
+}
+
+// TestTakesOverByItself: where there is a persistent set the next ones are too,
+// unless they are short-lived or shall not be.
+func TestTakesOverByItself(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	for _, row := range []struct {
+		change func(*CreateRequest)
+		want   bool
+	}{
+		{func(*CreateRequest) {}, false},
+		{func(r *CreateRequest) { r.Persistent = true }, true},
+		{func(*CreateRequest) {}, true},
+		{func(r *CreateRequest) { r.Lease = Lease{Boot: true} }, false},
+	} {
+		r := c.request(fmt.Sprint("s", c.cuts))
+		r.Persistent = false
+		row.change(&r)
+		set := c.create(t, r)
+		c.taken(t, set.Name)
+		c.write(t)
+		if set.Persistent != row.want {
+			t.Errorf("%s: persistent is %v", set.Name, set.Persistent)
+		}
+	}
+	c.right(t, "all cut")
+	if v := c.set(t, "s1"); v.ReadsThrough != "s2" {
+		t.Errorf("%+v", v)
+	}
+	r := c.request("s9")
+	r.Transient = true
+	if _, err := c.m.Create(c.ctx, r); !errors.Is(err, ErrUsage) {
+		t.Errorf("persistent and transient: %v", err)
+	}
 }
 
 // TestLostWithTheNewest: what is read through is lost for all that do.

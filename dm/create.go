@@ -13,6 +13,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Create cuts a set: one image of each origin, all of the same instant. It
@@ -283,7 +284,7 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 		panic(fmt.Sprintf("a receipt is plain data: %v", err))
 	}
 	set := journal.Set{
-		Name: p.Set, ID: p.ID, BootID: i.BootID, Created: receipt.End.UTC(), Persistent: r.Persistent,
+		Name: p.Set, ID: p.ID, BootID: i.BootID, Created: receipt.End.UTC(), Persistent: p.Volumes[0].Mode != targets.Transient,
 		Labels: r.Labels, Receipt: b,
 	}
 	for _, v := range p.Volumes {

@@ -80,13 +80,16 @@ func request(r CreateRequest) (plan.CreateRequest, error) {
 			return plan.CreateRequest{}, plan.Refuse(plan.Usage, spec, "write the origin as it stands on the command line", "a store is named for %s, which is no origin of the set", spec)
 		}
 	}
+	if r.Persistent && r.Transient {
+		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "ask for one of them", "a set cannot be persistent and transient")
+	}
 	mode := targets.Transient
 	if r.Persistent {
 		mode = targets.PersistentOverflow
 	}
 	return plan.CreateRequest{
 		Set: r.Name, ID: newID(), Mode: mode,
-		Writable: r.Writable, Crash: r.Consistency == Crash,
+		Writable: r.Writable, Crash: r.Consistency == Crash, Apart: r.Transient || r.Lease != Lease{},
 	}, nil
 }
 

@@ -182,8 +182,11 @@ type CreateRequest struct {
 	// Policy says what to choose where this request leaves it open.
 	Policy Policy
 	// Persistent keeps the exceptions on the store's medium too. A set is not
-	// activated again after a reboot in this version, persistent or not.
-	Persistent bool
+	// activated again after a reboot in this version, persistent or not. It can
+	// take over for older persistent sets, so that writers of an origin pay for the
+	// newest one only. Without it that is chosen for a set of such an origin, unless
+	// it is Writable, has a Lease or a store in memory, or is asked to be Transient.
+	Persistent, Transient bool
 	// Writable images take writes; what is written goes to the store.
 	Writable bool
 	Labels   map[string]string

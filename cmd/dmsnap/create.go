@@ -20,7 +20,8 @@ type createCmd struct {
 	ForceStore    bool          `help:"Overwrite store devices that carry a signature."`
 	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default all that can ever be needed of a device, and of a file or memory what is likely to be."`
 	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; by default 64k, more for a store beyond 256g."`
-	Persistent    bool          `help:"Write the stores in the persistent format. This version does not bring the set back after a reboot."`
+	Persistent    bool          `xor:"mode" help:"Write the stores in the persistent format, so that older such sets read through this one. This version does not bring the set back after a reboot."`
+	Transient     bool          `xor:"mode" help:"Keep the exceptions in memory, although older persistent sets could read through this one: the origin's writers pay for both."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
 	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`
 	Lease         string        `placeholder:"LEASE" help:"How long the set is wanted: a time like 2h, pid:N for as long as that process lives, or boot. By default for ever."`
@@ -106,7 +107,7 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 	r := dm.CreateRequest{
 		Name:      c.Name,
 		StoreSize: c.Size, ForceStore: c.ForceStore, ChunkBytes: c.Chunk.Bytes,
-		Persistent: c.Persistent, Writable: c.Writable,
+		Persistent: c.Persistent, Transient: c.Transient, Writable: c.Writable,
 		FreezeTimeout: c.FreezeTimeout, HookTimeout: c.HookTimeout,
 		Consistency: map[string]dm.Consistency{"app": dm.Application, "fs": dm.Filesystem, "crash": dm.Crash}[c.Consistency],
 	}

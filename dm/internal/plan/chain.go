@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -53,6 +54,25 @@ func (o Older) snapshot() (s targets.Snapshot, ok bool) {
 // to an image would be seen by all that read through it; and a set whose store is
 // persistent must not hang on one whose store is not.
 func carries(mode targets.Mode, writable bool) bool { return mode != targets.Transient && !writable }
+
+// mode is the one asked for, or a persistent one where older sets can read through
+// the new one then: their writers pay for it alone. Memory is short, and who stores
+// there wants no more written than must be.
+func (r CreateRequest) mode() targets.Mode {
+	if r.Mode != targets.Transient || r.Apart || r.Writable {
+		return r.Mode
+	}
+	mode := r.Mode
+	for _, v := range r.Volumes {
+		if v.Store.Backing == Memory {
+			return r.Mode
+		}
+		if b := v.Origin.Base; b != nil && slices.ContainsFunc(b.Older, func(o Older) bool { return o.Apart() == "" }) {
+			mode = targets.PersistentOverflow
+		}
+	}
+	return mode
+}
 
 // chains are the steps after which older images read through the new ones. They
 // come when the record of the set is on disk: the way back would lead through

@@ -14,6 +14,8 @@ type CreateRequest struct {
 	Chunk    targets.Sectors
 	Mode     targets.Mode
 	Writable bool
+	// Apart: no other mode is chosen so that older sets can read through this one.
+	Apart bool
 	// Crash skips the freeze.
 	Crash bool
 	// Phased: the cut comes some time after what can be prepared for it.
@@ -47,11 +49,15 @@ func Create(r CreateRequest) (*Plan, error) {
 	if err := CheckSetName(r.Set); err != nil {
 		return nil, Refuse(Usage, "", "choose another --name", "%v", err)
 	}
-	p := &Plan{Op: "create", Set: r.Set, ID: r.ID}
+	p, asked := &Plan{Op: "create", Set: r.Set, ID: r.ID}, r.Mode
+	r.Mode = r.mode()
 	for i, vr := range r.Volumes {
 		v, err := planVolume(r, i, vr)
 		if err != nil {
 			return nil, err
+		}
+		if r.Mode != asked {
+			v.ModeWhy = "older sets can read through it then, and writers pay for one set"
 		}
 		p.Volumes = append(p.Volumes, v)
 	}

@@ -36,6 +36,8 @@ func creations() map[string]plan.CreateRequest {
 		beside("transient", targets.Transient, true, true), beside("writable", targets.Persistent, false, true),
 		beside("dropped", targets.Persistent, true, false)))
 	chained.Mode = targets.PersistentOverflow
+	apart := request(volume("home", 0, layered, beside("sunday", targets.PersistentOverflow, true, true)))
+	apart.Apart = true
 	hooked := request(home)
 	hooked.Hooks = []string{"/etc/dmsnap/hooks.d/10-db", "/etc/dmsnap/hooks.d/20-app"}
 	phased := request(home)
@@ -61,6 +63,8 @@ func creations() map[string]plan.CreateRequest {
 		"create-persistent": persistent,
 		"create-core":       cored,
 		"create-chained":    chained,
+		"create-takes-over": request(volume("home", 0, layered, beside("sunday", targets.PersistentOverflow, true, true))),
+		"create-apart":      apart,
 		"create-hooks":      hooked,
 		"create-read-only":  request(volume("home", 0, func(v *plan.VolumeRequest) { v.Origin.ReadOnly = true })),
 		"create-handover": request( // the raid's base is engaged between suspends and images

@@ -25,7 +25,7 @@ func prepareImage(r CreateRequest, v *Volume) []Step {
 		v.snapshot(Step{Phase: Prepare, Action: Suspend}),
 		// A persistent store gets its header now; a later set must not find it.
 		v.snapshot(Step{
-			Phase: Prepare, Action: LoadTable, Table: v.ImageTable, ReadOnly: !v.Writable,
+			Phase: Prepare, Action: LoadTable, Table: v.ImageTable, ReadOnly: !v.Writable, Why: v.ModeWhy,
 			Undo: &Step{Action: WipeHeader, Role: RoleStore, Device: v.Store, Bytes: headerBytes},
 		}),
 	}

@@ -207,6 +207,7 @@ type Volume struct {
 	redirector         Redirector // of a new base
 	ImageTable         targets.Table
 	Mode               targets.Mode
+	ModeWhy            string // if nobody asked for it
 	Writable           bool
 }
 
