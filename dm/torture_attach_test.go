@@ -59,7 +59,7 @@ func TestTortureAttach(t *testing.T) {
 					if step == "" {
 						break
 					}
-					t.Logf("torture | %s | %d | %s | %s | %s", op.name, n, x.plain(step), h, state)
+					t.Logf("%s, step %d, %s, %s: %s", op.name, n, x.plain(step), h, state)
 				}
 			}
 			x.become(t, plainAlone)
