@@ -3,14 +3,61 @@ package dm
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
+
+// TestTortureDisks kills the tool at random moments while the disks beneath are
+// bad: stores that fail every other second, stores and origins that are slow,
+// origins that hang for longer than the deadline. Whatever becomes of the image,
+// nobody is held for ever, and origins have every write.
+func TestTortureDisks(t *testing.T) {
+	lab.Long(t)
+	for _, c := range []struct{ name, device, target string }{
+		{"store fails", "one-cow", "flakey %s %s 1 1"},
+		{"store slow", "one-cow", "delay %s %s 30"},
+		{"origin slow", "one", "delay %[1]s %[2]s 0 %[1]s %[2]s 30"},
+		{"origin hangs", "one", "delay %[1]s %[2]s 0 %[1]s %[2]s 1200"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newTorture(t)
+			x.bad = true
+			good := strings.TrimSpace(string(output(t, "dmsetup", "table", c.device)))
+			f := strings.Fields(good) // 0 LENGTH linear DEVICE OFFSET
+			reload(t, c.device, strings.Join(f[:2], " ")+" "+fmt.Sprintf(c.target, f[3], f[4]))
+			seen := map[string]int{}
+			operations := []tortured{{"create", "create", 2, nil}, {"remove", "remove", 2, []string{"victim"}}}
+			for i := range lab.Rounds(t, 2, 10) {
+				op := operations[i%2]
+				x.prepare(t, op)
+				v := x.fate(op, byNothing, 0).start(t)
+				time.Sleep(time.Duration(rand.Int64N(int64(4 * time.Second))))
+				_ = v.Process.Kill() // it may have ended
+				v.met(t, byNothing)
+				seen[op.name+": "+x.settled(t, op)]++
+			}
+			x.clear(t)
+			reload(t, c.device, good)
+			t.Log(seen)
+		})
+	}
+}
+
+func reload(t *testing.T, device, table string) {
+	t.Helper()
+	output(t, "dmsetup", "reload", device, "--table", table)
+	output(t, "dmsetup", "suspend", "--nolockfs", device)
+	output(t, "dmsetup", "resume", device)
+}
 
 // TestTortureDescriptors lets the tool have more and more descriptors until it has
 // enough. All the other times it fails without a trace.
@@ -20,12 +67,11 @@ func TestTortureDescriptors(t *testing.T) {
 	op := underTorture()[1]
 	for limit := 6; ; limit++ {
 		x.prepare(t, op)
-		before := x.tables(t)
 		f := x.fate(op, byNothing, 0)
 		f.Descriptors = uint64(limit)
 		v := f.start(t)
 		v.met(t, byNothing)
-		outcome := x.settled(t, op, before)
+		outcome := x.settled(t, op)
 		code := v.ProcessState.ExitCode()
 		if (outcome == "after") != (code == 0) {
 			t.Errorf("%d descriptors: exit %d, and the state is the one %s", limit, code, outcome)
@@ -53,7 +99,6 @@ func TestTortureSpace(t *testing.T) {
 	op := underTorture()[0]
 	for _, room := range []int{64, 16, 12, 8, 4, 0} {
 		x.prepare(t, op)
-		before := x.tables(t)
 		filler := filepath.Join(dir, "filler")
 		leaveRoom(t, filler, room<<10)
 		_, err := x.m.Create(context.Background(), tortureSet("victim", op.n))
@@ -62,8 +107,8 @@ func TestTortureSpace(t *testing.T) {
 			t.Errorf("%d KiB: %v", room, err)
 		}
 		if err != nil {
-			if after := x.tables(t); after != before {
-				t.Errorf("%d KiB: tables before:\n%safter:\n%s", room, before, after)
+			if after := x.tables(t); after != x.before {
+				t.Errorf("%d KiB: tables before:\n%safter:\n%s", room, x.before, after)
 			}
 		}
 		check(t, os.Remove(filler))
@@ -77,4 +122,51 @@ func leaveRoom(t *testing.T, path string, room int) {
 	var fs unix.Statfs_t
 	check(t, unix.Statfs(filepath.Dir(path), &fs))
 	check(t, os.WriteFile(path, make([]byte, max(0, int(fs.Bavail)*int(fs.Bsize)-room)), 0o600))
+}
+
+// TestTortureClock turns the clock back and forth by an hour all the time. Neither
+// windows nor leases go by it.
+func TestTortureClock(t *testing.T) {
+	lab.Long(t)
+	x := newTorture(t)
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() { stopped <- turnClock(stop) }()
+	defer func() {
+		close(stop)
+		check(t, <-stopped)
+	}()
+	r := tortureSet("victim", 2)
+	r.FreezeTimeout, r.Lease = 30*time.Second, Lease{For: 45 * time.Minute}
+	for range lab.Rounds(t, 2, 20) {
+		set, err := x.m.Create(context.Background(), r)
+		check(t, err)
+		if us := set.Receipt.WindowUS; us <= 0 || us > 30e6 {
+			t.Errorf("the window took %d us", us)
+		}
+		_, err = x.m.Recover(context.Background()) // removes what has expired
+		check(t, err)
+		check(t, x.m.Remove(context.Background(), "victim"))
+	}
+}
+
+// turnClock ends with the right time.
+func turnClock(stop <-chan struct{}) error {
+	var real, mono unix.Timespec
+	err := errors.Join(unix.ClockGettime(unix.CLOCK_REALTIME, &real), unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono))
+	base := real.Nano() - mono.Nano()
+	for hours := int64(1); err == nil; hours = -hours {
+		select {
+		case <-stop:
+			hours = 0
+		case <-time.After(3 * time.Millisecond):
+		}
+		var now unix.Timespec
+		err = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+		wanted := unix.NsecToTimespec(base + now.Nano() + hours*int64(time.Hour))
+		err = errors.Join(err, unix.ClockSettime(unix.CLOCK_REALTIME, &wanted))
+		if hours == 0 {
+			return err
+		}
+	}
+	return err
 }

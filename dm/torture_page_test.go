@@ -25,19 +25,20 @@ func TestTorturePage(t *testing.T) {
 	}
 	k := ioctltest.New(ioctltest.Options{})
 	for i, disk := range []string{"vda", "vdb"} {
-		k.AddDisk(disk, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 64*mib)
+		k.AddDisk(disk, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 512*mib)
 	}
 	part := func(name string, minor, at int) ioctl.DevNo {
-		return k.AddDM(name, "", ioctltest.Row{Length: 16384, Type: "linear", Params: fmt.Sprintf("252:%d %d", minor, at)})
+		return k.AddDM(name, "", ioctltest.Row{Length: 196608, Type: "linear", Params: fmt.Sprintf("252:%d %d", minor, at)})
 	}
 	for i, name := range []string{"one", "two"} {
-		k.Mount(part(name, 0, 16384*i), "/mnt/"+name, "ext4")
-		part(name+"-cow", 16, 32768*i)
-		part(name+"-first", 16, 32768*i+16384)
+		k.Mount(part(name, 0, 196608*i), "/mnt/"+name, "ext4")
+		part(name+"-cow", 16, 393216*i)
+		part(name+"-first", 16, 393216*i+196608)
 	}
 	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
 	for _, op := range underTorture() {
-		prepareSets(t, m, op)
+		_, err := prepareSets(m, op)
+		check(t, err)
 		want := op.steps(t, m)
 		got, there := page[op.name]
 		if there && !slices.Equal(got, want) {
@@ -48,6 +49,21 @@ func TestTorturePage(t *testing.T) {
 	for name := range page {
 		t.Errorf("no operation %q", name)
 	}
+	recovery, err := os.ReadFile("../docs/recovery.md")
+	check(t, err)
+	if sum := summary(string(text)); sum == "" || !strings.Contains(string(recovery), sum) {
+		t.Errorf("docs/recovery.md has another summary:\n%s", sum)
+	}
+}
+
+// summary is the table that counts outcomes.
+func summary(page string) string {
+	i := strings.Index(page, "| operation |")
+	if i < 0 {
+		return ""
+	}
+	table, _, _ := strings.Cut(page[i:], "\n\n")
+	return strings.TrimSpace(table)
 }
 
 // pageSteps reads the tables of the page back.

@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
@@ -20,6 +23,9 @@ type torture struct {
 	writers []*lab.Writer
 	m       *Manager
 	state   string
+	images  string // a directory to mount images on
+	before  string // all tables, as prepare left them
+	bad     bool   // the disks are: images may be anything
 }
 
 const ring = 64 // slots of a writer's file
@@ -28,7 +34,7 @@ func newTorture(t *testing.T) *torture {
 	t.Helper()
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
-	x := &torture{state: filepath.Join(t.TempDir(), "state")}
+	x := &torture{state: filepath.Join(t.TempDir(), "state"), images: t.TempDir()}
 	x.m = New(Options{StateDir: x.state})
 	for i, name := range []string{"one", "two"} {
 		v := lab.NewVolume(t, name, "ext4", disks[0], disks[1], 200*i, 96)
@@ -40,14 +46,17 @@ func newTorture(t *testing.T) *torture {
 	return x
 }
 
+// tortureStore is how large a store is before it is extended, and what is added.
+const tortureStore = 16 * mib
+
 // tortureSet asks for a set of the first n origins; the set "first" has stores of
 // its own.
 func tortureSet(set string, n int) CreateRequest {
-	r := CreateRequest{Name: set, Stores: map[string]string{}}
+	r := CreateRequest{Name: set, Stores: map[string]string{}, StoreSize: Size{Bytes: tortureStore}}
 	for _, name := range []string{"one", "two"}[:n] {
 		origin, store := "/dev/mapper/"+name, "-cow"
-		if set == "first" {
-			store = "-first"
+		if set == "first" { // stays for long
+			store, r.StoreSize = "-first", Size{}
 		}
 		r.Origins = append(r.Origins, origin)
 		r.Stores[origin] = origin + store
@@ -55,12 +64,12 @@ func tortureSet(set string, n int) CreateRequest {
 	return r
 }
 
-// tortured is an operation, from a state made by setup.
+// tortured is an operation on the set "victim", from a state made by setup.
 type tortured struct {
 	name  string
 	op    string
 	n     int      // origins
-	setup []string // sets there are before, the last of which is removed by a remove
+	setup []string // sets there are before
 }
 
 // underTorture are the operations that docs/torture.md has a table of.
@@ -69,9 +78,16 @@ func underTorture() []tortured {
 		{"create one volume", "create", 1, nil},
 		{"create two volumes", "create", 2, nil},
 		{"create beside a set", "create", 1, []string{"first"}},
+		{"extend", "extend", 1, []string{"victim"}},
+		{"extend two stores", "extend", 2, []string{"victim"}},
 		{"remove the last set", "remove", 2, []string{"victim"}},
 		{"remove beside a set", "remove", 1, []string{"first", "victim"}},
 	}
+}
+
+// withoutPlan are operations that a table of steps has nothing on.
+func withoutPlan() []tortured {
+	return []tortured{{"mount", "mount", 2, []string{"victim"}}}
 }
 
 // TestTortureSteps ends the tool at every step of every operation, in every way,
@@ -107,9 +123,12 @@ func (op tortured) steps(t *testing.T, m *Manager) (steps []string) {
 	t.Helper()
 	var p *Plan
 	var err error
-	if op.op == "create" {
+	switch op.op {
+	case "create":
 		p, err = m.PlanCreate(context.Background(), tortureSet("victim", op.n))
-	} else {
+	case "extend":
+		p, err = m.PlanExtend(context.Background(), larger("victim"))
+	default:
 		p, err = m.PlanRemove(context.Background(), "victim")
 	}
 	check(t, err)
@@ -133,62 +152,110 @@ func TestTortureTimes(t *testing.T) {
 	x := newTorture(t)
 	kills := lab.Rounds(t, 2, 200)
 	seen := map[string]int{}
-	all := underTorture()
+	all := append(underTorture(), withoutPlan()...)
 	for i := range kills {
 		op := all[i%len(all)]
 		x.prepare(t, op)
-		begin := time.Now()
-		before := x.tables(t)
 		v := x.fate(op, byNothing, 0).start(t)
 		after := time.Duration(rand.Int64N(int64(1500 * time.Millisecond)))
-		time.Sleep(after - time.Since(begin))
+		time.Sleep(after)
 		_ = v.Process.Kill() // it may have ended
 		v.met(t, byNothing)
-		seen[op.name+": "+x.settled(t, op, before)]++
+		seen[op.name+": "+x.settled(t, op)]++
 		if t.Failed() {
 			t.Fatalf("%s, killed after %v", op.name, after)
 		}
 	}
 	x.clear(t)
-	for what, n := range seen {
-		t.Logf("%s: %d", what, n)
+	for _, what := range slices.Sorted(maps.Keys(seen)) {
+		t.Logf("%s: %d", what, seen[what])
 	}
 }
 
 func (x *torture) fate(op tortured, h how, step int) fate {
 	r := tortureSet("victim", op.n)
-	return fate{Op: op.op, Set: "victim", Origins: r.Origins, Stores: r.Stores, State: x.state, How: h, Step: step}
+	return fate{Op: op.op, Set: "victim", Origins: r.Origins, Stores: r.Stores, Size: r.StoreSize, State: x.state, Dir: x.images, How: h, Step: step}
 }
 
 // prepare makes the state an operation starts from: exactly the sets of setup.
 func (x *torture) prepare(t *testing.T, op tortured) {
 	t.Helper()
-	prepareSets(t, x.m, op)
+	changed := false
+	x.does(t, func() error {
+		c, err := prepareSets(x.m, op)
+		changed = changed || c
+		return err
+	})
+	if changed || x.before == "" {
+		x.before = x.tables(t)
+	}
 }
 
-func prepareSets(t *testing.T, m *Manager, op tortured) {
-	t.Helper()
+// prepareSets tells whether it had to change anything.
+func prepareSets(m *Manager, op tortured) (changed bool, err error) {
 	sets, err := m.List(context.Background())
-	check(t, err)
+	if err != nil {
+		return false, err
+	}
 	var have []string
 	for _, s := range sets {
-		if slices.Contains(op.setup, s.Name) && len(s.Volumes) == op.n {
+		if slices.Contains(op.setup, s.Name) && len(s.Volumes) == op.n && (s.Name == "first" || grown(&s) == 0) {
 			have = append(have, s.Name)
 			continue
 		}
-		check(t, m.Remove(context.Background(), s.Name))
+		if err := m.Remove(context.Background(), s.Name); err != nil {
+			return true, err
+		}
+		changed = true
 	}
 	for _, name := range op.setup {
-		if !slices.Contains(have, name) {
-			_, err := m.Create(context.Background(), tortureSet(name, op.n))
-			check(t, err)
+		if slices.Contains(have, name) {
+			continue
+		}
+		if _, err := m.Create(context.Background(), tortureSet(name, op.n)); err != nil {
+			return true, err
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// larger asks for larger stores.
+func larger(set string) ExtendRequest {
+	return ExtendRequest{Name: set, Size: Size{Bytes: tortureStore}, Relative: true}
+}
+
+// grown is how many stores of a set have been extended.
+func grown(s *Set) (n int) {
+	for _, v := range s.Volumes {
+		if v.Store.SizeBytes > tortureStore {
+			n++
 		}
 	}
+	return n
+}
+
+// mountedImages is how many images of a set are.
+func mountedImages(s *Set) (n int) {
+	for _, v := range s.Volumes {
+		n += len(v.ImageMounts)
+	}
+	return n
 }
 
 func (x *torture) clear(t *testing.T) {
 	t.Helper()
 	x.prepare(t, tortured{})
+}
+
+// does what must come about in the end: bad disks are good at times.
+func (x *torture) does(t *testing.T, what func() error) {
+	t.Helper()
+	err := what()
+	for deadline := time.Now().Add(time.Minute); err != nil && x.bad && time.Now().Before(deadline); err = what() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	check(t, err)
 }
 
 func (x *torture) tables(t *testing.T) string { return string(output(t, "dmsetup", "table")) }
@@ -197,7 +264,6 @@ func (x *torture) tables(t *testing.T) string { return string(output(t, "dmsetup
 func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string) {
 	t.Helper()
 	x.prepare(t, op)
-	before := x.tables(t)
 	v := x.fate(op, h, n).start(t)
 	step := v.met(t, h)
 	if h == withGuard {
@@ -211,7 +277,7 @@ func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string)
 			t.Errorf("a tool that was stopped ends with %d", code)
 		}
 	}
-	outcome = x.settled(t, op, before)
+	outcome = x.settled(t, op)
 	if t.Failed() {
 		t.Logf("%s at %s", h, step)
 	}
@@ -227,30 +293,58 @@ func (x *torture) writing(t *testing.T) {
 }
 
 // settled recovers, and tells whether that led to before or after.
-func (x *torture) settled(t *testing.T, op tortured, before string) string {
+func (x *torture) settled(t *testing.T, op tortured) string {
 	t.Helper()
-	_, err := x.m.Recover(context.Background())
-	check(t, err)
+	x.does(t, func() error {
+		_, err := x.m.Recover(context.Background())
+		return err
+	})
 	x.writing(t)
 	// Nobody puts it back if both were killed.
 	if err := os.WriteFile("/sys/kernel/rcu_expedited", []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
 		t.Error(err)
 	}
 	set, err := x.m.Show(context.Background(), "victim")
-	exists := err == nil
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
-	if exists != (op.op == "create") {
-		if after := x.tables(t); after != before {
-			t.Errorf("neither before nor after: tables before:\n%safter:\n%s", before, after)
+	outcome := op.outcome(set)
+	if outcome == "before" || op.op == "mount" {
+		if after := x.tables(t); after != x.before {
+			t.Errorf("neither before nor after: tables before:\n%safter:\n%s", x.before, after)
 		}
-		return "before"
 	}
-	if exists {
+	if set == nil {
+		return outcome
+	}
+	if mountedImages(set) > 0 {
+		check(t, x.m.Unmount(context.Background(), "victim"))
+	}
+	if outcome != "before" && !x.bad {
 		x.verifyImages(t, set)
 	}
-	return "after"
+	return outcome
+}
+
+// outcome is what became of an operation, by the set there is, nil if there is
+// none.
+func (op tortured) outcome(set *Set) string {
+	done := 0 // volumes
+	switch {
+	case op.op == "create" && set != nil, op.op == "remove" && set == nil:
+		done = op.n
+	case op.op == "extend" && set != nil:
+		done = grown(set)
+	case op.op == "mount" && set != nil:
+		done = mountedImages(set)
+	}
+	switch done {
+	case 0:
+		return "before"
+	case op.n:
+		return "after"
+	}
+	return "in part"
 }
 
 // verifyImages reads an image: it holds the ring of one instant.
@@ -260,11 +354,10 @@ func (x *torture) verifyImages(t *testing.T, set *Set) {
 		t.Errorf("the set is %s: %s", set.State, set.Volumes[0].Reason)
 		return
 	}
-	dir := t.TempDir()
 	for _, v := range set.Volumes {
-		output(t, "mount", "-o", "ro", v.Device, dir)
-		lab.Check(t, filepath.Join(dir, "ring"), ring)
-		output(t, "umount", dir)
+		check(t, unix.Mount(v.Device, x.images, "ext4", unix.MS_RDONLY, ""))
+		lab.Check(t, filepath.Join(x.images, "ring"), ring)
+		check(t, unix.Unmount(x.images, 0))
 	}
 }
 

@@ -41,11 +41,13 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create, remove, attach or detach
+	Op      string // create, extend, mount, remove, attach or detach
 	Set     string
 	Origins []string
 	Stores  map[string]string
+	Size    Size // of each store; none: the whole device
 	State   string
+	Dir     string // to mount images on
 	Timeout time.Duration
 	How     how
 	// Step is the number of the step to meet it at: of the window if Window, else
@@ -176,16 +178,22 @@ func fail(err error) int {
 }
 
 func (f *fate) do(m *Manager) error {
+	var err error
 	switch f.Op {
 	case "attach":
-		_, err := m.Attach(context.Background(), f.Origins[0])
-		return err
+		_, err = m.Attach(context.Background(), f.Origins[0])
 	case "detach":
-		return m.Detach(context.Background(), f.Origins[0])
+		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":
-		return m.Remove(context.Background(), f.Set)
+		err = m.Remove(context.Background(), f.Set)
+	case "extend":
+		_, err = m.Extend(context.Background(), larger(f.Set))
+	case "mount":
+		_, err = m.Mount(context.Background(), f.Set, f.Dir)
+	default:
+		r := CreateRequest{Name: f.Set, Origins: f.Origins, Stores: f.Stores, StoreSize: f.Size, FreezeTimeout: f.Timeout}
+		_, err = m.Create(context.Background(), r)
 	}
-	_, err := m.Create(context.Background(), CreateRequest{Name: f.Set, Origins: f.Origins, Stores: f.Stores, FreezeTimeout: f.Timeout})
 	return err
 }
 

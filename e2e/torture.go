@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +20,7 @@ import (
 // tortureFlags say where the tool is ended.
 type tortureFlags struct {
 	guestFlags
+	run  string
 	page string
 	from []string // logs of runs there were already, instead of new ones
 }
@@ -27,6 +29,7 @@ func parseTorture(args []string) (*tortureFlags, error) {
 	f := &tortureFlags{guestFlags: guestFlags{timeout: 6 * time.Hour, udev: true, module: true}}
 	set := flag.NewFlagSet("e2e torture", flag.ContinueOnError)
 	f.register(set)
+	set.StringVar(&f.run, "run", "", "only tests that match, as of go test: no power is cut and no page written")
 	set.StringVar(&f.page, "page", "docs/torture.md", "file for the tables")
 	set.Func("from", "NAME=LOG of a run there was already; repeatable; nothing is run then", func(text string) error {
 		f.from = append(f.from, text)
@@ -78,6 +81,9 @@ func runTorture(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if f.run != "" {
+		return nil
+	}
 	if err := cutPower(ctx); err != nil {
 		return err
 	}
@@ -102,7 +108,7 @@ func (f *tortureFlags) torment(ctx context.Context, kernel vm.Kernel, binary str
 	defer machine.Kill()
 	var log bytes.Buffer
 	result, err := machine.Run(ctx, vm.Command{
-		Path: binary, Args: []string{"-test.run=^TestTorture", "-test.v", "-test.timeout=0"}, Leaks: true,
+		Path: binary, Args: []string{"-test.run=" + cmp.Or(f.run, "^TestTorture"), "-test.v", "-test.timeout=0"}, Leaks: true,
 		Env:    env,
 		Stdout: io.MultiWriter(os.Stdout, &log), Stderr: os.Stderr,
 	})

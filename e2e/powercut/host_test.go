@@ -3,6 +3,7 @@ package powercut
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -102,7 +103,7 @@ func (h *host) inGuest(t *testing.T, test string, follow *follower, env ...strin
 		Stdout: &text, Stderr: &text,
 	}
 	if follow != nil {
-		command.Stdout = follow
+		command.Stdout = io.MultiWriter(&text, follow)
 	}
 	result, err := h.machine.Run(t.Context(), command)
 	if follow != nil && err != nil {

@@ -36,8 +36,9 @@ type cell struct {
 const head = `# Torture
 
 What becomes of an operation whose process ends at a step: *before* means that everything is as if it had never begun, *after*
-that it is complete. Nothing in between was ever seen, or the run would have failed. ` + "`just torture`" + ` makes this page from the log of
-a run (` + "`TestTortureSteps`" + `) in which writers with records of their own run on all origins. After each end a write on every origin
+that it is complete. Nothing in between was ever seen, or the run would have failed; but a larger store is worth having
+without the others of its set (*in part*). ` + "`just torture`" + ` makes this page from the logs of
+runs (` + "`TestTortureSteps`" + `) in which writers with records of their own run on all origins. After each end a write on every origin
 comes through; then ` + "`dmsnap recover`" + ` runs, the tables are compared, images are read, and at last the origins are verified. Only
 operations that were run in full are here (` + "`TestTorturePage`" + ` compares their steps with the plans).
 
@@ -109,7 +110,7 @@ func (p *Page) table(op string) *table {
 // Text is the page.
 func (p *Page) Text() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%sKernels: %s.\n", head, strings.Join(p.kernels, ", "))
+	fmt.Fprintf(&b, "%sKernels: %s.\n\n%s", head, strings.Join(p.kernels, ", "), p.summary())
 	for _, t := range p.tables {
 		fmt.Fprintf(&b, "\n## %s\n\n", strings.ToUpper(t.op[:1])+t.op[1:])
 		b.WriteString("| | step | killed before | killed in | stopped before | killed with guard |\n|---|---|---|---|---|---|\n")
@@ -122,6 +123,39 @@ func (p *Page) Text() []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// summary counts outcomes.
+func (p *Page) summary() string {
+	var b strings.Builder
+	b.WriteString("| operation | steps | kernel | killed before | killed in | stopped before | killed with guard |\n|---|---|---|---|---|---|---|\n")
+	for _, t := range p.tables {
+		for _, kernel := range p.kernels {
+			fmt.Fprintf(&b, "| %s | %d | %s |", t.op, len(t.steps), kernel)
+			for _, way := range ways {
+				fmt.Fprintf(&b, " %s |", t.count(kernel, way))
+			}
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}
+
+// count says how often each outcome was seen.
+func (t *table) count(kernel, way string) string {
+	seen := map[string]int{}
+	for c, outcome := range t.cells {
+		if c.kernel == kernel && c.way == way {
+			seen[outcome]++
+		}
+	}
+	var all []string
+	for _, outcome := range []string{"before", "in part", "after"} {
+		if seen[outcome] > 0 {
+			all = append(all, fmt.Sprintf("%d %s", seen[outcome], outcome))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // outcome is one word where all kernels agree.

@@ -22,6 +22,7 @@ func TestPage(t *testing.T) {
 	text := string(p.Text())
 	for _, want := range []string{
 		"## Create one\n", "| 1 | `prepare: create x` | before |", "before (6.1)", "after (6.12)", "| 2 | `finish: settle` |  |  | after |  |\n",
+		"| create one | 2 | 6.1 | 1 before | 1 before | 1 after |  |\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
