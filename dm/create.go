@@ -10,9 +10,12 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -208,24 +211,37 @@ func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err erro
 	return i, nil
 }
 
-// tryBegin leaves what there is of the intent when it fails.
+// tryBegin leaves what there is of the intent when it fails. The semaphore of the
+// cookie comes after the intent that names it: it outlives a process that dies.
 func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
-	if s.kernel.UdevRunning() {
-		if r.Cookie, err = s.kernel.NewCookie(); err != nil {
-			return i, err
-		}
+	if i, err = s.intent(p); err != nil {
+		return i, err
 	}
-	if i, err = s.intent(p); err == nil {
-		if r.Cookie != nil {
-			i.Cookie = r.Cookie.String()
-		}
-		if err = s.state.Begin(i); err == nil {
-			return i, nil
-		}
-	}
-	err = errors.Join(err, r.Cookie.Discard())
-	r.Cookie = nil
+	r.Cookie, err = s.noted(&i)
 	return i, err
+}
+
+// noted writes an intent with a new udev cookie, nil on a host without udev.
+func (s *session) noted(i *journal.Intent) (*ioctl.Cookie, error) {
+	if !s.kernel.UdevRunning() {
+		return nil, s.state.Begin(*i)
+	}
+	cookie, err := s.kernel.PickCookie()
+	if err != nil {
+		return nil, err
+	}
+	i.Cookie = cookie.String()
+	if err := s.state.Begin(*i); err != nil {
+		return nil, err
+	}
+	err = cookie.Make()
+	if errors.Is(err, unix.EEXIST) { // another program has it
+		return s.noted(i)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cookie, nil
 }
 
 func (s *session) intent(p *plan.Plan) (journal.Intent, error) {

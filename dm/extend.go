@@ -101,20 +101,27 @@ func (s *session) extend(ctx context.Context, r ExtendRequest) error {
 	return nil
 }
 
-// endExtend ends one that was interrupted: a store has grown, or what would have
-// made it grow goes.
+// endExtend ends one that was interrupted: once a store has its larger table all
+// of them get theirs, before that what would have made them grow goes.
 func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 	ours, err := s.read.Ours()
 	if err != nil {
 		return err
 	}
+	end := s.ctl.Clear
+	if s.hasGrown(i, ours) {
+		end = s.swapIn
+	}
 	for _, d := range ours {
 		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
 			continue
 		}
-		if err := s.ctl.Clear(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
+		if err := end(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
 			return err
 		}
+	}
+	if ours, err = s.read.Ours(); err != nil {
+		return err
 	}
 	if err := s.trimFiles(ctx, i, ours); err != nil {
 		return err
@@ -123,6 +130,30 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	return s.state.End(i)
+}
+
+// hasGrown tells whether a store is larger than its record says. A set without a
+// record cannot tell.
+func (s *session) hasGrown(i journal.Intent, ours []stack.Device) bool {
+	record, err := s.state.LoadSet(i.Set)
+	return err == nil && record.ID == i.ID && slices.ContainsFunc(ours, func(d stack.Device) bool {
+		return d.ID == i.ID && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) &&
+			d.Table.Size().Bytes() > record.Volumes[d.Volume].StoreBytes
+	})
+}
+
+// swapIn gives a device the table that waits. If the kernel refuses, it has
+// suspended the device already and dropped that table.
+func (s *session) swapIn(id ioctl.ID) error {
+	resume := func() error {
+		_, err := s.ctl.Resume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden))
+		return err
+	}
+	err := resume()
+	if err != nil {
+		err = errors.Join(err, resume())
+	}
+	return err
 }
 
 // noteStores brings a record in line with the kernel's tables. A set without a

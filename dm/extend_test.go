@@ -123,6 +123,36 @@ func TestExtendFails(t *testing.T) {
 	x.dies(t)
 }
 
+// TestExtendOfTwoDies right before each store gets its larger table. Recover does
+// not leave one of them larger and the other not.
+func TestExtendOfTwoDies(t *testing.T) {
+	hostOnly(t)
+	r := both()
+	r.StoreSize = Size{Bytes: 4 * mib}
+	for store, want := range map[string]uint64{"home": 4 * mib, "var": 8 * mib} {
+		h := newHost(t, ioctltest.Options{Udev: true})
+		h.create(t, r)
+		dead := false
+		at, err := h.dieAt(func(c ioctltest.Call) bool {
+			dead = dead || c.Request == "DM_DEV_RESUME" && c.Name == "dmsnap-store-nightly-"+store
+			return dead
+		}, extension{request: more}.do)
+		if at == nil {
+			t.Fatalf("it lived: %v", err)
+		}
+		h.Exit()
+		recovered(t, h)
+		set, err := h.m.Show(context.Background(), "nightly")
+		check(t, err)
+		for _, v := range set.Volumes {
+			if v.Store.SizeBytes != want || v.State != StateActive {
+				t.Errorf("killed at %s: store %s has %d bytes, want %d", store, v.Name, v.Store.SizeBytes, want)
+			}
+		}
+		h.healthy(t)
+	}
+}
+
 // extension is an Extend of which calls fail.
 type extension struct {
 	request ExtendRequest

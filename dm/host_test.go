@@ -159,14 +159,16 @@ func kernels(t *testing.T, f func(t *testing.T, o ioctltest.Options)) {
 	}
 }
 
-// dmLines are the device-mapper devices and frozen filesystems of a state, with
-// random uuids left out. Semaphores are not compared: one made in the instants
-// before the intent is on disk is nobody's.
+// dmLines are the device-mapper devices, frozen filesystems and semaphores of a
+// state, with random uuids and keys left out.
 func dmLines(state string) string {
 	var b strings.Builder
 	for l := range strings.Lines(state) {
 		if strings.HasPrefix(l, "dm ") || strings.HasPrefix(l, "fs ") {
 			b.WriteString(randomID.ReplaceAllString(l, "DMSNAP-"))
+		}
+		if strings.HasPrefix(l, "sem ") {
+			b.WriteString("sem\n")
 		}
 	}
 	return b.String()

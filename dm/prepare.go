@@ -154,13 +154,8 @@ func (p *Prepared) resume(s *session) (err error) {
 		return err
 	}
 	p.runner.Freezers = p.facts.freezers
-	if s.kernel.UdevRunning() {
-		if p.runner.Cookie, err = s.kernel.NewCookie(); err != nil {
-			return err
-		}
-		p.intent.Cookie = p.runner.Cookie.String()
-	}
-	return s.state.Begin(p.intent)
+	p.runner.Cookie, err = s.noted(&p.intent)
+	return err
 }
 
 // unchanged compares the origins and what is mounted on them with the facts of

@@ -37,6 +37,39 @@ func TestForeignFreezeStays(t *testing.T) {
 	h.healthy(t)
 }
 
+// TestSemaphoreIsKnown: whoever dies right before or after it made the semaphore of
+// its udev cookie has noted the key already.
+func TestSemaphoreIsKnown(t *testing.T) {
+	hostOnly(t)
+	for _, op := range []string{"create", "remove"} {
+		for later := range 2 {
+			h := newHost(t, ioctltest.Options{Udev: true})
+			if op == "remove" {
+				h.create(t, both())
+			}
+			before := withoutLocks(h.Snapshot())
+			made := 0
+			at, err := h.dieAt(func(c ioctltest.Call) bool {
+				if made > 0 || c.Op == "semsetval" {
+					made++
+				}
+				return made > later
+			}, killable()[op].do)
+			if at == nil {
+				t.Fatalf("it lived: %v", err)
+			}
+			h.Exit()
+			if withoutLocks(h.Snapshot()) == before {
+				t.Error("it died before there was an intent")
+			}
+			recovered(t, h)
+			if strings.Contains(h.Snapshot(), "sem ") {
+				t.Errorf("%s, killed before %s: a semaphore is left", op, at)
+			}
+		}
+	}
+}
+
 // TestLeftFrozen: a window that could not be let go is what recover ends first,
 // and it knows that the freeze it finds is ours.
 func TestLeftFrozen(t *testing.T) {

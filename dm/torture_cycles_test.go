@@ -15,21 +15,26 @@ import (
 )
 
 // TestTortureCycles creates and removes again and again in one process, as an
-// agent does, while writers run: on devices, and in files behind loop devices.
-// Neither the process nor the kernel grows by it.
+// agent does, while writers run: one volume and two, on devices, and in files
+// behind loop devices; at times with a guard, which costs an emulator much. Neither
+// the process nor the kernel grows by it.
 func TestTortureCycles(t *testing.T) {
 	lab.Long(t)
 	x := newTorture(t)
 	apart := lab.Linear(t, "apart", lab.Disks(t, 2)[1], 400, 96)
 	lab.Format(t, "ext4", apart)
 	elsewhere := lab.Mount(t, apart)
-	m := New(Options{StateDir: x.state, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true})
+	guarded := New(Options{StateDir: x.state, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true})
 	cycles := lab.Rounds(t, 2, 1000)
 	cycle := func(i int) {
-		r := tortureSet("victim", 1+i%2)
-		if i%4 == 3 {
+		m, r := x.m, tortureSet("victim", 1)
+		switch i % 8 {
+		case 1, 5:
+			m = guarded
+		case 3:
+			r = tortureSet("victim", 2)
+		case 7:
 			r.Stores = map[string]string{"": fmt.Sprintf("file:%s/cow-%d", elsewhere, i)}
-			r.Origins = r.Origins[:1]
 			r.StoreSize = Size{Bytes: 4 * mib}
 		}
 		_, err := m.Create(context.Background(), r)

@@ -1,8 +1,10 @@
 package dm
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // torture is two origins under verifying writers, with a state directory.
@@ -42,7 +45,13 @@ func newTorture(t *testing.T) *torture {
 		x.vols = append(x.vols, v)
 		x.writers = append(x.writers, lab.StartWriter(t, ring, filepath.Join(v.Dir, "ring")))
 	}
-	t.Cleanup(func() { x.verifyOrigins(t) })
+	before := output(t, "dmsetup", "table")
+	t.Cleanup(func() {
+		x.verifyOrigins(t)
+		if after := output(t, "dmsetup", "table"); !bytes.Equal(before, after) {
+			t.Errorf("tables before:\n%safter:\n%s", before, after)
+		}
+	})
 	return x
 }
 
@@ -161,9 +170,11 @@ func TestTortureTimes(t *testing.T) {
 		time.Sleep(after)
 		_ = v.Process.Kill() // it may have ended
 		v.met(t, byNothing)
-		seen[op.name+": "+x.settled(t, op)]++
+		outcome := x.settled(t, op)
+		seen[op.name+": "+outcome]++
+		t.Logf("%d: %s, killed after %v: %s", i+1, op.name, after, outcome)
 		if t.Failed() {
-			t.Fatalf("%s, killed after %v", op.name, after)
+			t.FailNow()
 		}
 	}
 	x.clear(t)
@@ -258,7 +269,23 @@ func (x *torture) does(t *testing.T, what func() error) {
 	check(t, err)
 }
 
-func (x *torture) tables(t *testing.T) string { return string(output(t, "dmsetup", "table")) }
+// tables are all there are, and whether devices are suspended or have another table
+// waiting. dmsetup would be slow: it is the witness of a whole test only.
+func (x *torture) tables(t *testing.T) string {
+	t.Helper()
+	ctl, err := ioctl.Host().OpenControl()
+	check(t, err)
+	defer ctl.Close()
+	all, err := ctl.List(ioctl.ID{})
+	check(t, err)
+	var b strings.Builder
+	for _, e := range all {
+		info, specs, err := ctl.Table(ioctl.ID{Dev: e.Dev}, 0)
+		check(t, err)
+		fmt.Fprintln(&b, e.Name, e.Dev, info.Suspended, info.Inactive, specs)
+	}
+	return b.String()
+}
 
 // once ends the tool at one step.
 func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string) {
@@ -309,6 +336,9 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 		t.Fatal(err)
 	}
 	outcome := op.outcome(set)
+	if outcome == "in part" && op.op != "mount" { // what is mounted shows, and umount ends it
+		t.Error("neither before nor after: it was done in part")
+	}
 	if outcome == "before" || op.op == "mount" {
 		if after := x.tables(t); after != x.before {
 			t.Errorf("neither before nor after: tables before:\n%safter:\n%s", x.before, after)

@@ -1,6 +1,7 @@
 package ioctl
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -17,7 +18,7 @@ import (
 // rule 95-dm-notify.rules answers with "dmsetup udevcomplete":
 //
 //	step                what                        why
-//	NewCookie           semget 0x0D4Dxxxx, 0600,    xxxx is random and not 0; 0 means
+//	NewCookie, Make     semget 0x0D4Dxxxx, 0600,    xxxx is random and not 0; 0 means
 //	                    exclusive; value 1          "no cookie". The 1 is ours: the value
 //	                                                must not reach 0 before Wait
 //	Event               +1                          before the call: udev may answer
@@ -55,26 +56,61 @@ const (
 )
 
 // NewCookie makes a cookie; Wait or Discard removes it. ENOSPC: the machine is out
-// of semaphores.
+// of semaphores. Should the process die, nobody knows of it: see PickCookie.
 func (k *Kernel) NewCookie() (*Cookie, error) {
-	const op = "make udev cookie"
 	for try := 1; ; try++ {
-		low := uint16(1 + rand.IntN(0xffff))
-		id, err := k.t.Semget(cookieMagic<<16|int32(low), 1, 0o600|ipcCreate|ipcExcl)
-		if err == unix.EEXIST && try < cookieTries {
-			continue
+		ck := k.randomCookie()
+		err := ck.Make()
+		if err == nil {
+			return ck, nil
 		}
-		if err != nil {
-			return nil, wrap(op, "", err)
+		if !errors.Is(err, unix.EEXIST) || try == cookieTries {
+			return nil, err
 		}
-		ck := &Cookie{k: k, id: id, low: low}
-		if err := k.t.SemSetval(id, 0, 1); err != nil {
-			_ = ck.Discard() // the first error is the one to report
-			return nil, wrap(op, ck.String(), err)
-		}
-		return ck, nil
 	}
 }
+
+// PickCookie chooses a cookie whose key nobody has, and makes no semaphore: its
+// String can be noted where it will be found should the process die, and then Make
+// makes it.
+func (k *Kernel) PickCookie() (*Cookie, error) {
+	for try := 1; ; try++ {
+		ck := k.randomCookie()
+		_, err := k.t.Semget(ck.key(), 0, 0)
+		if err == unix.ENOENT {
+			return ck, nil
+		}
+		if err != nil && err != unix.EACCES {
+			return nil, ck.fail("pick", err)
+		}
+		if try == cookieTries {
+			return nil, ck.fail("pick", unix.EEXIST)
+		}
+	}
+}
+
+func (k *Kernel) randomCookie() *Cookie { return &Cookie{k: k, low: uint16(1 + rand.IntN(0xffff))} }
+
+// Make makes the semaphore of a cookie that was picked; of a nil cookie none.
+// EEXIST: somebody took the key meanwhile. After an error there is nothing to
+// discard.
+func (ck *Cookie) Make() error {
+	if ck == nil {
+		return nil
+	}
+	id, err := ck.k.t.Semget(ck.key(), 1, 0o600|ipcCreate|ipcExcl)
+	if err != nil {
+		return ck.fail("make", err)
+	}
+	ck.id = id
+	if err := ck.k.t.SemSetval(id, 0, 1); err != nil {
+		_ = ck.Discard() // the first error is the one to report
+		return ck.fail("make", err)
+	}
+	return nil
+}
+
+func (ck *Cookie) key() int32 { return cookieMagic<<16 | int32(ck.low) }
 
 // Event counts one more call to wait for, and is to be passed to that call.
 // Settle it afterwards. A nil cookie gives an event with flags only.

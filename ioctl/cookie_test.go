@@ -139,6 +139,29 @@ func TestCookieCannotBeMade(t *testing.T) {
 	}
 }
 
+// TestPickedCookie has a free key before it has a semaphore.
+func TestPickedCookie(t *testing.T) {
+	sem := &semaphore{getErrs: []error{nil, unix.EACCES, unix.ENOENT, nil}} // two keys are taken
+	k := New(&stub{sem: sem})
+	ck, err := k.PickCookie()
+	wantErr(t, err)
+	if len(sem.log) != 3 || slices.Contains(sem.log, "get 0d4d n=1 flags=3600") || ck.String() == "none" {
+		t.Errorf("%s picked by %q", ck, sem.log)
+	}
+	wantErr(t, ck.Make())
+	if got := sem.log[3:]; !slices.Equal(got, []string{"get 0d4d n=1 flags=3600", "set 1"}) {
+		t.Errorf("made by %q", got)
+	}
+	sem.getErrs = []error{unix.EEXIST}
+	wantErr(t, ck.Make(), unix.EEXIST)
+	sem.getErrs = []error{unix.ENOSYS}
+	_, err = k.PickCookie()
+	wantErr(t, err, unix.ENOSYS)
+	sem.getErrs = nil
+	_, err = k.PickCookie()
+	wantErr(t, err, unix.EEXIST)
+}
+
 func TestNilCookie(t *testing.T) {
 	var ck *Cookie
 	ev, err := ck.Event(DisableDiskRules)

@@ -36,8 +36,7 @@ type cell struct {
 const head = `# Torture
 
 What becomes of an operation whose process ends at a step: *before* means that everything is as if it had never begun, *after*
-that it is complete. Nothing in between was ever seen, or the run would have failed; but a larger store is worth having
-without the others of its set (*in part*). ` + "`just torture`" + ` makes this page from the logs of
+that it is complete. Nothing in between was ever seen, or the run would have failed. ` + "`just torture`" + ` makes this page from the logs of
 runs (` + "`TestTortureSteps`" + `) in which writers with records of their own run on all origins. After each end a write on every origin
 comes through; then ` + "`dmsnap recover`" + ` runs, the tables are compared, images are read, and at last the origins are verified. Only
 operations that were run in full are here (` + "`TestTorturePage`" + ` compares their steps with the plans).
@@ -150,7 +149,7 @@ func (t *table) count(kernel, way string) string {
 		}
 	}
 	var all []string
-	for _, outcome := range []string{"before", "in part", "after"} {
+	for _, outcome := range []string{"before", "after"} {
 		if seen[outcome] > 0 {
 			all = append(all, fmt.Sprintf("%d %s", seen[outcome], outcome))
 		}
