@@ -27,6 +27,11 @@ type MonitorRequest struct {
 	// Spill are unused devices, which are overwritten: a store whose own device is
 	// used up goes on with the first that is free.
 	Spill []string
+	// FoldDepth is how many others an image may read through before what is left of
+	// removed sets is folded (RemoveFold), FoldRate how much is copied for that in a
+	// second, in bytes. Zero: 16, and 16 MiB.
+	FoldDepth int
+	FoldRate  uint64
 	// Interval is the longest time between two looks at everything. Zero: 10 s.
 	Interval time.Duration
 	// Notice is told what happens, Look what there is after each look at everything.
@@ -46,6 +51,7 @@ const (
 	HappenedFull     Happening = "full"     // a store overflowed, or has no room left to grow into
 	HappenedInvalid  Happening = "invalid"  // the kernel dropped an image
 	HappenedBypassed Happening = "bypassed" // somebody took our layer off an origin
+	HappenedFolded   Happening = "folded"   // older sets got what they read of a removed one
 	HappenedExpired  Happening = "expired"  // a set was removed because its lease was over
 	HappenedFailed   Happening = "failed"   // a store should have grown, and an error came up
 )
@@ -75,6 +81,7 @@ const (
 func (r MonitorRequest) withDefaults() MonitorRequest {
 	r.Threshold = cmp.Or(r.Threshold, defaultThreshold)
 	r.Interval = cmp.Or(r.Interval, defaultInterval)
+	r.FoldDepth, r.FoldRate = cmp.Or(r.FoldDepth, defaultFoldDepth), cmp.Or(r.FoldRate, defaultFoldRate)
 	if r.Notice == nil {
 		r.Notice = func(Notice) {}
 	}
@@ -118,12 +125,13 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 		return err
 	}
 	defer s.release(locks)
-	w := &watch{session: s, r: r, expired: make(chan string)}
-	var leases sync.WaitGroup
-	defer leases.Wait()
+	w := &watch{session: s, r: r, news: make(chan Notice)}
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	leases.Go(func() { w.endLeases(ctx) })
+	beside.Go(func() { w.endLeases(ctx) })
+	beside.Go(func() { w.endDepth(ctx) })
 	for ctx.Err() == nil {
 		if err := w.survey(ctx); err != nil {
 			return err
@@ -141,7 +149,7 @@ type watch struct {
 	r       MonitorRequest
 	volumes []*watched
 	until   time.Time // of the next survey
-	expired chan string
+	news    chan Notice // of who works beside
 }
 
 // endLeases removes sets whose leases are over. That may have to wait for who
@@ -153,17 +161,21 @@ func (w *watch) endLeases(ctx context.Context) {
 			w.log.Warn("a lease is over, but its set stays", "error", err)
 		}
 		for _, name := range names {
-			select {
-			case w.expired <- name:
-			case <-ctx.Done():
-				return
-			}
+			w.announce(ctx, Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name, ReadBy: []string{}})
 		}
 		select {
 		case <-time.After(w.r.Interval):
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// announce gives a notice to the goroutine that watches.
+func (w *watch) announce(ctx context.Context, n Notice) {
+	select {
+	case w.news <- n:
+	case <-ctx.Done():
 	}
 }
 
@@ -248,11 +260,11 @@ func (w *watch) attend(ctx context.Context) error {
 }
 
 // tend measures the stores that are due and makes those grow that need it. It
-// passes on which leases have ended.
+// passes on what happened beside.
 func (w *watch) tend(ctx context.Context) error {
 	select {
-	case name := <-w.expired:
-		w.r.Notice(Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name, ReadBy: []string{}})
+	case n := <-w.news:
+		w.r.Notice(n)
 	default:
 	}
 	for _, x := range w.volumes {

@@ -18,13 +18,15 @@ type monitorCmd struct {
 	Limit     dm.Size       `placeholder:"SIZE" help:"What no store grows beyond; by default what it can ever need."`
 	Spill     []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device, which is overwritten, for the first store whose own device is used up; may be repeated."`
 	Interval  time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two looks at everything (${default})."`
+	FoldDepth int           `default:"16" placeholder:"N" help:"How many others an image may read through before what is left of removed sets is folded (${default})."`
+	FoldRate  dm.Size       `default:"16m" placeholder:"SIZE" help:"How much is copied for that in a second (${default})."`
 	Listen    string        `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at http://ADDRESS/metrics."`
 	Textfile  string        `placeholder:"PATH" help:"Write metrics for the textfile collector of node_exporter; the name must end in .prom."`
 }
 
 func (monitorCmd) Help() string {
 	return `Runs until it is ended, and watches the sets that are made later too. Prints one line for each event: low, grown, ` +
-		`full, invalid, bypassed, expired, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
+		`full, invalid, bypassed, expired, folded, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
 		`the more often the less room is left for the rate of the writes. dmsnap-monitor.service runs it under systemd.`
 }
 
@@ -54,6 +56,7 @@ func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {
 	var lost error // of output; stores grow all the same
 	err = env.Manager.Monitor(ctx, dm.MonitorRequest{
 		Threshold: c.Threshold, Step: c.Step, Limit: c.Limit, Spill: c.Spill, Interval: c.Interval,
+		FoldDepth: c.FoldDepth, FoldRate: c.FoldRate.Bytes,
 		Notice: func(n dm.Notice) {
 			m.count(n)
 			if werr := emit(env, "events", []dm.Notice{n}, func(w io.Writer) { writeNotice(w, n) }); werr != nil {
@@ -77,6 +80,9 @@ func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {
 func (c *monitorCmd) check() error {
 	if c.Interval <= 0 {
 		return fmt.Errorf("interval %s is not positive", c.Interval)
+	}
+	if c.FoldDepth < 1 || c.FoldRate.Bytes == 0 {
+		return fmt.Errorf("a depth of %d folded at a rate of %s makes no sense", c.FoldDepth, c.FoldRate)
 	}
 	if c.Textfile != "" && !strings.HasSuffix(c.Textfile, ".prom") {
 		return fmt.Errorf("the collector reads no file but *.prom, and %s is none", filepath.Base(c.Textfile))

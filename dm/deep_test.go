@@ -1,0 +1,62 @@
+package dm
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// TestMonitorFolds: what is left of removed sets goes by itself where images read
+// through too many, from the oldest on, but not further.
+func TestMonitorFolds(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	var layers []string
+	for _, name := range []string{"a", "b", "c"} {
+		layers = append(layers, plan.LayerName(c.cut(t, name).UUID))
+	}
+	c.cut(t, "d")
+	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, "c"))
+	notices := c.monitored(t, MonitorRequest{FoldDepth: 2, Interval: time.Millisecond})
+	if n := <-notices; n.Event != HappenedFolded || n.Set != layers[1] {
+		t.Errorf("%+v", n)
+	}
+	c.right(t, "folded")
+	if a := c.set(t, "a"); a.ReadsThrough != layers[2] || a.Layers != 2 {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestChainGrows: the store of the newest set grows for all that read through it,
+// by hand and by a monitor, also when that set is removed.
+func TestChainGrows(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.cut(t, "a")
+	r := c.request("b")
+	r.StoreSize = Size{Bytes: 3 * mib / 2}
+	c.create(t, r)
+	c.taken(t, "b")
+	c.write(t)
+	_, err := c.m.Extend(c.ctx, ExtendRequest{Name: "b", Size: Size{Bytes: mib}, Relative: true})
+	check(t, err)
+	c.right(t, "grown by hand")
+	id := set(t, c, "b").UUID
+	check(t, c.m.Remove(c.ctx, "b"))
+	notices := c.monitored(t, MonitorRequest{Threshold: 50, Interval: time.Millisecond})
+	c.fill(t, 16, 30) // beyond what is compared
+	layer := plan.LayerName(id)
+	for _, want := range []Happening{HappenedLow, HappenedGrown} {
+		if n := <-notices; n.Event != want || n.Set != layer || !slices.Equal(n.ReadBy, []string{"a"}) {
+			t.Fatalf("%+v, want %s of %s", n, want, layer)
+		}
+	}
+	c.right(t, "grown by the monitor")
+	if c.set(t, "a").ReadsThrough != layer {
+		t.Errorf("%+v", c.set(t, "a"))
+	}
+}
