@@ -148,7 +148,7 @@ type watch struct {
 	*session
 	r       MonitorRequest
 	volumes []*watched
-	until   time.Time // of the next survey
+	until   time.Time   // of the next survey
 	news    chan Notice // of who works beside
 }
 

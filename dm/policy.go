@@ -2,6 +2,7 @@ package dm
 
 import (
 	"cmp"
+
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"

@@ -21,6 +21,7 @@ type chained struct {
 	v    lab.Volume
 	w    *lab.Writer
 	rand *rand.Rand
+	more []string // arguments of create
 	past map[string][]uint32
 	dev  map[string]string // images
 }
@@ -66,7 +67,7 @@ func (c *chained) cut(name, store string) {
 	v := c.v
 	v.Store = store
 	chunk := []string{"64k", "16k", "256k", "4k"}[len(c.past)%4]
-	set := c.tool.CreateWith(name, []string{"--persistent", "--chunk", chunk}, v)
+	set := c.tool.CreateWith(name, append([]string{"--persistent", "--chunk", chunk}, c.more...), v)
 	c.dev[name] = set.Volumes[0].Device
 	c.past[name] = bits(c.t, c.dev[name], nil)
 	dir := c.t.TempDir()
@@ -120,7 +121,7 @@ func (c *chained) stores(n, gap int) (stores []string) {
 }
 
 // TestChainedSets cuts many persistent sets of one origin under load. Each image is right at its cut, in chunks of any
-// size, and stays so bit for bit while later sets are cut and others removed in any order; the oldest is mounted for as
+// size, and stays so bit for bit while later sets are cut and others removed or folded in any order; the oldest is mounted for as
 // long as it lives. Only the newest set's store grows.
 func TestChainedSets(t *testing.T) {
 	lab.Wide(t)
@@ -150,7 +151,11 @@ func TestChainedSets(t *testing.T) {
 	}
 	c.tool.OK("umount", setName(0))
 	for _, i := range c.rand.Perm(n) {
-		c.remove(setName(i))
+		if lab.Full() && c.rand.IntN(2) == 0 {
+			c.fold(setName(i))
+		} else {
+			c.remove(setName(i))
+		}
 		c.write()
 		c.right(fmt.Sprint("without ", setName(i)), 4)
 	}
