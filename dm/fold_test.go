@@ -231,3 +231,33 @@ func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
 	same(t, what, dmLines(clean), dmLines(c.Snapshot()))
 	return true
 }
+
+// TestFoldAnyChunks: chunks of the sets may be smaller or larger than those of the
+// one that is folded, and the origin need not be a whole number of them.
+func TestFoldAnyChunks(t *testing.T) {
+	hostOnly(t)
+	sizes := []uint64{16 << 10, 64 << 10, 256 << 10}
+	for _, older := range sizes {
+		for _, newer := range sizes {
+			c := newChain(t, ioctltest.Options{})
+			c.cutIn(t, "a", older)
+			c.cutIn(t, "b", newer)
+			c.cutIn(t, "c", 64<<10)
+			check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+			c.right(t, fmt.Sprintf("chunks of %d folded into chunks of %d", newer, older))
+			if a := c.set(t, "a"); a.ReadsThrough != "c" {
+				t.Errorf("a reads through %s", a.ReadsThrough)
+			}
+		}
+	}
+}
+
+// cutIn is cut with chunks of a size.
+func (c *chain) cutIn(t *testing.T, name string, chunk uint64) {
+	t.Helper()
+	r := c.request(name)
+	r.ChunkBytes = chunk
+	c.create(t, r)
+	c.taken(t, name)
+	c.write(t)
+}
