@@ -89,6 +89,33 @@ func TestRuleBDecides(t *testing.T) {
 	}
 }
 
+// TestTracker has a dm-era device between base and front: it remembers what was written to the partition and no more, and an
+// image on it stays what it was.
+func TestTracker(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	const block = 128 // sectors
+	disks := lab.Disks(t, 2)
+	plain := lab.Partition(t, disks[0], 1, 1, 32)
+	store, meta := lab.Store(t, "store", disks[1], 0, 64), lab.Store(t, "meta", disks[1], 64, 4)
+	r := newTrackedRig(t, "era", plain, meta, block)
+	r.attach()
+	i := r.cut("image", store, "", true)
+	before := i.sum()
+	lab.Run(t, "dd", "if=/dev/urandom", "of="+plain, "bs=64k", "seek=100", "count=3", "oflag=direct", "status=none")
+	if i.sum() != before {
+		t.Error("the image changed with its origin")
+	}
+	lab.Run(t, "dmsetup", "message", r.top, "0", "take_metadata_snap")
+	changed := lab.Run(t, "era_invalidate", "--metadata-snapshot", "--written-since", "1", meta)
+	if strings.Join(strings.Fields(changed), "") != `<blocks><rangebegin="100"end="103"/></blocks>` {
+		t.Errorf("blocks 100, 101 and 102 were written; the tracker says\n%s", changed)
+	}
+	lab.Run(t, "dmsetup", "message", r.top, "0", "drop_metadata_snap")
+	i.remove()
+	r.detach()
+}
+
 // TestHeldWhileAttached tries everything that would pull the floor away.
 func TestHeldWhileAttached(t *testing.T) {
 	lab.Need(t)

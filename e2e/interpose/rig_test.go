@@ -20,15 +20,32 @@ type rig struct {
 	t           *testing.T
 	plain       string
 	base, front string // names
+	top         string // of the device that front and images stand on
 	sectors     string
 }
 
 func newRig(t *testing.T, name, plain string) *rig {
 	t.Helper()
-	r := &rig{t: t, plain: plain, base: name + "-base", front: name + "-front"}
+	r := newBase(t, name, plain)
+	r.create(r.front, r.table(r.front))
+	return r
+}
+
+// newTrackedRig has a tracker between base and front, and its metadata on a device.
+func newTrackedRig(t *testing.T, name, plain, meta string, block int) *rig {
+	t.Helper()
+	r := newBase(t, name, plain)
+	r.top = name + "-tracker"
+	r.create(r.top, fmt.Sprintf("0 %s era %s /dev/mapper/%s %d", r.sectors, meta, r.base, block))
+	r.create(r.front, r.table(r.front))
+	return r
+}
+
+func newBase(t *testing.T, name, plain string) *rig {
+	t.Helper()
+	r := &rig{t: t, plain: plain, base: name + "-base", front: name + "-front", top: name + "-base"}
 	r.sectors = strings.TrimSpace(lab.Run(t, "blockdev", "--getsz", plain))
 	r.create(r.base, r.table(r.base))
-	r.create(r.front, r.table(r.front))
 	return r
 }
 
@@ -36,7 +53,7 @@ func (r *rig) table(name string) string {
 	if name == r.base {
 		return "0 " + r.sectors + " interpose " + r.plain
 	}
-	return "0 " + r.sectors + " snapshot-origin /dev/mapper/" + r.base
+	return "0 " + r.sectors + " snapshot-origin /dev/mapper/" + r.top
 }
 
 func (r *rig) create(name, table string) {
@@ -81,7 +98,7 @@ func (r *rig) cut(name, store, mountpoint string, ruleB bool) image {
 	i := image{r, name, store}
 	lab.Run(r.t, "dd", "if=/dev/zero", "of="+store, "bs=4k", "count=1", "oflag=direct", "status=none")
 	lab.Run(r.t, "dmsetup", "create", name, "--notable")
-	lab.Run(r.t, "dmsetup", "load", name, "--table", fmt.Sprintf("0 %s snapshot /dev/mapper/%s %s P 16", r.sectors, r.base, store))
+	lab.Run(r.t, "dmsetup", "load", name, "--table", fmt.Sprintf("0 %s snapshot /dev/mapper/%s %s P 16", r.sectors, r.top, store))
 	if mountpoint != "" {
 		lab.Run(r.t, "fsfreeze", "-f", mountpoint)
 	}
