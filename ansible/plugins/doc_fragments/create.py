@@ -24,7 +24,9 @@ options:
     description: Unit of copying, a power of two with k, m or g.
     type: str
   persistent:
-    description: Write the stores in the persistent format.
+    description: >-
+      Write the stores in the persistent format, so that newer sets can take over for this one. Beside such a set the next
+      ones are persistent by themselves.
     type: bool
     default: false
   writable:

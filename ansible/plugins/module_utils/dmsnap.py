@@ -130,8 +130,9 @@ def differences(found, origins, persistent=None, writable=None, labels=None, chu
     if found["state"] != "active":
         reasons = [v["reason"] for v in found["volumes"] if v.get("reason")]
         out.append("it is %s: %s" % (found["state"], "; ".join(reasons)))
-    if persistent is not None and found.get("persistent") != persistent:
-        out.append("persistent is %s" % found.get("persistent"))
+    # Beside older persistent sets one is persistent without being asked to.
+    if persistent and not found.get("persistent"):
+        out.append("it is not persistent")
     if writable is not None and any(v.get("writable") != writable for v in found["volumes"]):
         out.append("writable is %s" % (not writable))
     if labels is not None and found.get("labels") != labels:

@@ -69,6 +69,10 @@ class Snapshot(Case):
         self.assertTrue(replaced["changed"])
         self.assertEqual([v["origin"] for v in replaced["set"]["volumes"]], ["/var"])
 
+    def test_a_set_that_is_persistent_by_itself_is_what_was_asked_for(self):
+        self.snapshot(origins=["/home"], persistent=True)
+        self.assertFalse(self.snapshot(origins=["/home"])["changed"])
+
     def test_an_origin_is_known_by_its_device(self):
         self.snapshot(origins=["/home"])
         path = os.path.join(self.dir.name, "db")
