@@ -76,35 +76,53 @@ func skip(t *testing.T) {
 	}
 }
 
-// TestMachineNewUser has nothing but the packages, lets DKMS build the module with Debian's headers and compiler, and does what the
-// README and each quick start say, word for word.
+// TestMachineNewUser has nothing but the package, and does what the README and each quick start say, word for word.
 func TestMachineNewUser(t *testing.T) {
 	skip(t)
-	built := build(t, Options{Source: "../..", Version: "1.0.0", Arches: []string{"amd64"}})
-	tests := filepath.Join(t.TempDir(), "scenarios.test")
-	compile := exec.Command("go", "test", "-c", "-o", tests, "../scenarios")
-	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	built, tests := build(t, Options{Source: "../..", Version: "1.0.0", Arches: []string{"amd64"}}), scenarios(t)
+	for _, kernel := range vm.Kernels[:2] {
+		t.Run(kernel.Name, func(t *testing.T) {
+			told(t, follow(t, kernel, 2<<30, "testdata/newuser.sh", built["dmsnap_1.0.0_amd64.deb"], tests))
+		})
 	}
+}
+
+// TestMachineDKMS lets DKMS build the module from its package, with Debian's headers and compiler, and does what the quick start of
+// a plain partition says. On one kernel: an emulated compiler takes minutes.
+func TestMachineDKMS(t *testing.T) {
+	skip(t)
+	built, tests := build(t, Options{Source: "../..", Version: "1.0.0", Arches: []string{"amd64"}}), scenarios(t)
 	dkms, err := vm.Packages(t.Context(), "dkms")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kernel := range vm.Kernels[:2] {
-		t.Run(kernel.Name, func(t *testing.T) {
-			headers, err := vm.Headers(t.Context(), kernel)
-			if err != nil {
-				t.Fatal(err)
-			}
-			args := []string{built["dmsnap_1.0.0_amd64.deb"], built["dmsnap-dkms_1.0.0_all.deb"], tests}
-			said := follow(t, kernel, 2<<30, "testdata/newuser.sh", slices.Concat(args, dkms, headers)...)
-			for line := range strings.Lines(said) {
-				if strings.Contains(line, "--- ") || strings.HasPrefix(line, "dm-interpose/") || strings.HasPrefix(line, "seconds ") {
-					t.Log(strings.TrimSpace(line))
-				}
-			}
-		})
+	headers, err := vm.Headers(t.Context(), vm.Kernels[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{built["dmsnap_1.0.0_amd64.deb"], built["dmsnap-dkms_1.0.0_all.deb"], tests}
+	told(t, follow(t, vm.Kernels[0], 2<<30, "testdata/dkms.sh", slices.Concat(args, dkms, headers)...))
+}
+
+// scenarios compiles the tests that follow the pages.
+func scenarios(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "scenarios.test")
+	compile := exec.Command("go", "test", "-c", "-o", binary, "../scenarios")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// told logs what of a script's words is worth reading when all went well.
+func told(t *testing.T, said string) {
+	t.Helper()
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, "--- ") || strings.HasPrefix(line, "dm-interpose/") || strings.HasPrefix(line, "seconds ") {
+			t.Log(strings.TrimSpace(line))
+		}
 	}
 }
 

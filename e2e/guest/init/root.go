@@ -91,5 +91,8 @@ func switchRoot(wire.Config) error {
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("chroot: %w", err)
 	}
+	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil { // which devtmpfs does not make
+		return err
+	}
 	return os.Chdir("/")
 }
