@@ -12,6 +12,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Beside is a set that has copies of its own made of each chunk.
@@ -37,10 +38,12 @@ func (v *view) link(sets []Set) {
 	for _, s := range sets {
 		names[s.UUID] = s.Name
 	}
+	readBy := v.readBy(names)
 	for i := range sets {
 		for n := range sets[i].Volumes {
 			vol := &sets[i].Volumes[n]
 			if snap := v.snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
+				vol.ReadBy = append(vol.ReadBy, readBy[snap.Dev]...)
 				v.linkOne(vol, *snap, names)
 				sets[i].State = worse(sets[i].State, vol.State)
 			}
@@ -48,13 +51,25 @@ func (v *view) link(sets []Set) {
 	}
 }
 
-func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) {
+// readBy are the names of the sets that read through each snapshot. A host may have
+// thousands of devices: each is followed down once.
+func (v *view) readBy(names map[string]string) map[targets.DevNo][]string {
+	by := map[targets.DevNo][]string{}
 	for _, d := range v.ours {
-		if at := slices.IndexFunc(stack.Through(d, v.ours), func(t stack.Device) bool { return t.Dev == snap.Dev }); d.Snapshot() && at >= 0 {
-			vol.ReadBy = append(vol.ReadBy, names[d.ID])
+		if !d.Snapshot() {
+			continue
+		}
+		for _, t := range stack.Through(d, v.ours) {
+			by[t.Dev] = append(by[t.Dev], names[d.ID])
 		}
 	}
-	slices.Sort(vol.ReadBy)
+	for _, sets := range by {
+		slices.Sort(sets)
+	}
+	return by
+}
+
+func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) {
 	through := stack.Through(snap, v.ours)
 	if len(through) == 0 {
 		vol.Beside = v.beside(snap, names)
