@@ -73,6 +73,18 @@ func TestFoldAtTheEnds(t *testing.T) {
 	hostOnly(t)
 	c, clean := threeChained(t, ioctltest.Options{Udev: true})
 	layer := plan.LayerName(set(t, c, "c").UUID)
+	dry, err := c.m.PlanRemoveFold(c.ctx, "b")
+	check(t, err)
+	var actions []string
+	for _, s := range dry.Steps {
+		actions = append(actions, s.Action+" "+s.Device+" "+s.Detail)
+	}
+	text := strings.Join(actions, "\n")
+	for _, want := range []string{"rename dmsnap-core-b-home to dmsnap-core-layer-", "\nfold dmsnap-core-a-home "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the plan:\n%s", want, text)
+		}
+	}
 	check(t, c.m.RemoveFold(c.ctx, "c", FoldRequest{}))
 	c.right(t, "newest removed")
 	if !set(t, c, layer).Layer {

@@ -30,6 +30,9 @@ func shown(p *plan.Plan) *Plan {
 		if s.Program != "" {
 			ps.Detail = s.Program + " " + s.Event
 		}
+		if s.To != "" {
+			ps.Detail = "to " + s.To
+		}
 		for _, row := range s.Table.Redacted() {
 			ps.Table = append(ps.Table, row.String())
 		}
