@@ -26,6 +26,9 @@ func TestTortureCycles(t *testing.T) {
 	elsewhere := lab.Mount(t, apart)
 	guarded := New(Options{StateDir: x.state, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true})
 	cycles := lab.Rounds(t, 2, 1000)
+	if n, err := strconv.Atoi(os.Getenv("DMSNAP_CYCLES")); err == nil {
+		cycles = n
+	}
 	cycle := func(i int) {
 		m, r := x.m, tortureSet("victim", 1)
 		switch i % 8 {
