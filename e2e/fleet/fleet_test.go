@@ -10,17 +10,22 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/vm"
 )
 
-// TestMachineAnsible installs the package on a host and has the modules cut, mount and remove sets there, over ssh: with check mode,
-// diffs, and everything asked for twice.
+// TestMachineAnsible installs dmsnap on a host, on one kernel as a package and on another as a binary, and has the modules cut,
+// mount and remove sets there, over ssh: with check mode, diffs, and everything asked for twice.
 func TestMachineAnsible(t *testing.T) {
 	skip(t)
-	deb := packages(t)
-	for _, kernel := range vm.Kernels[:2] {
-		t.Run(kernel.Name, func(t *testing.T) {
-			f := newFleet(t, kernel, "one")
-			f.install(t, deb, "--check")
-			f.install(t, deb)
-			if said := f.install(t, deb); !strings.Contains(said, " changed=0 ") {
+	deb, binary := built(t)
+	for kernel, what := range map[string]string{"6.1": "install_package=" + deb, "6.12": "install_binary=" + binary} {
+		t.Run(kernel, func(t *testing.T) {
+			k, err := vm.FindKernel(kernel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := newFleet(t, k, "one")
+			install := []string{"-e", what, "tests/integration/install.yml"}
+			f.ansible(t, "ansible-playbook", append([]string{"--check"}, install...)...)
+			f.ansible(t, "ansible-playbook", install...)
+			if said := f.ansible(t, "ansible-playbook", install...); !strings.Contains(said, " changed=0 ") {
 				t.Errorf("installed twice:\n%s", said)
 			}
 			f.ansible(t, "ansible-playbook", "-e", "dmsnap=dmsnap", "-e", "state=/var/lib/dmsnap", "-e", "image=/mnt/image",
@@ -29,35 +34,34 @@ func TestMachineAnsible(t *testing.T) {
 	}
 }
 
-// install puts the package on all hosts with the role.
-func (f *fleet) install(t *testing.T, deb string, more ...string) string {
-	t.Helper()
-	return f.ansible(t, "ansible-playbook", append(more, "-e", "package="+deb, "tests/integration/install.yml")...)
-}
-
-// packages builds what hosts install, and returns the deb.
-func packages(t *testing.T) string {
+// built builds what hosts install.
+func built(t *testing.T) (deb, binary string) {
 	t.Helper()
 	files, err := pack.Build(t.Context(), pack.Options{Source: "../..", Dir: t.TempDir(), Arches: []string{"amd64"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if strings.HasSuffix(f, "_amd64.deb") {
-			return f
+		switch {
+		case strings.HasSuffix(f, "_amd64.deb"):
+			deb = f
+		case filepath.Base(f) == "dmsnap-amd64":
+			binary = f
 		}
 	}
-	t.Fatalf("no deb among %v", filepath.Base(strings.Join(files, " ")))
-	return ""
+	if deb == "" || binary == "" {
+		t.Fatalf("built %v", files)
+	}
+	return deb, binary
 }
 
 // TestMachineFleetCut cuts three hosts at one instant with the role, over ssh, while each writes. How far apart the images are is
 // measured by one clock, this machine's. Then hosts fail on purpose, and nothing is left on any.
 func TestMachineFleetCut(t *testing.T) {
 	skip(t)
-	deb := packages(t)
+	_, binary := built(t)
 	f := newFleet(t, vm.Kernels[0], "one", "two", "three")
-	f.install(t, deb)
+	f.ansible(t, "ansible-playbook", "-e", "install_binary="+binary, "tests/integration/install.yml")
 	tickers := map[string]*ticker{}
 	for _, name := range f.names {
 		t.Logf("%s: clock within %v of this machine's", name, f.setClock(t, name))
