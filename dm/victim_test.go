@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create, extend, mount, remove, attach or detach
+	Op      string // create, extend, mount or remove
 	Set     string
 	Origins []string
 	Stores  map[string]string
@@ -180,10 +180,6 @@ func fail(err error) int {
 func (f *fate) do(m *Manager) error {
 	var err error
 	switch f.Op {
-	case "attach":
-		_, err = m.Attach(context.Background(), f.Origins[0])
-	case "detach":
-		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":
 		err = m.Remove(context.Background(), f.Set)
 	case "extend":
