@@ -53,12 +53,13 @@ func run(t *testing.T, root string, program string, args ...string) string {
 	return string(out)
 }
 
-// environment keeps Ansible in directories of the test.
+// environment keeps Ansible in directories of the test, and in a time zone that hosts need not share.
 func environment(t *testing.T, root string) []string {
 	t.Helper()
 	return append(os.Environ(),
 		"PYTHONPATH="+root, "PYTHONDONTWRITEBYTECODE=1", "ANSIBLE_COLLECTIONS_PATH="+root, "ANSIBLE_HOME="+t.TempDir(),
-		"ANSIBLE_LOCAL_TEMP="+t.TempDir(), "ANSIBLE_REMOTE_TEMP="+t.TempDir(), "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8")
+		"ANSIBLE_LOCAL_TEMP="+t.TempDir(), "ANSIBLE_REMOTE_TEMP="+t.TempDir(), "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8",
+		"TZ=Asia/Kolkata")
 }
 
 // python is the interpreter that has Ansible.

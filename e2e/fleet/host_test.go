@@ -164,7 +164,7 @@ func (f *fleet) ansible(t *testing.T, program string, args ...string) string {
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"-i", filepath.Join(f.dir, "hosts")}, args...)...)
 	cmd.Dir = collection
 	cmd.Env = append(os.Environ(), "ANSIBLE_COLLECTIONS_PATH="+f.dir, "ANSIBLE_HOME="+f.dir, "ANSIBLE_LOCAL_TEMP="+f.dir,
-		"ANSIBLE_SSH_ARGS=-F "+f.config, "ANSIBLE_PIPELINING=1", "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1")
+		"ANSIBLE_SSH_ARGS=-F "+f.config, "ANSIBLE_PIPELINING=1", "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8", "TZ=Asia/Kolkata", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
