@@ -227,11 +227,17 @@ func (s *session) syncLockFS(f *facts) error {
 
 // drop gives the filesystems back. After a failed undo one may be frozen above a
 // device that could not be resumed: closing it would thaw it, and never return.
-// Its descriptor goes with the process; recover thaws it.
+// Its descriptor goes with the process; recover thaws it. Those of the others would
+// keep them from being unmounted.
 func (s *session) drop(f *facts, err error) {
-	if _, stuck := errors.AsType[*run.UndoError](err); !stuck && f.held != nil {
-		s.tidy("filesystems", f.held.Close())
+	if f.held == nil {
+		return
 	}
+	end := f.held.Close
+	if _, stuck := errors.AsType[*run.UndoError](err); stuck {
+		end = f.held.CloseIdle
+	}
+	s.tidy("filesystems", end())
 }
 
 // mountpoints are where an origin's filesystems are mounted, the one on the

@@ -2,6 +2,7 @@ package dm
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -68,6 +69,27 @@ func TestSemaphoreIsKnown(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNothingHeldNothingOpen: a create that could not take itself back, but froze
+// nothing, keeps no filesystem busy in a process that lives on.
+func TestNothingHeldNothingOpen(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	h.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_TABLE_LOAD" && c.Name == "home" || c.Request == "DM_DEV_REMOVE" {
+			return unix.EIO
+		}
+		return nil
+	})
+	_, err := h.m.Create(context.Background(), both())
+	h.Fail(nil)
+	if !errors.Is(err, ErrUnrecovered) {
+		t.Fatalf("got %v", err)
+	}
+	recovered(t, h)
+	check(t, h.Border().Unmount("/home", 0))
+	check(t, h.Border().Unmount("/var", 0))
 }
 
 // TestLeftFrozen: a window that could not be let go is what recover ends first,

@@ -17,13 +17,13 @@ import (
 )
 
 // TestTortureDisks kills the tool at random moments while the disks beneath are
-// bad: stores that fail every other second, stores and origins that are slow,
+// bad: stores that fail now and then, stores and origins that are slow,
 // origins that hang for longer than the deadline. Whatever becomes of the image,
 // nobody is held for ever, and origins have every write.
 func TestTortureDisks(t *testing.T) {
 	lab.Long(t)
 	for _, c := range []struct{ name, device, target string }{
-		{"store fails", "one-cow", "flakey %s %s 1 1"},
+		{"store fails", "one-cow", "flakey %s %s 6 1"},
 		{"store slow", "one-cow", "delay %s %s 30"},
 		{"origin slow", "one", "delay %[1]s %[2]s 0 %[1]s %[2]s 30"},
 		{"origin hangs", "one", "delay %[1]s %[2]s 0 %[1]s %[2]s 1200"},

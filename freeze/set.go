@@ -118,6 +118,18 @@ func (s *Set) Close() error {
 	return err
 }
 
+// CloseIdle closes what is not held, and leaves what is as it is.
+func (s *Set) CloseIdle() error {
+	var errs []error
+	for _, h := range s.handles {
+		if !h.Held() {
+			errs = append(errs, h.Close())
+		}
+	}
+	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
+	return errors.Join(errs...)
+}
+
 func (s *Set) each(ctx context.Context, do func(*Handle) error) error {
 	for _, h := range s.handles {
 		if err := ctx.Err(); err != nil {
