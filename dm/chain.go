@@ -237,7 +237,8 @@ func read(id string, ours []stack.Device) bool {
 }
 
 // endChains clears tables that were to chain images onto those of a set and did
-// not come live: they hold these. The locks of its origins are held.
+// not come live: they hold these. It resumes what that left suspended. The locks of
+// its origins are held.
 func (s *session) endChains(id string) error {
 	ours, err := s.read.Ours()
 	if err != nil {
@@ -248,14 +249,29 @@ func (s *session) endChains(id string) error {
 		if err != nil {
 			return err
 		}
-		if newer == nil || newer.ID != id {
-			continue
+		at := ioctl.ID{Dev: ioctl.DevNo(d.Dev)}
+		if newer != nil && newer.ID == id {
+			if err := s.ctl.Clear(at); err != nil {
+				return err
+			}
 		}
-		if err := s.ctl.Clear(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
-			return err
+		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
+		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && sharesBase(d, id, ours) {
+			if _, err := s.ctl.Resume(at, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// sharesBase tells whether a snapshot of a set reads the same base as another one.
+func sharesBase(snap stack.Device, id string, ours []stack.Device) bool {
+	base, ok := stack.BaseOf(snap, ours)
+	return ok && slices.ContainsFunc(ours, func(d stack.Device) bool {
+		other, ok := stack.BaseOf(d, ours)
+		return ok && d.Snapshot() && d.ID == id && other == base
+	})
 }
 
 // pendingOn is the core that the inactive table of a live snapshot names.

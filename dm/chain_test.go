@@ -501,3 +501,34 @@ func (c *chain) endsRight(t *testing.T, what string) {
 		c.right(t, what+", without "+name)
 	}
 }
+
+// TestCoreLeftSuspended: the kernel refuses the swap that would chain an image, and
+// the process dies before it lets the readers of that go on. Recover does.
+func TestCoreLeftSuspended(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.cut(t, "a")
+	core := "dmsnap-core-a-" + c.set(t, "a").Name
+	at, err := c.dieAt(func(call ioctltest.Call) bool {
+		return call.Request == "DM_DEV_RESUME" && call.Name == core
+	}, func(*host) error { _, err := c.m.Create(c.ctx, c.request("b")); return err })
+	if at == nil {
+		t.Fatalf("nothing was chained: %v", err)
+	}
+	c.Exit()
+	c.Suspend(core, true)
+	_, err = New(c.m.opts).Recover(c.ctx)
+	check(t, err)
+	if text := c.Snapshot(); strings.Contains(lineOf(text, core), "suspended") {
+		t.Errorf("left suspended:\n%s", lineOf(text, core))
+	}
+}
+
+func lineOf(text, name string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, name) {
+			return line
+		}
+	}
+	return ""
+}

@@ -45,7 +45,7 @@ type fate struct {
 	Set     string
 	Origins []string
 	Stores  map[string]string
-	Size    Size // of each store; none: the whole device
+	Size    Size `json:",omitzero"` // of each store; none: the whole device
 	State   string
 	Dir     string // to mount images on
 	Timeout time.Duration
