@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
@@ -27,6 +28,7 @@ func TestRootIsFrozen(t *testing.T) {
 	f := fate{
 		Op: "create", Set: "victim", Origins: []string{v.Device}, Stores: map[string]string{"": v.Store},
 		State: "/state", Log: "/log", Root: v.Dir, Drop: true, Window: true,
+		Timeout: time.Minute, // pages come back slowly while others work hard
 	}
 	m := New(Options{StateDir: filepath.Join(v.Dir, "state")})
 	before := string(output(t, "dmsetup", "table"))
@@ -40,7 +42,7 @@ func TestRootIsFrozen(t *testing.T) {
 	f.Op = "remove"
 	ends(t, f)
 
-	f.Op = "create"
+	f.Op, f.Timeout = "create", 0
 	for step := 1; step <= windowSteps; step++ {
 		for _, h := range []how{byKill, byStop} {
 			if !lab.Full() && !(h == byKill && step == 4 || h == byStop && step == windowSteps) {
