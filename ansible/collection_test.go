@@ -100,6 +100,27 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
+// TestSanity: what Ansible asks of every collection, as far as it can be asked without downloads.
+func TestSanity(t *testing.T) {
+	collections(t)
+	root := t.TempDir()
+	// A copy: ansible-test wants to stand in the directory, and not in what links to it.
+	if err := os.CopyFS(filepath.Join(root, "ansible_collections", "dmsnap", "dmsnap"), os.DirFS(".")); err != nil {
+		t.Fatal(err)
+	}
+	version := run(t, root, python(t, root), "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+	args := []string{"sanity", "--exclude", "tests/", "--python", strings.TrimSpace(version)}
+	for _, name := range []string{
+		"action-plugin-docs", "compile", "empty-init", "future-import-boilerplate", "ignores", "line-endings", "metaclass-boilerplate",
+		"no-assert", "no-basestring", "no-dict-iteritems", "no-dict-iterkeys", "no-dict-itervalues", "no-get-exception",
+		"no-illegal-filenames", "no-main-display", "no-smart-quotes", "no-unicode-literals", "replace-urlopen", "shebang",
+		"symlinks", "use-argspec-type-path", "use-compat-six",
+	} {
+		args = append(args, "--test", name)
+	}
+	run(t, root, "ansible-test", args...)
+}
+
 // options are the arguments that a module and what it shares declare.
 func options(t *testing.T, file string) (all []string) {
 	t.Helper()
