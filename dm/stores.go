@@ -54,6 +54,9 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 	return nil
 }
 
+// leastUptime is what writes since boot are spread over if that was just now.
+const leastUptime = 10 * time.Minute
+
 // demand is what a store of the origin is likely to take: by what is in use, and
 // by the writes since boot and just now, whichever were more.
 func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
@@ -81,7 +84,8 @@ func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.D
 		d.Rate = second.sub(first).rate(took, chunk)
 	}
 	up, err := s.uptime()
-	d.Rate = max(d.Rate, second.rate(up, chunk))
+	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
+	d.Rate = max(d.Rate, second.rate(max(up, leastUptime), chunk))
 	return d, err
 }
 
