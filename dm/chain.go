@@ -250,10 +250,13 @@ func (s *session) endChains(id string) error {
 			return err
 		}
 		at := ioctl.ID{Dev: ioctl.DevNo(d.Dev)}
-		if newer != nil && newer.ID == id {
+		switch {
+		case newer != nil && newer.ID == id:
 			if err := s.ctl.Clear(at); err != nil {
 				return err
 			}
+		case d.Info.Inactive:
+			continue // a resume would bring that table live
 		}
 		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
 		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && sharesBase(d, id, ours) {

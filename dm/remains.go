@@ -1,0 +1,201 @@
+package dm
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// remains reads what there is of a set in the kernel.
+func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
+	r := plan.RemoveRequest{Set: name, ID: id}
+	ours, err := s.read.Ours()
+	if err != nil {
+		return r, err
+	}
+	r.Names = s.recordedNames(name, id, ours)
+	volumes := map[int]*plan.RemoveVolume{}
+	for _, d := range ours {
+		if d.ID != id || !d.Role.Member() {
+			continue
+		}
+		v := volumes[d.Volume]
+		if v == nil {
+			v = &plan.RemoveVolume{Number: d.Volume}
+			volumes[d.Volume] = v
+		}
+		switch d.Role {
+		case plan.RoleImage, plan.RoleCore:
+			if d.Role == plan.RoleCore {
+				v.Core = d.Name
+			} else {
+				v.Image = d.Name
+			}
+			if lower, ok := d.Lower(); !ok || d.Role == plan.RoleImage && isCore(lower, ours) {
+				continue
+			}
+			v.Dead = d.Status.State == targets.Invalid
+			if err := s.remainsBelow(v, d, id, ours); err != nil {
+				return r, err
+			}
+			layers(v, d, ours)
+		case plan.RoleStore:
+			v.Store = d.Name
+			if d.Info.Live {
+				v.StoreSize, v.Spill = d.Table.Size(), pieces(d)
+			}
+		}
+	}
+	files, err := s.storeFiles(name, id, ours)
+	if err != nil {
+		return r, err
+	}
+	for n, f := range files {
+		if volumes[n] == nil {
+			volumes[n] = &plan.RemoveVolume{Number: n}
+		}
+		volumes[n].File = f
+	}
+	for _, n := range slices.Sorted(maps.Keys(volumes)) {
+		r.Volumes = append(r.Volumes, *volumes[n])
+	}
+	return r, s.orphanBases(&r, name, ours)
+}
+
+// isCore tells a core from a base.
+func isCore(dev targets.DevNo, ours []stack.Device) bool {
+	return slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Dev == dev && d.Role == plan.RoleCore })
+}
+
+// pieces are the places at which a store goes on with another device, whose head
+// a chunk of the origin may make look like something it is not.
+func pieces(d stack.Device) (starts []targets.Sectors) {
+	seen := map[targets.Device]bool{}
+	for i, row := range d.Table {
+		linear, ok := row.Target.(targets.Linear)
+		if ok && i > 0 && !seen[linear.Dev] {
+			starts = append(starts, row.Start)
+		}
+		seen[linear.Dev] = true
+	}
+	return starts
+}
+
+// recordedNames are the devices of a set by its record, if there is one. A base
+// that exists may serve other sets.
+func (s *session) recordedNames(name, id string, ours []stack.Device) (out []string) {
+	set, err := s.state.LoadSet(name)
+	if err != nil || set.ID != id {
+		return nil
+	}
+	for _, v := range set.Volumes {
+		out = append(out, plan.ImageName(name, v.Name), plan.CoreName(name, v.Name), plan.StoreName(name, v.Name))
+		base := plan.BaseName(v.Name)
+		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == base }) {
+			out = append(out, base)
+		}
+	}
+	return out
+}
+
+// remainsBelow finds the base of an image and the front that leads to it.
+func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id string, ours []stack.Device) error {
+	base, ok := stack.BaseOf(image, ours)
+	for _, d := range ours {
+		if ok && d.Role == plan.RoleBase && d.Dev == base {
+			return s.remainsFront(v, d, id, ours)
+		}
+	}
+	return nil
+}
+
+func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id string, ours []stack.Device) error {
+	if dev, plain := base.Interposed(); plain {
+		return s.remainsPlain(v, base, dev, id, ours)
+	}
+	b := stack.NewBase(base, ours)
+	live, pending, err := s.read.Front(base.Dev)
+	if err != nil {
+		return err
+	}
+	b.Fronted, b.Pending = live != nil, pending != nil
+	front := live
+	if front == nil {
+		front = pending
+	}
+	if front != nil {
+		v.Origin, err = s.read.Origin(front.Name, targets.DevNo(front.Dev), ours)
+		if err != nil {
+			return err
+		}
+	}
+	v.Origin.Base = &b
+	v.Last = last(b, id, ours)
+	return nil
+}
+
+// remainsPlain is remainsFront for a plain device, which may be gone: its base
+// says which one it was.
+func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targets.DevNo, id string, ours []stack.Device) error {
+	v.Origin = plan.Origin{Dev: dev, Path: s.read.Node(dev), Volume: strings.TrimPrefix(base.Name, plan.BaseName(""))}
+	if err := s.read.Layer(&v.Origin, base, ours); err != nil {
+		return err
+	}
+	held, err := s.state.HeldBase(base.Name, base.ID)
+	v.Last = !held && last(*v.Origin.Base, id, ours)
+	return err
+}
+
+// last tells whether no image of another set uses a base.
+func last(b plan.Base, id string, ours []stack.Device) bool {
+	return !slices.ContainsFunc(ours, func(d stack.Device) bool {
+		return d.ID != id && slices.Contains(b.Images, d.Name)
+	})
+}
+
+// orphanBases adds bases that no image stands on and that belong to this set by
+// its record or intent: what is left when an operation ended before its image
+// was loaded, or after it was removed.
+func (s *session) orphanBases(r *plan.RemoveRequest, name string, ours []stack.Device) error {
+	for _, d := range ours {
+		if d.Role != plan.RoleBase || len(stack.NewBase(d, ours).Images) > 0 {
+			continue
+		}
+		mine, err := s.baseOf(d, r.ID, name)
+		if err != nil {
+			return err
+		}
+		if !mine {
+			continue
+		}
+		v := plan.RemoveVolume{}
+		if err := s.remainsFront(&v, d, r.ID, ours); err != nil {
+			return err
+		}
+		r.Volumes = append(r.Volumes, v)
+	}
+	return nil
+}
+
+// baseOf tells whether an image-less base was made for a set.
+func (s *session) baseOf(base stack.Device, id, name string) (bool, error) {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return false, err
+	}
+	for _, i := range intents {
+		if i.ID == id && slices.Contains(i.Bases, base.Name) {
+			return true, nil
+		}
+	}
+	set, err := s.state.LoadSet(name)
+	if err != nil || set.ID != id {
+		return false, nil
+	}
+	return slices.ContainsFunc(set.Volumes, func(v journal.Volume) bool { return plan.BaseName(v.Name) == base.Name }), nil
+}
