@@ -293,7 +293,8 @@ func (s *session) pendingOn(d stack.Device, ours []stack.Device) (*stack.Device,
 	return nil, nil
 }
 
-// endAllChains does that for all sets that nobody is at.
+// endAllChains does that for all sets that nobody is at. A fold has no entry in the
+// journal: what it left suspended shows by that alone.
 func (s *session) endAllChains(ctx context.Context) error {
 	ours, err := s.read.Ours()
 	if err != nil {
@@ -303,6 +304,9 @@ func (s *session) endAllChains(ctx context.Context) error {
 		newer, err := s.pendingOn(d, ours)
 		if err != nil {
 			return err
+		}
+		if newer == nil && d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended {
+			newer = &d
 		}
 		if newer == nil {
 			continue

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -131,25 +132,43 @@ func (c *chain) endsRight(t *testing.T, what string) {
 	}
 }
 
-// TestCoreLeftSuspended: the kernel refuses the swap that would chain an image, and
-// the process dies before it lets the readers of that go on. Recover does.
+// TestCoreLeftSuspended: the kernel refuses the swap that would chain an image, or the
+// one by which a fold begins, and the process dies before it lets the readers of that
+// go on. Recover does.
 func TestCoreLeftSuspended(t *testing.T) {
 	hostOnly(t)
-	c := newChain(t, ioctltest.Options{})
-	c.cut(t, "a")
-	core := "dmsnap-core-a-" + c.set(t, "a").Name
-	at, err := c.dieAt(func(call ioctltest.Call) bool {
-		return call.Request == "DM_DEV_RESUME" && call.Name == core
-	}, func(*host) error { _, err := c.m.Create(c.ctx, c.request("b")); return err })
-	if at == nil {
-		t.Fatalf("nothing was chained: %v", err)
-	}
-	c.Exit()
-	c.Suspend(core, true)
-	_, err = New(c.m.opts).Recover(c.ctx)
-	check(t, err)
-	if text := c.Snapshot(); strings.Contains(lineOf(text, core), "suspended") {
-		t.Errorf("left suspended:\n%s", lineOf(text, core))
+	for name, do := range map[string]func(*chain) error{
+		"chained": func(c *chain) error { _, err := c.m.Create(c.ctx, c.request("c")); return err },
+		"folded":  func(c *chain) error { return c.m.RemoveFold(c.ctx, "b", FoldRequest{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, ioctltest.Options{})
+			c.cut(t, "a")
+			c.cut(t, "b")
+			last := "b" // is chained by the next
+			if name == "folded" {
+				c.cut(t, "c")
+				last = "a"
+			}
+			core := "dmsnap-core-" + last + "-" + c.set(t, last).Name
+			at, err := c.dieAt(func(call ioctltest.Call) bool {
+				return call.Request == "DM_DEV_RESUME" && call.Name == core
+			}, func(*host) error { return do(c) })
+			if at == nil {
+				t.Fatalf("nothing was swapped: %v", err)
+			}
+			c.Exit()
+			ctl, err := c.Border().OpenControl()
+			check(t, err)
+			check(t, ctl.Clear(ioctl.ID{Name: core})) // as the kernel does
+			check(t, ctl.Close())
+			c.Suspend(core, true)
+			_, err = New(c.m.opts).Recover(c.ctx)
+			check(t, err)
+			if text := c.Snapshot(); strings.Contains(lineOf(text, core), "suspended") {
+				t.Errorf("left suspended:\n%s", lineOf(text, core))
+			}
+		})
 	}
 }
 

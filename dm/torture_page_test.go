@@ -37,7 +37,7 @@ func TestTorturePage(t *testing.T) {
 	}
 	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
 	for _, op := range underTorture() {
-		_, err := prepareSets(m, op)
+		err := (&torture{m: m}).prepareSets(op)
 		check(t, err)
 		want := op.steps(t, m)
 		got, there := page[op.name]

@@ -191,22 +191,14 @@ func (x *torture) fate(op tortured, h how, step int) fate {
 // prepare makes the state an operation starts from: exactly the sets of setup.
 func (x *torture) prepare(t *testing.T, op tortured) {
 	t.Helper()
-	changed := false
-	x.does(t, func() error {
-		c, err := prepareSets(x.m, op)
-		changed = changed || c
-		return err
-	})
-	if changed || x.before == "" {
-		x.before = x.tables(t)
-	}
+	x.does(t, func() error { return x.prepareSets(op) })
+	x.before = x.tables(t)
 }
 
-// prepareSets tells whether it had to change anything.
-func prepareSets(m *Manager, op tortured) (changed bool, err error) {
-	sets, err := m.List(context.Background())
+func (x *torture) prepareSets(op tortured) error {
+	sets, err := x.m.List(context.Background())
 	if err != nil {
-		return false, err
+		return err
 	}
 	var have []string
 	for _, s := range sets {
@@ -214,21 +206,23 @@ func prepareSets(m *Manager, op tortured) (changed bool, err error) {
 			have = append(have, s.Name)
 			continue
 		}
-		if err := m.Remove(context.Background(), s.Name); err != nil {
-			return true, err
+		if err := x.m.Remove(context.Background(), s.Name); err != nil {
+			return err
 		}
-		changed = true
 	}
 	for _, name := range op.setup {
 		if slices.Contains(have, name) {
 			continue
 		}
-		if _, err := m.Create(context.Background(), tortureSet(name, op.n)); err != nil {
-			return true, err
+		r := tortureSet(name, op.n)
+		if x.bad { // a store that could not be wiped may carry anything; a window takes as long as the disk does
+			r.ForceStore, r.FreezeTimeout = true, time.Minute
 		}
-		changed = true
+		if _, err := x.m.Create(context.Background(), r); err != nil {
+			return err
+		}
 	}
-	return changed, nil
+	return nil
 }
 
 // larger asks for larger stores.
