@@ -30,7 +30,7 @@ func TestFoldedChains(t *testing.T) {
 			c.killedFold(setName(1), stores[5])
 			c.right("s1 folded into s0", 5)
 			layer := "layer-" + c.tool.Show(setName(4)).UUID
-			c.more = []string{"--size", "40m"}
+			c.more = []string{"--size", "12m"}
 			c.cut("s6", stores[6])
 			c.tool.OK("extend", "s6", "+8m")
 			c.write()
