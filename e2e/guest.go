@@ -77,7 +77,7 @@ func guestTests(ctx context.Context, flags *testFlags, summary *results.Summary)
 // kernelTests runs all packages on one kernel, in one machine as long as it stays clean; if not wide, without the tests of
 // what kernels hardly differ in.
 func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *binaries, wide bool) *results.Stage {
-	stage, end := timed("kernel "+kernel.Name, results.Policy{EachTest: true, Skips: allowedSkips})
+	stage, end := timed("kernel "+kernel.Name, results.Policy{EachTest: true, Logs: flags.verbose, Skips: allowedSkips})
 	defer end()
 	g := &guest{stage: stage, flags: flags, options: flags.options(kernel), tool: b.tool}
 	g.env = b.env(g.options)

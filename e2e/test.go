@@ -18,6 +18,7 @@ type testFlags struct {
 	guestFlags
 	run       string
 	short     bool
+	verbose   bool
 	all       bool
 	guestOnly bool
 	patterns  []string
@@ -29,6 +30,7 @@ func parseTest(args []string) (*testFlags, error) {
 	f.register(set)
 	set.StringVar(&f.run, "run", "", "only tests that match, as of go test")
 	set.BoolVar(&f.short, "short", false, "as of go test")
+	set.BoolVar(&f.verbose, "v", false, "show what tests on real kernels log when they pass, too")
 	set.BoolVar(&f.all, "all", false, "every kernel of the matrix, and every test at its full length: hours")
 	set.BoolVar(&f.guestOnly, "guest-only", false, "only the tests on real kernels")
 	if err := set.Parse(args); err != nil {

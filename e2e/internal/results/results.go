@@ -29,6 +29,7 @@ type Stage struct {
 // Policy says what a stage shows and forgives.
 type Policy struct {
 	EachTest bool     // a line for each test, not only for each package
+	Logs     bool     // what tests say that pass, too
 	Skips    []string // prefixes of the reasons for which a test may be skipped; nil forgives every skip
 }
 
@@ -98,7 +99,7 @@ func (s *Stage) settle(test Test, verdict, reason string, seconds float64) {
 	if verdict == Failed || s.policy.EachTest {
 		fmt.Fprintf(s.out, "%-4s  %s %s %s(%.2fs)\n", label(verdict), short(test.Package), test.Name, reason, seconds)
 	}
-	if verdict == Failed && p != nil {
+	if (verdict == Failed || s.policy.Logs) && p != nil {
 		fmt.Fprint(s.out, strings.Join(p.output, ""))
 	}
 }

@@ -24,6 +24,16 @@ func feed(t *testing.T, stage *Stage, lines ...string) {
 	}
 }
 
+func TestLogsOfThosePassed(t *testing.T) {
+	for _, logs := range []bool{false, true} {
+		var out bytes.Buffer
+		feed(t, NewStage("s", &out, Policy{Logs: logs}), "run T", "output T so long\n", "pass T", "pass")
+		if shown := strings.Contains(out.String(), "so long"); shown != logs {
+			t.Errorf("logs wanted: %v, shown: %v", logs, shown)
+		}
+	}
+}
+
 func TestVerdicts(t *testing.T) {
 	skip := []string{"run T", "output T     a_test.go:3: needs other kernel: 6.12\n", "skip T", "pass"}
 	script := slices.Insert(slices.Clone(skip), 2, "output T     testscript.go:609: WORK=$WORK\n")
