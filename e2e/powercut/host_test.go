@@ -18,9 +18,10 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/vm"
 )
 
-// TestMachineTorturePower cuts the power at random moments of create, extend and remove, with a writer at work and the
-// state directory on a disk. After the next boot recover ends what was begun, the sets' records can be removed, the
-// filesystem is whole, and no acknowledged write is missing.
+// TestMachineTorturePower cuts the power at random moments of create, extend and remove, and every other time while images
+// are chained and folded, with a writer at work and the state directory on a disk. After the next boot recover ends what was
+// begun and tells what persistent stores hold, the sets' records can be removed, the filesystem is whole, and no
+// acknowledged write is missing.
 func TestMachineTorturePower(t *testing.T) {
 	if os.Getenv("DMSNAP_MACHINES") == "" {
 		t.Skip("starts a machine: run by e2e test, or with DMSNAP_MACHINES=1")
@@ -38,7 +39,11 @@ func TestMachineTorturePower(t *testing.T) {
 	seen := map[string]int{}
 	for i := range cuts {
 		var b follower
-		h.cut(t, &b, time.Duration(rand.Int64N(int64(4*time.Second))))
+		within, env := 4*time.Second, []string(nil)
+		if i%2 == 1 {
+			within, env = 15*time.Second, []string{"DMSNAP_CHAINS=1"}
+		}
+		h.cut(t, &b, time.Duration(rand.Int64N(int64(within))), env...)
 		seen[b.doing]++
 		t.Logf("cut %d in %s, %d writes acknowledged", i+1, b.doing, b.acked)
 		h.start(t, vm.Kernels[(i+1)%2])
@@ -115,7 +120,7 @@ func (h *host) inGuest(t *testing.T, test string, follow *follower, env ...strin
 }
 
 // cut starts the work and ends the machine some time after that.
-func (h *host) cut(t *testing.T, f *follower, after time.Duration) {
+func (h *host) cut(t *testing.T, f *follower, after time.Duration, env ...string) {
 	t.Helper()
 	f.started = make(chan struct{})
 	done := make(chan struct{})
@@ -128,7 +133,7 @@ func (h *host) cut(t *testing.T, f *follower, after time.Duration) {
 		time.Sleep(after)
 		h.machine.Kill()
 	}()
-	h.inGuest(t, "TestGuestWork", f)
+	h.inGuest(t, "TestGuestWork", f, env...)
 	f.once.Do(func() { close(f.started) }) // should it have ended before
 	<-done
 }
