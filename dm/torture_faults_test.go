@@ -87,6 +87,42 @@ func TestTortureDescriptors(t *testing.T) {
 	x.clear(t)
 }
 
+// TestTortureMemory lets the tool and its guard have more and more memory until it is
+// enough. All the other times the kernel kills one of them, or the runtime gives up.
+func TestTortureMemory(t *testing.T) {
+	lab.Long(t)
+	x := newTorture(t)
+	root := t.TempDir()
+	output(t, "mount", "-t", "cgroup2", "torture", root)
+	t.Cleanup(func() { output(t, "umount", root) })
+	check(t, os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0))
+	group := filepath.Join(root, "torture")
+	check(t, os.Mkdir(group, 0o700))
+	t.Cleanup(func() { check(t, os.Remove(group)) })
+	op := underTorture()[1]
+	for limit := mib; ; limit += 64 << 10 {
+		x.prepare(t, op)
+		check(t, os.WriteFile(filepath.Join(group, "memory.max"), fmt.Append(nil, limit), 0))
+		f := x.fate(op, byNothing, 0)
+		f.Group = group
+		v := f.start(t)
+		v.met(t, byNothing)
+		outcome := x.settled(t, op)
+		code := v.ProcessState.ExitCode() // -1: killed
+		t.Logf("%d KiB: exit %d, %s", limit>>10, code, outcome)
+		if code == 0 != (outcome == "after") && code != -1 {
+			t.Errorf("%d KiB: exit %d, and the state is the one %s", limit>>10, code, outcome)
+		}
+		if code == 0 {
+			break
+		}
+		if limit > 100*mib || t.Failed() {
+			t.Fatalf("%d KiB: exit %d", limit>>10, code)
+		}
+	}
+	x.clear(t)
+}
+
 // TestTortureSpace has less and less room for the state directory.
 func TestTortureSpace(t *testing.T) {
 	lab.Long(t)

@@ -56,6 +56,8 @@ type fate struct {
 	Window bool
 	// Descriptors is how many it may have open; 0: as many as it likes.
 	Descriptors uint64
+	// Group is the control group it enters, with its guard; "": none.
+	Group string
 	// Root is a directory to make the root of the file system first.
 	Root string
 	// Log is a file for the logger.
@@ -95,6 +97,11 @@ func victim(text string) int {
 			return fail(err)
 		}
 		o.Logger = slog.New(slog.NewTextHandler(file, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if f.Group != "" {
+		if err := os.WriteFile(filepath.Join(f.Group, "cgroup.procs"), []byte("0"), 0); err != nil {
+			return fail(err)
+		}
 	}
 	if f.Descriptors > 0 {
 		limit := unix.Rlimit{Cur: f.Descriptors, Max: f.Descriptors}
