@@ -25,7 +25,7 @@ func TestTorturePage(t *testing.T) {
 	}
 	k := ioctltest.New(ioctltest.Options{})
 	for i, disk := range []string{"vda", "vdb"} {
-		k.AddDisk(disk, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 512*mib)
+		k.AddDisk(disk, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 1024*mib)
 	}
 	part := func(name string, minor, at int) ioctl.DevNo {
 		return k.AddDM(name, "", ioctltest.Row{Length: 196608, Type: "linear", Params: fmt.Sprintf("252:%d %d", minor, at)})
@@ -34,6 +34,7 @@ func TestTorturePage(t *testing.T) {
 		k.Mount(part(name, 0, 196608*i), "/mnt/"+name, "ext4")
 		part(name+"-cow", 16, 393216*i)
 		part(name+"-first", 16, 393216*i+196608)
+		part(name+"-newer", 16, 393216*(2+i))
 	}
 	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
 	for _, op := range underTorture() {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -42,6 +43,7 @@ func newTorture(t *testing.T) *torture {
 	for i, name := range []string{"one", "two"} {
 		v := lab.NewVolume(t, name, "ext4", disks[0], disks[1], 200*i, 96)
 		lab.Store(t, name+"-first", disks[1], 200*i+96, 96)
+		lab.Store(t, name+"-newer", disks[1], 500+32*i, 32)
 		x.vols = append(x.vols, v)
 		x.writers = append(x.writers, lab.StartWriter(t, ring, filepath.Join(v.Dir, "ring")))
 	}
@@ -53,50 +55,6 @@ func newTorture(t *testing.T) *torture {
 		}
 	})
 	return x
-}
-
-// tortureStore is how large a store is before it is extended, and what is added.
-const tortureStore = 16 * mib
-
-// tortureSet asks for a set of the first n origins; the set "first" has stores of
-// its own.
-func tortureSet(set string, n int) CreateRequest {
-	r := CreateRequest{Name: set, Stores: map[string]string{}, StoreSize: Size{Bytes: tortureStore}}
-	for _, name := range []string{"one", "two"}[:n] {
-		origin, store := "/dev/mapper/"+name, "-cow"
-		if set == "first" { // stays for long
-			store, r.StoreSize = "-first", Size{}
-		}
-		r.Origins = append(r.Origins, origin)
-		r.Stores[origin] = origin + store
-	}
-	return r
-}
-
-// tortured is an operation on the set "victim", from a state made by setup.
-type tortured struct {
-	name  string
-	op    string
-	n     int      // origins
-	setup []string // sets there are before
-}
-
-// underTorture are the operations that docs/torture.md has a table of.
-func underTorture() []tortured {
-	return []tortured{
-		{"create one volume", "create", 1, nil},
-		{"create two volumes", "create", 2, nil},
-		{"create beside a set", "create", 1, []string{"first"}},
-		{"extend", "extend", 1, []string{"victim"}},
-		{"extend two stores", "extend", 2, []string{"victim"}},
-		{"remove the last set", "remove", 2, []string{"victim"}},
-		{"remove beside a set", "remove", 1, []string{"first", "victim"}},
-	}
-}
-
-// withoutPlan are operations that a table of steps has nothing on.
-func withoutPlan() []tortured {
-	return []tortured{{"mount", "mount", 2, []string{"victim"}}}
 }
 
 // TestTortureSteps ends the tool at every step of every operation, in every way,
@@ -125,26 +83,6 @@ func TestTortureSteps(t *testing.T) {
 			x.clear(t)
 		})
 	}
-}
-
-// steps are those of the plan of an operation.
-func (op tortured) steps(t *testing.T, m *Manager) (steps []string) {
-	t.Helper()
-	var p *Plan
-	var err error
-	switch op.op {
-	case "create":
-		p, err = m.PlanCreate(context.Background(), tortureSet("victim", op.n))
-	case "extend":
-		p, err = m.PlanExtend(context.Background(), larger("victim"))
-	default:
-		p, err = m.PlanRemove(context.Background(), "victim")
-	}
-	check(t, err)
-	for _, s := range p.Steps {
-		steps = append(steps, strings.TrimSpace(s.Phase+": "+s.Action+" "+s.Device))
-	}
-	return steps
 }
 
 // plain leaves out of a step where this run mounted things.
@@ -195,59 +133,6 @@ func (x *torture) prepare(t *testing.T, op tortured) {
 	x.before = x.tables(t)
 }
 
-func (x *torture) prepareSets(op tortured) error {
-	sets, err := x.m.List(context.Background())
-	if err != nil {
-		return err
-	}
-	var have []string
-	for _, s := range sets {
-		if slices.Contains(op.setup, s.Name) && len(s.Volumes) == op.n && (s.Name == "first" || grown(&s) == 0) {
-			have = append(have, s.Name)
-			continue
-		}
-		if err := x.m.Remove(context.Background(), s.Name); err != nil {
-			return err
-		}
-	}
-	for _, name := range op.setup {
-		if slices.Contains(have, name) {
-			continue
-		}
-		r := tortureSet(name, op.n)
-		if x.bad { // a store that could not be wiped may carry anything; a window takes as long as the disk does
-			r.ForceStore, r.FreezeTimeout = true, time.Minute
-		}
-		if _, err := x.m.Create(context.Background(), r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// larger asks for larger stores.
-func larger(set string) ExtendRequest {
-	return ExtendRequest{Name: set, Size: Size{Bytes: tortureStore}, Relative: true}
-}
-
-// grown is how many stores of a set have been extended.
-func grown(s *Set) (n int) {
-	for _, v := range s.Volumes {
-		if v.Store.SizeBytes > tortureStore {
-			n++
-		}
-	}
-	return n
-}
-
-// mountedImages is how many images of a set are.
-func mountedImages(s *Set) (n int) {
-	for _, v := range s.Volumes {
-		n += len(v.ImageMounts)
-	}
-	return n
-}
-
 func (x *torture) clear(t *testing.T) {
 	t.Helper()
 	x.prepare(t, tortured{})
@@ -294,7 +179,7 @@ func (x *torture) once(t *testing.T, op tortured, h how, n int) (outcome string)
 	x.writing(t)
 	if h == byStop {
 		// A removal may be past the point where the first origin is out.
-		if code := v.wake(t); code != 0 && code != 8 && (code != 10 || op.op != "remove") {
+		if code := v.wake(t); code != 0 && code != 8 && (code != 10 || !op.removes()) {
 			t.Errorf("a tool that was stopped ends with %d", code)
 		}
 	}
@@ -338,6 +223,7 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 			t.Errorf("neither before nor after: tables before:\n%safter:\n%s", x.before, after)
 		}
 	}
+	x.verifyOthers(t)
 	if set == nil {
 		return outcome
 	}
@@ -348,27 +234,6 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 		x.verifyImages(t, set)
 	}
 	return outcome
-}
-
-// outcome is what became of an operation, by the set there is, nil if there is
-// none.
-func (op tortured) outcome(set *Set) string {
-	done := 0 // volumes
-	switch {
-	case op.op == "create" && set != nil, op.op == "remove" && set == nil:
-		done = op.n
-	case op.op == "extend" && set != nil:
-		done = grown(set)
-	case op.op == "mount" && set != nil:
-		done = mountedImages(set)
-	}
-	switch done {
-	case 0:
-		return "before"
-	case op.n:
-		return "after"
-	}
-	return "in part"
 }
 
 // verifyImages reads an image: it holds the ring of one instant.
@@ -382,6 +247,18 @@ func (x *torture) verifyImages(t *testing.T, set *Set) {
 		check(t, unix.Mount(v.Device, x.images, "ext4", unix.MS_RDONLY, ""))
 		lab.Check(t, filepath.Join(x.images, "ring"), ring)
 		check(t, unix.Unmount(x.images, 0))
+	}
+}
+
+// verifyOthers reads the images of sets that are chained to the victim.
+func (x *torture) verifyOthers(t *testing.T) {
+	t.Helper()
+	sets, err := x.m.List(context.Background())
+	check(t, err)
+	for _, s := range sets {
+		if s.Persistent && s.Name != "victim" && !plan.IsLayer(s.Name) {
+			x.verifyImages(t, &s)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create, extend, mount or remove
+	Op      string // create, extend, fold, mount or remove
 	Set     string
 	Origins []string
 	Stores  map[string]string
@@ -189,6 +189,8 @@ func (f *fate) do(m *Manager) error {
 	switch f.Op {
 	case "remove":
 		err = m.Remove(context.Background(), f.Set)
+	case "fold":
+		err = m.RemoveFold(context.Background(), f.Set, FoldRequest{})
 	case "extend":
 		_, err = m.Extend(context.Background(), larger(f.Set))
 	case "mount":
