@@ -75,12 +75,4 @@ static inline void jump_to(struct ftrace_regs *fregs, void *function)
 #endif
 }
 
-/*
- * drivers/md/dm.c exports these for targets and declares them in a header that
- * is not installed.
- */
-struct mapped_device;
-void dm_internal_suspend_fast(struct mapped_device *md);
-void dm_internal_resume_fast(struct mapped_device *md);
-
 #endif

@@ -3,7 +3,9 @@
 #define INTERPOSE_H
 
 #include <linux/bio.h>
+#include <linux/completion.h>
 #include <linux/device-mapper.h>
+#include <linux/percpu-refcount.h>
 
 #include "compat.h"
 
@@ -23,7 +25,8 @@ struct redirect {
 	sector_t size;			/* of the front; the plain device may grow */
 	struct held_bdev front;
 	dev_t front_dev;
-	struct mapped_device *md;	/* of the front */
+	struct percpu_ref passing;	/* bios that the front has */
+	struct completion idle;		/* it has none any more */
 	atomic_long_t bypassed;		/* writes that came by another name */
 };
 

@@ -21,7 +21,18 @@
 DEFINE_STATIC_SRCU(submitters);
 static DEFINE_HASHTABLE(redirects, 6);	/* by disk; read under submitters */
 static DEFINE_MUTEX(control);		/* serialises attach and detach */
-static struct bio_set splits;
+static struct bio_set passages;
+
+/*
+ * A bio on its way through a front goes there as a clone. The redirect knows so
+ * how many have not come back: the front itself does not, since device-mapper
+ * takes a flush with data apart and queues its second half again later.
+ */
+struct passage {
+	struct redirect *redirect;
+	struct bio *bio;		/* of the submitter */
+	struct bio clone;		/* must be last */
+};
 
 /*
  * Does a bio to another device of the same disk touch what is redirected? Both
@@ -59,27 +70,61 @@ static struct redirect *find(struct bio *bio)
 	return found;
 }
 
-/* The part of a bio that the front has: the device has grown since. */
-static struct bio *within(const struct redirect *r, struct bio *bio)
+/* Nothing of the front or of the redirect is touched after the put. */
+static void passed(struct bio *clone)
 {
-	struct bio *head;
+	struct passage *p = container_of(clone, struct passage, clone);
+	struct redirect *r = p->redirect;
+	struct bio *bio = p->bio;
 
-	if (bio_end_sector(bio) <= r->size || !bio_sectors(bio))
-		return bio;
-	if (bio->bi_iter.bi_sector >= r->size)
-		return NULL;
-	head = bio_split(bio, r->size - bio->bi_iter.bi_sector, GFP_NOIO,
-			 &splits);
-	if (!IS_ERR_OR_NULL(head))
-		bio_chain(head, bio);
-	return head;
+	if (clone->bi_status)
+		bio->bi_status = clone->bi_status;
+	bio_put(clone);
+	bio_endio(bio);
+	percpu_ref_put(&r->passing);
 }
 
-static void redirect(const struct redirect *r, struct bio *bio)
+/*
+ * Sends a bio through the front. What reaches beyond it, because the device has
+ * grown, goes to the device itself.
+ */
+static void pass(struct redirect *r, struct bio *bio)
+{
+	gfp_t gfp = bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT : GFP_NOIO;
+	bool beyond = bio_sectors(bio) && bio_end_sector(bio) > r->size;
+	struct passage *p;
+	struct bio *clone;
+
+	clone = bio_alloc_clone(r->front.bdev, bio, gfp, &passages);
+	if (!clone) {
+		bio_wouldblock_error(bio);
+		return;
+	}
+	p = container_of(clone, struct passage, clone);
+	p->redirect = r;
+	p->bio = bio;
+	clone->bi_end_io = passed;
+	percpu_ref_get(&r->passing);
+	if (beyond) {
+		sector_t within = r->size - bio->bi_iter.bi_sector;
+
+		bio_trim(clone, 0, within);
+		bio_inc_remaining(bio);
+		bio_advance(bio, within << SECTOR_SHIFT);
+	}
+	submit_bio_noacct(clone);
+	if (beyond)
+		submit_bio_noacct(bio);
+}
+
+static void redirect(struct redirect *r, struct bio *bio)
 {
 	struct block_device *front = r->front.bdev;
-	struct bio *head;
 
+	if (bio_sectors(bio) && bio->bi_iter.bi_sector >= r->size) {
+		submit_bio_noacct(bio);
+		return;
+	}
 	/*
 	 * The submitter looked at the plain device's abilities. Discarding is
 	 * advice that may be ignored; an error would make ext4 stop discarding
@@ -89,23 +134,21 @@ static void redirect(const struct redirect *r, struct bio *bio)
 		bio_endio(bio);
 		return;
 	}
+	/*
+	 * Completed by interrupt, it may wait: REQ_NOWAIT came with the polling
+	 * where bio_set_polled() sets it. EAGAIN would make io_uring try the same
+	 * for ever.
+	 */
+	if (bio->bi_opf & REQ_POLLED) {
+		bio_clear_polled(bio);
+		bio->bi_opf &= ~REQ_NOWAIT;
+	}
 	/* EAGAIN makes the caller try again where it may block; EOPNOTSUPP not. */
 	if (bio->bi_opf & REQ_NOWAIT && !bdev_nowait(front)) {
 		bio_wouldblock_error(bio);
 		return;
 	}
-	head = within(r, bio);
-	if (IS_ERR(head)) {
-		bio_io_error(bio);
-		return;
-	}
-	if (head) {
-		bio_clear_polled(head);
-		bio_set_dev(head, front);
-		submit_bio_noacct(head);
-	}
-	if (head != bio)
-		submit_bio_noacct(bio);
+	pass(r, bio);
 }
 
 /* What callers of submit_bio_noacct() run instead. */
@@ -152,24 +195,6 @@ int redirect_read(struct block_device *bdev, struct page *page, blk_opf_t flags)
 	return r;
 }
 
-/*
- * Waits until every bio that was handed to the front has completed. While the
- * front is suspended they wait in its queue, in order: the read comes back after
- * all of them have entered its targets. Then nothing is in flight when the
- * suspend returns, or the front is suspended again, which means the same.
- */
-static void drain_front(struct redirect *r)
-{
-	struct block_device *front = r->front.bdev;
-	unsigned int order = get_order(bdev_logical_block_size(front));
-	struct page *page = alloc_pages(GFP_NOIO | __GFP_NOFAIL, order);
-
-	redirect_read(front, page, 0);
-	__free_pages(page, order);
-	dm_internal_suspend_fast(r->md);
-	dm_internal_resume_fast(r->md);
-}
-
 /* Nothing the plain device promised may be lost on the way. */
 static int check_limits(const struct redirect *r)
 {
@@ -186,30 +211,40 @@ static int check_limits(const struct redirect *r)
 	return 0;
 }
 
+static void all_passed(struct percpu_ref *ref)
+{
+	complete(&container_of(ref, struct redirect, passing)->idle);
+}
+
 static int hold_front(struct redirect *r, dev_t dev)
 {
+	struct mapped_device *md = dm_get_md(dev);
 	int err;
 
-	r->md = dm_get_md(dev);
-	if (!r->md)
+	if (!md)
 		return -ENOTBLK;
+	dm_put(md);
 	err = held_bdev_open(&r->front, dev);
-	if (!err) {
-		err = check_limits(r);
-		if (!err) {
-			r->front_dev = dev;
-			return 0;
-		}
+	if (err)
+		return err;
+	err = check_limits(r);
+	if (!err)
+		err = percpu_ref_init(&r->passing, all_passed, 0, GFP_KERNEL);
+	if (err) {
 		held_bdev_close(&r->front);
+		return err;
 	}
-	dm_put(r->md);
-	return err;
+	init_completion(&r->idle);
+	r->front_dev = dev;
+	return 0;
 }
 
 static void drop_front(struct redirect *r)
 {
+	percpu_ref_kill(&r->passing);
+	wait_for_completion(&r->idle);
+	percpu_ref_exit(&r->passing);
 	held_bdev_close(&r->front);
-	dm_put(r->md);
 }
 
 static bool taken(struct block_device *plain)
@@ -258,14 +293,16 @@ void redirect_detach(struct redirect *r)
 	mutex_lock(&control);
 	hash_del_rcu(&r->node);
 	synchronize_srcu(&submitters);
-	drain_front(r);
 	drop_front(r);
 	mutex_unlock(&control);
 }
 
 int redirect_init(void)
 {
-	int err = bioset_init(&splits, BIO_POOL_SIZE, 0, 0);
+	/* A rescuer: what is above may hand down several bios at once. */
+	int err = bioset_init(&passages, BIO_POOL_SIZE,
+			      offsetof(struct passage, clone),
+			      BIOSET_NEED_RESCUER);
 
 	if (err)
 		return err;
@@ -275,7 +312,7 @@ int redirect_init(void)
 		err = register_ftrace_function(&hook_ops);
 	if (err) {
 		ftrace_free_filter(&hook_ops);
-		bioset_exit(&splits);
+		bioset_exit(&passages);
 		return err;
 	}
 	/* Tasks that were past the entry of submit_bio_noacct() before. */
@@ -283,12 +320,16 @@ int redirect_init(void)
 	return 0;
 }
 
-/* A task may be on its way out of submit(): its text must not go before. */
+/*
+ * A task may be on its way out of submit(), an interrupt out of passed(): their
+ * text must not go before.
+ */
 void redirect_exit(void)
 {
 	unregister_ftrace_function(&hook_ops);
 	synchronize_srcu(&submitters);
 	synchronize_rcu_tasks();
+	synchronize_rcu();
 	ftrace_free_filter(&hook_ops);
-	bioset_exit(&splits);
+	bioset_exit(&passages);
 }

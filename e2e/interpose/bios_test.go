@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -49,14 +49,7 @@ func TestFlushesArrive(t *testing.T) {
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
 	r := newRig(t, "flush", plain)
-	flushes := func() int { // field 16 of Documentation/block/stat.rst
-		fields := strings.Fields(lab.Run(t, "cat", "/sys/class/block/"+disks[0][len("/dev/"):]+"/stat"))
-		n, err := strconv.Atoi(fields[15])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
+	flushes := func() int { return stat(t, filepath.Base(disks[0]), 16) }
 	f, err := os.OpenFile(plain, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -22,12 +22,13 @@ type rig struct {
 	base, front string // names
 	top         string // of the device that front and images stand on
 	sectors     string
+	attached    bool
 }
 
 func newRig(t *testing.T, name, plain string) *rig {
 	t.Helper()
 	r := newBase(t, name, plain)
-	r.create(r.front, r.table(r.front))
+	r.createFront()
 	return r
 }
 
@@ -37,7 +38,7 @@ func newTrackedRig(t *testing.T, name, plain, meta string, block int) *rig {
 	r := newBase(t, name, plain)
 	r.top = name + "-tracker"
 	r.create(r.top, fmt.Sprintf("0 %s era %s /dev/mapper/%s %d", r.sectors, meta, r.base, block))
-	r.create(r.front, r.table(r.front))
+	r.createFront()
 	return r
 }
 
@@ -47,6 +48,17 @@ func newBase(t *testing.T, name, plain string) *rig {
 	r.sectors = strings.TrimSpace(lab.Run(t, "blockdev", "--getsz", plain))
 	r.create(r.base, r.table(r.base))
 	return r
+}
+
+// createFront also sees to it that a test that fails leaves nothing attached.
+func (r *rig) createFront() {
+	r.t.Helper()
+	r.create(r.front, r.table(r.front))
+	r.t.Cleanup(func() {
+		if r.attached {
+			r.detach()
+		}
+	})
 }
 
 func (r *rig) table(name string) string {
@@ -65,11 +77,13 @@ func (r *rig) create(name, table string) {
 func (r *rig) attach() {
 	r.t.Helper()
 	lab.Run(r.t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/"+r.front)
+	r.attached = true
 }
 
 func (r *rig) detach() {
 	r.t.Helper()
 	lab.Run(r.t, "dmsetup", "message", r.base, "0", "detach")
+	r.attached = false
 }
 
 // status is what the module says: the front's number or "-", and the number of writes that went past it.
@@ -86,18 +100,47 @@ func (r *rig) status() (front string, bypassed int) {
 	return fields[3], bypassed
 }
 
+// frontDevice is the front's name for the kernel.
+func (r *rig) frontDevice() string {
+	r.t.Helper()
+	return strings.TrimSpace(lab.Run(r.t, "dmsetup", "info", "--columns", "--noheadings", "--options", "blkdevname", r.front))
+}
+
+// written is how many bytes have been written to a device.
+func written(t *testing.T, name string) int {
+	t.Helper()
+	return 512 * stat(t, name, 7)
+}
+
+// stat is a field of Documentation/block/stat.rst.
+func stat(t *testing.T, name string, field int) int {
+	t.Helper()
+	fields := strings.Fields(lab.Run(t, "cat", "/sys/class/block/"+name+"/stat"))
+	n, err := strconv.Atoi(fields[field-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // image is a snapshot of a rig.
 type image struct {
 	*rig
 	name, store string
+	removed     bool
 }
 
 // cut makes an image. Without ruleB the front is left running, which the kernel does not forbid.
-func (r *rig) cut(name, store, mountpoint string, ruleB bool) image {
+func (r *rig) cut(name, store, mountpoint string, ruleB bool) *image {
 	r.t.Helper()
-	i := image{r, name, store}
+	i := &image{rig: r, name: name, store: store}
 	lab.Run(r.t, "dd", "if=/dev/zero", "of="+store, "bs=4k", "count=1", "oflag=direct", "status=none")
 	lab.Run(r.t, "dmsetup", "create", name, "--notable")
+	r.t.Cleanup(func() {
+		if !i.removed {
+			i.remove()
+		}
+	})
 	lab.Run(r.t, "dmsetup", "load", name, "--table", fmt.Sprintf("0 %s snapshot /dev/mapper/%s %s P 16", r.sectors, r.top, store))
 	if mountpoint != "" {
 		lab.Run(r.t, "fsfreeze", "-f", mountpoint)
@@ -115,14 +158,15 @@ func (r *rig) cut(name, store, mountpoint string, ruleB bool) image {
 	return i
 }
 
-func (i image) remove() {
+func (i *image) remove() {
 	i.t.Helper()
 	lab.Run(i.t, "dmsetup", "remove", "--retry", i.name)
+	i.removed = true
 }
 
-func (i image) path() string { return "/dev/mapper/" + i.name }
+func (i *image) path() string { return "/dev/mapper/" + i.name }
 
-func (i image) sum() uint32 { return sum(i.t, i.path()) }
+func (i *image) sum() uint32 { return sum(i.t, i.path()) }
 
 // sum reads a whole device past the page cache.
 func sum(t *testing.T, path string) uint32 {

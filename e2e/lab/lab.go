@@ -128,7 +128,7 @@ func Format(t *testing.T, fstype, dev string) {
 	t.Helper()
 	args := map[string][]string{
 		"ext4":  {"-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"},
-		"xfs":   {"-q", "-f"},
+		"xfs":   {"-q", "-f", "--unsupported"}, // or it makes none that is small
 		"btrfs": {"-q", "-f"},
 		"vfat":  {"-F", "32"},
 		"f2fs":  {"-q", "-f"},

@@ -13,14 +13,14 @@ import (
 // TestInterposedPartition cuts a mounted partition again and again while a writer runs: each set brings the layer and
 // takes it away.
 func TestInterposedPartition(t *testing.T) {
-	for fstype, c := range map[string]struct{ size, few int }{"ext4": {64, 2}, "xfs": {310, 1}} {
+	for _, fstype := range []string{"ext4", "xfs"} {
 		t.Run(fstype, func(t *testing.T) {
 			lab.Need(t)
 			lab.LoadModule(t)
-			v := partition(t, fstype, c.size)
+			v := partition(t, fstype, 64)
 			tool := lab.NewTool(t)
 			w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
-			for i := range lab.Rounds(t, c.few, 100) {
+			for i := range lab.Rounds(t, 2, 100) {
 				w.WaitFor(t, 3)
 				cycle(t, tool, w, v, fmt.Sprintf("p%d", i))
 				if left := lab.Run(t, "dmsetup", "ls"); strings.Contains(left, "dmsnap-front") || strings.Contains(left, "dmsnap-base") {
@@ -101,15 +101,15 @@ func TestInterposedRoot(t *testing.T) {
 	v := partition(t, "ext4", 192)
 	tool := lab.NewTool(t).Inside(v.Dir)
 	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
-	for i := range lab.Rounds(t, 1, 30) {
+	for i := range lab.Rounds(t, 1, 100) {
 		w.WaitFor(t, 3)
 		name := fmt.Sprintf("root%d", i)
-		tool.OK("create", "/", "--name", name, "--store", "file:/cow", "--size", "48m")
-		set := tool.Show(name)
+		set := tool.CreateOnly(name, "/", "--store", "file:/cow", "--size", "48m")
 		if set.State != "active" || set.Receipt.Consistency != "filesystem" {
 			t.Fatalf("%s is %s at consistency %s", name, set.State, set.Receipt.Consistency)
 		}
-		w.WaitFor(t, slots/2)
+		w.WaitFor(t, slots/4)
+		lab.Run(t, "e2fsck", "-fn", set.Volumes[0].Device)
 		tool.OK("mount", name, "/mnt")
 		got := lab.Check(t, filepath.Join(v.Dir, "mnt", "ring"), slots)
 		if least, most := w.Bounds(set.Receipt.Start, set.Receipt.End); got < least || got > most {
