@@ -18,7 +18,9 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Names = s.recordedNames(name, id, ours)
+	if r.Names, err = s.recordedNames(name, id, ours); err != nil {
+		return r, err
+	}
 	volumes := map[int]*plan.RemoveVolume{}
 	for _, d := range ours {
 		if d.ID != id || !d.Role.Member() {
@@ -86,21 +88,37 @@ func pieces(d stack.Device) (starts []targets.Sectors) {
 	return starts
 }
 
-// recordedNames are the devices of a set by its record, if there is one. A base
-// that exists may serve other sets.
-func (s *session) recordedNames(name, id string, ours []stack.Device) (out []string) {
-	set, err := s.state.LoadSet(name)
-	if err != nil || set.ID != id {
-		return nil
+// recordedNames are the devices of a set by its record, if there is one, and its
+// intent: what has no device may have a node all the same. A base that exists may
+// serve other sets, and so may its front.
+func (s *session) recordedNames(name, id string, ours []stack.Device) (out []string, err error) {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return nil, err
 	}
-	for _, v := range set.Volumes {
-		out = append(out, plan.ImageName(name, v.Name), plan.CoreName(name, v.Name), plan.StoreName(name, v.Name))
-		base := plan.BaseName(v.Name)
-		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == base }) {
-			out = append(out, base)
+	var bases []string
+	for _, i := range intents {
+		if i.ID == id {
+			bases = append(bases, i.Bases...)
 		}
 	}
-	return out
+	if set, err := s.state.LoadSet(name); err == nil && set.ID == id {
+		for _, v := range set.Volumes {
+			out = append(out, plan.ImageName(name, v.Name), plan.CoreName(name, v.Name), plan.StoreName(name, v.Name))
+			bases = append(bases, plan.BaseName(v.Name))
+		}
+	}
+	for _, base := range bases {
+		if base == "" { // one that stays
+			continue
+		}
+		for _, layer := range []string{base, plan.FrontName(strings.TrimPrefix(base, plan.BaseName("")))} {
+			if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == layer }) {
+				out = append(out, layer)
+			}
+		}
+	}
+	return out, nil
 }
 
 // remainsBelow finds the base of an image and the front that leads to it.

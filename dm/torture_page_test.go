@@ -41,11 +41,11 @@ func TestTorturePage(t *testing.T) {
 		err := (&torture{m: m}).prepareSets(op)
 		check(t, err)
 		want := op.steps(t, m)
-		got, there := page[op.name]
-		if there && !slices.Equal(got, want) {
-			t.Errorf("%s: run `just torture`: the page differs from the plan\n%s", op.name, diff(got, want))
-		}
-		delete(page, op.name)
+		samePage(t, page, op.name, want)
+	}
+	plain := fakePlainTorture(t)
+	for _, op := range underPlainTorture() {
+		samePage(t, page, op.name, plain.steps(t, op))
 	}
 	for name := range page {
 		t.Errorf("no operation %q", name)
@@ -55,6 +55,28 @@ func TestTorturePage(t *testing.T) {
 	if sum := summary(string(text)); sum == "" || !strings.Contains(string(recovery), sum) {
 		t.Errorf("docs/recovery.md has another summary:\n%s", sum)
 	}
+}
+
+// samePage compares an operation's table, if there is one, and strikes it out.
+func samePage(t *testing.T, page map[string][]string, op string, want []string) {
+	t.Helper()
+	got, there := page[op]
+	if there && !slices.Equal(got, want) {
+		t.Errorf("%s: run `just torture`: the page differs from the plan\n%s", op, diff(got, want))
+	}
+	delete(page, op)
+}
+
+// fakePlainTorture has the partition of TestTortureAttach on the fake kernel.
+func fakePlainTorture(t *testing.T) *plainTorture {
+	t.Helper()
+	k := ioctltest.New(ioctltest.Options{Interposer: true})
+	k.AddDisk("vda", ioctl.DevNo{Major: 252}, 128*mib, ioctltest.Partition(1, mib, 64*mib))
+	k.AddDisk("vdb", ioctl.DevNo{Major: 252, Minor: 16}, 128*mib)
+	k.AddDM("cow", "", ioctltest.Row{Length: 96 << 11, Type: "linear", Params: "252:16 0"})
+	k.Mount(ioctl.DevNo{Major: 252, Minor: 1}, "/mnt/vda1", "ext4")
+	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
+	return &plainTorture{torture: torture{m: m}, device: "/dev/vda1", cow: "/dev/mapper/cow"}
 }
 
 // summary is the table that counts outcomes.

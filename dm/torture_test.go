@@ -206,10 +206,7 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 		return err
 	})
 	x.writing(t)
-	// Nobody puts it back if both were killed.
-	if err := os.WriteFile("/sys/kernel/rcu_expedited", []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
-		t.Error(err)
-	}
+	unexpedited(t)
 	set, err := x.m.Show(context.Background(), "victim")
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
@@ -234,6 +231,15 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 		x.verifyImages(t, set)
 	}
 	return outcome
+}
+
+// unexpedited puts back what nobody does if tool and guard were both killed.
+func unexpedited(t *testing.T) {
+	t.Helper()
+	err := os.WriteFile("/sys/kernel/rcu_expedited", []byte("0"), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, os.ErrPermission) {
+		t.Error(err)
+	}
 }
 
 // verifyImages reads an image: it holds the ring of one instant.

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create, extend, fold, mount or remove
+	Op      string // create, extend, fold, mount, remove, attach or detach
 	Set     string
 	Origins []string
 	Stores  map[string]string
@@ -187,6 +187,10 @@ func fail(err error) int {
 func (f *fate) do(m *Manager) error {
 	var err error
 	switch f.Op {
+	case "attach":
+		_, err = m.Attach(context.Background(), f.Origins[0])
+	case "detach":
+		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":
 		err = m.Remove(context.Background(), f.Set)
 	case "fold":

@@ -26,7 +26,7 @@ type tortureFlags struct {
 }
 
 func parseTorture(args []string) (*tortureFlags, error) {
-	f := &tortureFlags{guestFlags: guestFlags{timeout: 6 * time.Hour, udev: true}}
+	f := &tortureFlags{guestFlags: guestFlags{timeout: 6 * time.Hour, udev: true, module: true}}
 	set := flag.NewFlagSet("e2e torture", flag.ContinueOnError)
 	f.register(set)
 	set.StringVar(&f.run, "run", "", "only tests that match, as of go test: no power is cut and no page written")
@@ -93,6 +93,14 @@ func runTorture(ctx context.Context, args []string) error {
 // torment runs the torture tests of dm at their full length on one kernel.
 func (f *tortureFlags) torment(ctx context.Context, kernel vm.Kernel, binary string) (io.Reader, error) {
 	options := f.options(kernel)
+	env := []string{"DMSNAP_FULL=1", "DMSNAP_DISKS=" + diskList(options)}
+	if f.module {
+		module, err := vm.Module(ctx, kernel)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, "DMSNAP_MODULE="+module)
+	}
 	machine, err := vm.Start(ctx, options)
 	if err != nil {
 		return nil, err
@@ -101,7 +109,7 @@ func (f *tortureFlags) torment(ctx context.Context, kernel vm.Kernel, binary str
 	var log bytes.Buffer
 	result, err := machine.Run(ctx, vm.Command{
 		Path: binary, Args: []string{"-test.run=" + cmp.Or(f.run, "^TestTorture"), "-test.v", "-test.timeout=0"}, Leaks: true,
-		Env:    []string{"DMSNAP_FULL=1", "DMSNAP_DISKS=" + diskList(options)},
+		Env:    env,
 		Stdout: io.MultiWriter(os.Stdout, &log), Stderr: os.Stderr,
 	})
 	for _, line := range append(result.Leaks, result.Troubles...) {

@@ -37,9 +37,9 @@ const head = `# Torture
 
 What becomes of an operation whose process ends at a step: *before* means that everything is as if it had never begun, *after*
 that it is complete. Nothing in between was ever seen, or the run would have failed. ` + "`just torture`" + ` makes this page from the logs of
-runs (` + "`TestTortureSteps`" + `) in which writers with records of their own run on all origins. After each end a write on every origin
-comes through; then ` + "`dmsnap recover`" + ` runs, the tables are compared, images are read, and at last the origins are verified. Only
-operations that were run in full are here (` + "`TestTorturePage`" + ` compares their steps with the plans).
+runs (` + "`TestTortureSteps`, `TestTortureAttach`" + `) in which writers with records of their own run on all origins. After each end a write
+on every origin comes through; then ` + "`dmsnap recover`" + ` runs, the tables are compared, images are read, and at last the origins are
+verified. Only operations that were run in full are here (` + "`TestTorturePage`" + ` compares their steps with the plans).
 
 | column | the process is |
 |---|---|
