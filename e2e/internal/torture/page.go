@@ -129,7 +129,7 @@ func (p *Page) summary() string {
 	var b strings.Builder
 	b.WriteString("| operation | steps | kernel | killed before | killed in | stopped before | killed with guard |\n|---|---|---|---|---|---|---|\n")
 	for _, t := range p.tables {
-		for _, kernel := range p.kernels {
+		for _, kernel := range p.ranOn(t) {
 			fmt.Fprintf(&b, "| %s | %d | %s |", t.op, len(t.steps), kernel)
 			for _, way := range ways {
 				fmt.Fprintf(&b, " %s |", t.count(kernel, way))
@@ -138,6 +138,18 @@ func (p *Page) summary() string {
 		}
 	}
 	return b.String()
+}
+
+// ranOn are the kernels on which an operation was run.
+func (p *Page) ranOn(t *table) []string {
+	return slices.DeleteFunc(slices.Clone(p.kernels), func(kernel string) bool {
+		for c := range t.cells {
+			if c.kernel == kernel {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // count says how often each outcome was seen.
@@ -160,13 +172,14 @@ func (t *table) count(kernel, way string) string {
 // outcome is one word where all kernels agree.
 func (p *Page) outcome(t *table, step int, way string) string {
 	var all []string
-	for _, kernel := range p.kernels {
+	kernels := p.ranOn(t)
+	for _, kernel := range kernels {
 		all = append(all, t.cells[cell{kernel, step, way}])
 	}
 	if len(slices.Compact(slices.Sorted(slices.Values(all)))) == 1 {
 		return all[0]
 	}
-	for i, kernel := range p.kernels {
+	for i, kernel := range kernels {
 		all[i] = fmt.Sprintf("%s (%s)", all[i], kernel)
 	}
 	return strings.Join(all, ", ")
