@@ -218,7 +218,23 @@ func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err e
 		return i, err
 	}
 	r.Cookie, err = s.noted(&i)
+	r.Renew = func() (*ioctl.Cookie, error) { return s.notedAgain(p.ID, p.Op) }
 	return i, err
+}
+
+// notedAgain changes the cookie of an intent as it is on disk: the process may die
+// while it takes back, too.
+func (s *session) notedAgain(id, op string) (*ioctl.Cookie, error) {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range intents {
+		if i.ID == id && i.Op == op && i.Unread == nil {
+			return s.noted(&i)
+		}
+	}
+	return nil, fs.ErrNotExist
 }
 
 // noted writes an intent with a new udev cookie, nil on a host without udev.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -68,6 +69,36 @@ func TestSemaphoreIsKnown(t *testing.T) {
 				t.Errorf("%s, killed before %s: a semaphore is left", op, at)
 			}
 		}
+	}
+}
+
+// TestSemaphoreOfTheWayBackIsKnown: so is the key of the one that a create makes which
+// fails after it has waited for udev, and takes itself back.
+func TestSemaphoreOfTheWayBackIsKnown(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.m.fail = func(s plan.Step) error {
+		if s.Phase == plan.Finish && s.Action == plan.Verify {
+			return unix.EIO
+		}
+		return nil
+	}
+	made, dead := 0, false
+	at, err := h.dieAt(func(c ioctltest.Call) bool {
+		dead = made == 2 // the call after it
+		if c.Op == "semsetval" {
+			made++
+		}
+		return dead
+	}, func(h *host) error { _, err := h.m.Create(context.Background(), both()); return err })
+	if at == nil {
+		t.Fatalf("it lived: %v", err)
+	}
+	h.Exit()
+	h.m.fail = nil
+	recovered(t, h)
+	if strings.Contains(h.Snapshot(), "sem ") {
+		t.Errorf("killed before %s: a semaphore is left", at)
 	}
 }
 

@@ -52,7 +52,10 @@ type Runner struct {
 	Copied func(done, total uint64)
 	// Cookie counts the udev events of the run; nil: the run makes its own. Run
 	// removes it in any case.
-	Cookie  *ioctl.Cookie
+	Cookie *ioctl.Cookie
+	// Renew makes another one for what is taken back when the first one is used up;
+	// nil, or where it fails: the run makes its own.
+	Renew   func() (*ioctl.Cookie, error)
 	cookie  *ioctl.Cookie
 	devices map[string]targets.DevNo // made or looked up by this run
 	made    map[string]node          // devices that must have a node at the end
@@ -211,6 +214,18 @@ func (r *Runner) begin() (err error) {
 	return err
 }
 
+// renew is begin for what is taken back. Not to note the cookie costs a semaphore
+// should the process die now; not to take back would cost more.
+func (r *Runner) renew() error {
+	if r.Cookie == nil && r.Renew != nil {
+		var err error
+		if r.Cookie, err = r.Renew(); err != nil {
+			r.Log.Warn("the key of a udev cookie is not in the journal", "error", err)
+		}
+	}
+	return r.begin()
+}
+
 func (r *Runner) prepare(ctx context.Context, steps []plan.Step) error {
 	for _, s := range steps {
 		if err := ctx.Err(); err != nil {
@@ -263,7 +278,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	if r.cookie == nil {
-		errs = append(errs, r.begin())
+		errs = append(errs, r.renew())
 	}
 	for i := len(r.undo) - 1; i >= 0; i-- {
 		s := r.undo[i]
