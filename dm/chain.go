@@ -301,24 +301,24 @@ func (s *session) endAllChains(ctx context.Context) error {
 		return err
 	}
 	for _, d := range ours {
-		newer, err := s.pendingOn(d, ours)
+		of, err := s.pendingOn(d, ours)
 		if err != nil {
 			return err
 		}
-		if newer == nil && d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended {
-			newer = &d
+		if of == nil && d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended {
+			of = &d
 		}
-		if newer == nil {
+		if of == nil {
 			continue
 		}
-		locks, err := s.lockSet(ctx, newer.ID, newer.ID)
+		locks, err := s.lockSet(ctx, of.ID, of.ID)
 		if _, held := errors.AsType[*journal.LockedError](err); held {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		err = s.endChains(newer.ID)
+		err = s.endChains(of.ID)
 		s.release(locks)
 		if err != nil {
 			return err

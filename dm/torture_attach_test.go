@@ -177,18 +177,11 @@ func (x *plainTorture) is(t *testing.T) plainState {
 func (x *plainTorture) endAt(t *testing.T, op attaching, h how, n int) (outcome string) {
 	t.Helper()
 	x.become(t, op.from)
-	v := x.fate(op, h, n).start(t)
-	step := v.met(t, h)
-	if h == withGuard {
-		_, err := x.m.Thaw(context.Background(), false)
-		check(t, err)
+	var late []int
+	if op.op == "create" {
+		late = []int{8}
 	}
-	x.writing(t)
-	if h == byStop {
-		if code := v.wake(t); code != 0 && (code != 8 || op.op != "create") {
-			t.Errorf("a tool that was stopped ends with %d", code)
-		}
-	}
+	step := x.end(t, x.fate(op, h, n), late...)
 	_, err := x.m.Recover(context.Background())
 	check(t, err)
 	x.writing(t)

@@ -76,6 +76,37 @@ func TestFrontThatCannotBeResumed(t *testing.T) {
 	}
 }
 
+// TestHeldAndNotWritten: while somebody is still held nothing is written, since the
+// journal may lie on just that.
+func TestHeldAndNotWritten(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		g := newRig(t, ioctltest.Options{})
+		p := g.plan(g.request("nightly", "home", "db"))
+		r, asked := g.runner(), false
+		r.Renew = func() (*ioctl.Cookie, error) {
+			asked = true
+			return nil, nil
+		}
+		g.Fail(func(c ioctltest.Call) error {
+			if c.Request == "DM_DEV_RESUME" && c.Name == "db" && held {
+				return unix.ENOMEM
+			}
+			return nil
+		})
+		r.Fail = func(s plan.Step) error {
+			if s.Phase == plan.Window && s.Action == plan.Thaw && !held {
+				return unix.EIO
+			}
+			return nil
+		}
+		_, err := r.Run(background, p)
+		g.Fail(nil)
+		if err == nil || asked == held {
+			t.Errorf("held %v: the journal was asked for %v, %v", held, asked, err)
+		}
+	}
+}
+
 // TestFrontThatIsResumedLate: the fronts run again on their own tables. The
 // filesystems stay as they are until their owner lets them go, and what was made
 // stays too, to tell whose freeze it is.

@@ -19,10 +19,16 @@ func TestPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := p.Add("7.2", strings.NewReader("torture | create two | 1 | prepare: create y | kill | before\n")); err != nil {
+		t.Fatal(err)
+	}
 	text := string(p.Text())
+	if strings.Contains(text, "(7.2)") || strings.Contains(text, "| create two | 1 | 6.1 |") {
+		t.Errorf("a kernel that an operation was not run on is in its table:\n%s", text)
+	}
 	for _, want := range []string{
 		"## Create one\n", "| 1 | `prepare: create x` | before |", "before (6.1)", "after (6.12)", "| 2 | `finish: settle` |  |  | after |  |\n",
-		"| create one | 2 | 6.1 | 1 before | 1 before | 1 after |  |\n",
+		"| 1 | `prepare: create y` | before |", "| create one | 2 | 6.1 | 1 before | 1 before | 1 after |  |\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
