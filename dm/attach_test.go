@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -76,6 +77,38 @@ func TestPartitionKeepsItsStore(t *testing.T) {
 	check(t, h.m.Remove(context.Background(), "nightly"))
 	same(t, "after removal", before, h.Snapshot())
 	h.healthy(t)
+}
+
+// TestNodesOfTheLayerGo: a tool that dies between the removal of the last device and
+// the end leaves nodes of devices that are gone. Recover knows all of their names.
+func TestNodesOfTheLayerGo(t *testing.T) {
+	hostOnly(t)
+	remove := func(h *host) error { return h.m.Remove(context.Background(), "nightly") }
+	detach := func(h *host) error { return h.m.Detach(context.Background(), "/data") }
+	for name, do := range map[string]func(*host) error{"remove": remove, "detach": detach} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, ioctltest.Options{})
+			before := withoutLocks(h.Snapshot())
+			if name == "remove" {
+				check(t, h.createOnData())
+			} else {
+				_, err := h.m.Attach(context.Background(), "/data")
+				check(t, err)
+			}
+			gone := false
+			at, err := h.dieAt(func(c ioctltest.Call) bool {
+				dead := gone
+				gone = gone || c.Request == "DM_DEV_REMOVE" && strings.HasPrefix(c.Name, plan.BaseName(""))
+				return dead
+			}, do)
+			if at == nil {
+				t.Fatalf("it lived: %v", err)
+			}
+			h.Exit()
+			recovered(t, h)
+			same(t, "recovered", before, withoutLocks(h.Snapshot()))
+		})
+	}
 }
 
 // TestAttachmentOutlivesSets: what was asked for by itself stays until it is

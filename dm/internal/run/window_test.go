@@ -106,12 +106,12 @@ func TestEverythingHoldsStill(t *testing.T) {
 	kernels(t, func(t *testing.T, o ioctltest.Options) {
 		g := newRig(t, o)
 		p := g.plan(g.request("nightly", names()...))
-		looked := 0
+		var looked atomic.Int32 // images are resumed at one time
 		g.Fail(func(c ioctltest.Call) error {
 			if c.Request != "DM_DEV_RESUME" || !strings.HasPrefix(c.Name, "dmsnap-nightly-") {
 				return nil
 			}
-			looked++
+			looked.Add(1)
 			for l := range strings.Lines(g.Snapshot()) {
 				if strings.HasPrefix(l, "fs ") && strings.Contains(l, "frozen=0") {
 					t.Errorf("at the resume of %s: %s", c.Name, l)
@@ -126,8 +126,8 @@ func TestEverythingHoldsStill(t *testing.T) {
 		})
 		_, err := g.runner().Run(background, p)
 		check(t, err)
-		if looked != 3 {
-			t.Errorf("%d images", looked)
+		if n := looked.Load(); n != 3 {
+			t.Errorf("%d images", n)
 		}
 	})
 }
