@@ -172,6 +172,27 @@ func TestCoreLeftSuspended(t *testing.T) {
 	}
 }
 
+// TestForeignTableWaits in a core that somebody has suspended: to resume it would
+// bring that table live, so recover leaves both alone.
+func TestForeignTableWaits(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.cut(t, "a")
+	c.cut(t, "b")
+	core := "dmsnap-core-a-" + c.set(t, "a").Name
+	ctl, err := c.Border().OpenControl()
+	check(t, err)
+	defer ctl.Close()
+	c.Suspend(core, true)
+	info, err := ctl.Status(ioctl.ID{Name: core})
+	check(t, err)
+	check(t, ctl.Load(ioctl.ID{Dev: info.Dev}, 0, []ioctl.Spec{{Length: 8, Type: "error"}}))
+	before := c.Snapshot()
+	_, err = c.m.Recover(c.ctx)
+	check(t, err)
+	same(t, "recovered", withoutLocks(before), withoutLocks(c.Snapshot()))
+}
+
 func lineOf(text, name string) string {
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, name) {

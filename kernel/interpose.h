@@ -25,11 +25,15 @@ struct redirect {
 	sector_t size;			/* of the front; the plain device may grow */
 	struct held_bdev front;
 	dev_t front_dev;
+	struct bio_set passages;	/* of clones for the front */
 	struct percpu_ref passing;	/* bios that the front has */
 	struct completion idle;		/* it has none any more */
 	atomic_long_t bypassed;		/* writes that came by another name */
 };
 
+int redirect_setup(struct redirect *r, struct block_device *plain,
+		   sector_t size);
+void redirect_teardown(struct redirect *r);
 int redirect_attach(struct redirect *r, dev_t front);
 void redirect_detach(struct redirect *r);
 int redirect_read(struct block_device *bdev, struct page *page, blk_opf_t flags);

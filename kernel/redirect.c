@@ -21,7 +21,6 @@
 DEFINE_STATIC_SRCU(submitters);
 static DEFINE_HASHTABLE(redirects, 6);	/* by disk; read under submitters */
 static DEFINE_MUTEX(control);		/* serialises attach and detach */
-static struct bio_set passages;
 
 /*
  * A bio on its way through a front goes there as a clone. The redirect knows so
@@ -95,7 +94,7 @@ static void pass(struct redirect *r, struct bio *bio)
 	struct passage *p;
 	struct bio *clone;
 
-	clone = bio_alloc_clone(r->front.bdev, bio, gfp, &passages);
+	clone = bio_alloc_clone(r->front.bdev, bio, gfp, &r->passages);
 	if (!clone) {
 		bio_wouldblock_error(bio);
 		return;
@@ -297,22 +296,35 @@ void redirect_detach(struct redirect *r)
 	mutex_unlock(&control);
 }
 
+/*
+ * The clones of each redirect have a pool of their own: where one device stands on
+ * a file of another, a bio below must not wait for one above. With a rescuer, as
+ * what is above may hand down several bios at once.
+ */
+int redirect_setup(struct redirect *r, struct block_device *plain,
+		   sector_t size)
+{
+	r->plain = plain;
+	r->size = size;
+	return bioset_init(&r->passages, BIO_POOL_SIZE,
+			   offsetof(struct passage, clone),
+			   BIOSET_NEED_RESCUER);
+}
+
+void redirect_teardown(struct redirect *r)
+{
+	bioset_exit(&r->passages);
+}
+
 int redirect_init(void)
 {
-	/* A rescuer: what is above may hand down several bios at once. */
-	int err = bioset_init(&passages, BIO_POOL_SIZE,
-			      offsetof(struct passage, clone),
-			      BIOSET_NEED_RESCUER);
+	int err = ftrace_set_filter_ip(&hook_ops,
+				       (unsigned long)submit_bio_noacct, 0, 0);
 
-	if (err)
-		return err;
-	err = ftrace_set_filter_ip(&hook_ops, (unsigned long)submit_bio_noacct,
-				   0, 0);
 	if (!err)
 		err = register_ftrace_function(&hook_ops);
 	if (err) {
 		ftrace_free_filter(&hook_ops);
-		bioset_exit(&passages);
 		return err;
 	}
 	/* Tasks that were past the entry of submit_bio_noacct() before. */
@@ -331,5 +343,4 @@ void redirect_exit(void)
 	synchronize_rcu_tasks();
 	synchronize_rcu();
 	ftrace_free_filter(&hook_ops);
-	bioset_exit(&passages);
 }

@@ -117,12 +117,15 @@ static int interpose_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	r = check_device(ti, ip->plain.bdev);
 	if (r)
 		goto close;
+	r = redirect_setup(&ip->redirect, ip->plain.bdev, ti->len);
+	if (r) {
+		ti->error = "Cannot allocate bios";
+		goto close;
+	}
 	mutex_init(&ip->lock);
 	ip->dm_dev.bdev = ip->plain.bdev;
 	ip->dm_dev.mode = dm_table_get_mode(ti->table);
 	format_dev_t(ip->dm_dev.name, dev);
-	ip->redirect.plain = ip->plain.bdev;
-	ip->redirect.size = ti->len;
 	ti->num_flush_bios = 1;
 	/* Whatever the cache of the device does later, no flush ends here. */
 	ti->flush_supported = true;
@@ -145,6 +148,7 @@ static void interpose_dtr(struct dm_target *ti)
 
 	if (ip->attached)
 		redirect_detach(&ip->redirect);
+	redirect_teardown(&ip->redirect);
 	held_bdev_close(&ip->plain);
 	mutex_destroy(&ip->lock);
 	kfree(ip);
