@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -128,6 +129,18 @@ func TestGoneNodes(t *testing.T) {
 	_, err := g.runner().Run(background, p)
 	check(t, err)
 	g.same("nodes of nothing", before)
+}
+
+// TestProcessorsGoBack: a plan that holds nobody leaves the process as any other.
+func TestProcessorsGoBack(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	g := newRig(t, ioctltest.Options{})
+	_, err := g.runner().Run(background, plan.Remove(plan.RemoveRequest{Set: "nightly", Names: []string{"dmsnap-nightly-home"}}))
+	check(t, err)
+	g.cut("nightly", names()...)
+	if n := runtime.GOMAXPROCS(0); n != 1 {
+		t.Errorf("%d processors after a window, 1 before", n)
+	}
 }
 
 // TestNameTaken: a device of somebody else's that has our name stays, and so does

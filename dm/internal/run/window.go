@@ -45,10 +45,10 @@ type call struct {
 // alone and the collector is off: neither a goroutine switch nor a collection
 // may lengthen the hold.
 func (w *window) run() (Trace, error) {
+	defer w.crew.dismiss()
 	if len(w.calls) == 0 {
 		return Trace{}, nil
 	}
-	defer w.crew.dismiss()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer ioctl.Hurry()()
