@@ -32,7 +32,7 @@ func TestKindsOfBios(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	buf := aligned(4096)
+	buf := lab.Aligned(4096)
 	if _, err := unix.Preadv2(int(f.Fd()), [][]byte{buf}, 0, unix.RWF_NOWAIT); err != nil && !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("RWF_NOWAIT: %v", err)
 	}
@@ -123,7 +123,7 @@ func TestDeviceGrows(t *testing.T) {
 	}
 	defer f.Close()
 	lab.Run(t, "fsfreeze", "-f", dir)
-	buf := aligned(1 << 20)
+	buf := lab.Aligned(1 << 20)
 	if _, err := f.ReadAt(buf, 64<<20-512<<10); err != nil {
 		t.Errorf("read across the old end: %v", err)
 	}

@@ -82,7 +82,7 @@ func TestSwapFile(t *testing.T) {
 	lab.Run(t, "swapon", swap)
 	t.Cleanup(func() { lab.Run(t, "swapoff", swap) })
 	r := newRig(t, "swap", plain)
-	pages := aligned(16 << 20)
+	pages := lab.Aligned(16 << 20)
 	t.Cleanup(func() { lab.Free(pages) })
 	for i := range lab.Rounds(t, 2, 10) {
 		stamp(pages, byte(2*i+1))
@@ -226,7 +226,7 @@ func TestDeviceVanishes(t *testing.T) {
 	defer raw.Close()
 
 	put(t, "/sys/class/block/"+filepath.Base(plain)+"/device/delete", "1")
-	if _, err := raw.ReadAt(aligned(4096), 1<<20); err == nil {
+	if _, err := raw.ReadAt(lab.Aligned(4096), 1<<20); err == nil {
 		t.Error("a disk that is gone can be read")
 	}
 	refused(t, "sh", "-c", `echo more > "$1/after" && sync -f "$1"`, "sh", dir)

@@ -26,7 +26,7 @@ func TestCycles(t *testing.T) {
 			dir := lab.Mount(t, plain)
 			r := newRig(t, "cyc", plain)
 			w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
-			for range lab.Rounds(t, 2, 100) {
+			for range lab.Rounds(t, 2, 30) {
 				r.cycle(fstype, store, dir, w)
 			}
 			w.WaitFor(t, 3)
@@ -122,20 +122,28 @@ func TestTracker(t *testing.T) {
 	r.detach()
 }
 
-// TestTrackerInUse has it beneath a mounted filesystem and images of it.
+// TestTrackerInUse has it beneath a mounted filesystem and images of it, the root too.
 func TestTrackerInUse(t *testing.T) {
-	lab.Need(t)
-	lab.LoadModule(t)
-	disks := lab.Disks(t, 2)
-	plain := lab.Partition(t, disks[0], 1, 1, 64)
-	store, meta := lab.Store(t, "store", disks[1], 0, 80), lab.Store(t, "meta", disks[1], 80, 4)
-	dir := formatted(t, plain)
-	r := newTrackedRig(t, "era", plain, meta, 128)
-	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
-	for range lab.Rounds(t, 2, 20) {
-		r.cycle("ext4", store, dir, w)
+	for _, where := range []string{"partition", "root"} {
+		t.Run(where, func(t *testing.T) {
+			lab.Need(t)
+			lab.LoadModule(t)
+			disks := lab.Disks(t, 2)
+			plain := lab.Partition(t, disks[0], 1, 1, 64)
+			store, meta := lab.Store(t, "store", disks[1], 0, 80), lab.Store(t, "meta", disks[1], 80, 4)
+			dir := formatted(t, plain)
+			r := newTrackedRig(t, "era", plain, meta, 128)
+			w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
+			if where == "root" {
+				lab.EnterRoot(t, dir)
+				dir = "/"
+			}
+			for range lab.Rounds(t, 2, 20) {
+				r.cycle("ext4", store, dir, w)
+			}
+			w.Stop(t)
+		})
 	}
-	w.Stop(t)
 }
 
 // TestHeldWhileAttached tries everything that would pull the floor away.

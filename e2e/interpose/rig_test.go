@@ -177,18 +177,10 @@ func sum(t *testing.T, path string) uint32 {
 	}
 	defer f.Close()
 	h := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, aligned(1<<20)); err != nil {
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, lab.Aligned(1<<20)); err != nil {
 		t.Fatal(err)
 	}
 	return h.Sum32()
-}
-
-func aligned(n int) []byte {
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		panic(err)
-	}
-	return b
 }
 
 // refused runs a command that must fail, and returns what it said.

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/e2e/internal/newroot"
 	"github.com/dmsnap/dmsnap/e2e/leak"
 )
 
@@ -169,7 +170,6 @@ func NewVolume(t *testing.T, name, fstype, originDisk, storeDisk string, startMi
 type Tool struct {
 	t     *testing.T
 	bin   string
-	root  string
 	State string
 }
 
@@ -194,28 +194,24 @@ func newTool(t *testing.T, env string) *Tool {
 	return &Tool{t: t, bin: bin, State: filepath.Join(t.TempDir(), "state")}
 }
 
-// Inside is the same tool for which another directory is the root: the program and its state lie there.
-func (d *Tool) Inside(root string) *Tool {
-	d.t.Helper()
-	Run(d.t, "cp", d.bin, filepath.Join(root, "dmsnap"))
-	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp"} {
-		target := filepath.Join(root, dir)
-		if err := os.MkdirAll(target, 0o755); err != nil {
-			d.t.Fatal(err)
-		}
-		if dir != "tmp" {
-			Run(d.t, "mount", "--rbind", "/"+dir, target)
-			d.t.Cleanup(func() { Run(d.t, "umount", "--recursive", target) })
-		}
+// EnterRoot makes a mounted filesystem the root of the guest for the time of the test, with dmsnap and its state on it. A
+// program that is to run meanwhile must be in /usr or run already.
+func EnterRoot(t *testing.T, dir string) *Tool {
+	t.Helper()
+	leave, err := newroot.Enter(dir, map[string]string{"dmsnap": NewTool(t).bin})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return &Tool{t: d.t, bin: d.bin, root: root, State: "/var/lib/dmsnap"}
+	t.Cleanup(func() {
+		if err := leave(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &Tool{t: t, bin: "/dmsnap", State: "/var/lib/dmsnap"}
 }
 
 // Command is a call of dmsnap.
 func (d *Tool) Command(args ...string) *exec.Cmd {
-	if d.root != "" {
-		return exec.Command("chroot", append([]string{d.root, "/dmsnap", "--state-dir", d.State}, args...)...)
-	}
 	return exec.Command(d.bin, append([]string{"--state-dir", d.State}, args...)...)
 }
 
