@@ -38,22 +38,21 @@ func tour(dmsnap string, disks []string) error {
 		return err
 	}
 	say("A logical volume with ext4 on %s and a device-mapper device with xfs on %s.", home, srv)
-	for _, c := range []string{
-		"vgcreate -q vg " + disks[0],
+	err := shells(
+		"vgcreate -q vg "+disks[0],
 		"lvcreate -q -y -n home -L 512M vg",
 		fmt.Sprintf(`dmsetup create srv --table "0 1048576 linear %s 0"`, disks[1]),
 		"mkfs.ext4 -q /dev/vg/home", "mkfs.xfs -q /dev/mapper/srv",
-		"mount /dev/vg/home " + home, "mount /dev/mapper/srv " + srv,
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
+		"mount /dev/vg/home "+home, "mount /dev/mapper/srv "+srv,
+	)
+	if err == nil {
+		err = fill()
 	}
-	if err := fill(); err != nil {
+	if err != nil {
 		return err
 	}
 	l := startLoad(home, srv)
-	err := errors.Join(life(disks), l.stop())
+	err = errors.Join(life(disks), l.stop())
 	return errors.Join(err, cleanUp(disks))
 }
 
@@ -78,25 +77,19 @@ func life(disks []string) error {
 		return err
 	}
 	say("Overwrite everything on the origins.")
-	for _, c := range []string{
+	err := shells(
 		fmt.Sprintf("head -c 8M /dev/zero > %s/data; head -c 8M /dev/zero > %s/data; sync", home, srv),
 		"dmsnap list", "dmsnap show nightly", "dmsnap mount nightly /mnt/nightly",
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
+	)
+	if err != nil {
+		return err
 	}
 	say("The image still holds what the origins had at the cut; the origins do not.")
 	if err := proof(); err != nil {
 		return err
 	}
 	say("Take it down. The origins get their own tables back.")
-	for _, c := range []string{"dmsnap umount nightly", "dmsnap remove nightly", "dmsetup table"} {
-		if err := shell(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return shells("dmsnap umount nightly", "dmsnap remove nightly", "dmsetup table")
 }
 
 func proof() error {
@@ -111,15 +104,10 @@ func proof() error {
 
 func cleanUp(disks []string) error {
 	say("Nothing of dmsnap is left, and the filesystems are sound.")
-	for _, c := range []string{
-		"umount " + home + " " + srv, "e2fsck -fn /dev/vg/home", "xfs_repair -n /dev/mapper/srv >/dev/null 2>&1 && echo xfs is clean",
-		"dmsetup remove srv", "vgremove -q -f vg", "pvremove -q " + disks[0],
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	return shells(
+		"umount "+home+" "+srv, "e2fsck -fn /dev/vg/home", "xfs_repair -n /dev/mapper/srv >/dev/null 2>&1 && echo xfs is clean",
+		"dmsetup remove srv", "vgremove -q -f vg", "pvremove -q "+disks[0],
+	)
 }
 
 func say(format string, args ...any) { fmt.Printf("\n# "+format+"\n", args...) }
@@ -131,6 +119,16 @@ func shell(line string) error {
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("%s: %w", line, err)
+	}
+	return nil
+}
+
+// shells shows commands and runs them, to the first that fails.
+func shells(lines ...string) error {
+	for _, line := range lines {
+		if err := shell(line); err != nil {
+			return err
+		}
 	}
 	return nil
 }

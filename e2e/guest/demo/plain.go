@@ -2,58 +2,65 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
+
+	"github.com/dmsnap/dmsnap/e2e/internal/newroot"
 )
 
-// plainTour cuts a mounted partition that nobody prepared, and keeps what is overwritten in a file on it.
+// plainTour cuts the root of a machine with one disk and one partition, which nobody prepared.
 func plainTour(dmsnap string, disks []string) error {
-	if err := os.Symlink(dmsnap, "/usr/local/bin/dmsnap"); err != nil {
-		return err
-	}
-	plain := disks[0] + "1"
-	say("One disk with one partition, mounted on %s. No device-mapper anywhere.", home)
-	for _, c := range []string{
-		fmt.Sprintf("addpart %s 1 2048 1048576; udevadm settle", disks[0]),
-		"mkfs.ext4 -q " + plain, "mount " + plain + " " + home, "head -c 8M /dev/urandom > /home/data; sync -f /home",
-		"sha256sum /home/data > /tmp/before", "dmsetup ls", "dmsnap doctor " + home + " || true",
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
-	}
-	say("The stock kernel cannot. With the module it can; a writer is running from now on.")
-	l := startLoad(home)
-	err := errors.Join(plainLife(), l.stop())
+	const dir = "/run/disk"
+	disk, plain := disks[0], disks[0]+"1"
+	say("One disk with one partition.")
+	err := shells(
+		"addpart "+disk+" 1 2048 1048576; udevadm settle", "mkfs.ext4 -q "+plain,
+		"mkdir "+dir+" && mount "+plain+" "+dir,
+	)
 	if err != nil {
 		return err
 	}
-	say("Nothing of dmsnap is left, the module unloads, and the filesystem is sound.")
-	for _, c := range []string{"dmsetup ls", "rmmod dm_interpose", "umount " + home, "e2fsck -fn " + plain, "delpart " + disks[0] + " 1"} {
-		if err := shell(c); err != nil {
-			return err
-		}
+	leave, err := newroot.Enter(dir, map[string]string{"dmsnap": dmsnap, "dm-interpose.ko": os.Getenv("DMSNAP_MODULE")})
+	if err != nil {
+		return err
 	}
-	return nil
+	// So that the commands read as users type them.
+	if err := errors.Join(os.Setenv("PATH", "/:"+os.Getenv("PATH")), plainRoot(), leave()); err != nil {
+		return err
+	}
+	say("The filesystem is sound.")
+	return shells("umount "+dir, "e2fsck -fn "+plain, "delpart "+disk+" 1")
 }
 
+func plainRoot() error {
+	say("The machine's root is on it: configuration, state, dmsnap. No device-mapper anywhere.")
+	err := shells(
+		"findmnt /", "head -c 8M /dev/urandom > /home/data; sync -f /", "sha256sum /home/data > /run/before",
+		"dmsetup ls", "dmsnap doctor / || true",
+	)
+	if err != nil {
+		return err
+	}
+	say("The stock kernel cannot. With the module it can; a writer is running from now on.")
+	l := startLoad(home)
+	if err := errors.Join(plainLife(), l.stop()); err != nil {
+		return err
+	}
+	say("Nothing of dmsnap is left, and the module unloads.")
+	return shells("dmsetup ls", "rmmod dm_interpose")
+}
+
+// plainLife is the set's, from cut to removal.
 func plainLife() error {
-	for _, c := range []string{
-		"insmod " + os.Getenv("DMSNAP_MODULE"), "dmsnap create /home --name nightly --store file:/home/.cow --size 64m",
-		"dmsetup table", "dmsetup status", "head -c 8M /dev/zero > /home/data; sync", "dmsnap show nightly", "dmsnap mount nightly /mnt/nightly",
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
+	err := shells(
+		"insmod /dm-interpose.ko", "dmsnap create / --name nightly", "dmsetup table", "dmsetup status",
+		"head -c 8M /dev/zero > /home/data; sync", "dmsnap show nightly", "dmsnap mount nightly /mnt",
+	)
+	if err != nil {
+		return err
 	}
-	say("The image still holds what the partition had at the cut; the partition does not.")
-	for _, c := range []string{
-		"cd /mnt/nightly; sed 's| /home/| |' /tmp/before | sha256sum -c", "! sha256sum --status -c /tmp/before",
+	say("The image still holds what the root had at the cut; the root does not.")
+	return shells(
+		"cd /mnt; sed 's| /| |' /run/before | sha256sum -c", "! sha256sum --status -c /run/before",
 		"dmsnap umount nightly", "dmsnap remove nightly",
-	} {
-		if err := shell(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	)
 }
