@@ -21,8 +21,11 @@ type load struct {
 	run  func() (perSecond float64, err error)
 }
 
-func loads() []load {
-	return []load{{"4 KiB direct writes", direct}, {"files made, synced, removed", files}}
+func (m medium) loads() []load {
+	return []load{
+		{"4 KiB direct writes", func() (float64, error) { return direct(m.writes) }},
+		{"files made, synced, removed", func() (float64, error) { return files(m.writes / 10) }},
+	}
 }
 
 // prepare makes the file whose blocks are overwritten.
@@ -34,7 +37,7 @@ func prepare() error {
 	return nil
 }
 
-func direct() (float64, error) {
+func direct(n int) (float64, error) {
 	f, err := os.OpenFile(file, os.O_WRONLY|unix.O_DIRECT, 0)
 	if err != nil {
 		return 0, err
@@ -46,20 +49,20 @@ func direct() (float64, error) {
 	}
 	defer unix.Munmap(buf)
 	places := rand.New(rand.NewPCG(1, 2)) // the same for all
-	return rate(3000, func(int) error {
+	return rate(n, func(int) error {
 		_, err := f.WriteAt(buf, places.Int64N(fileSize/block)*block)
 		return err
 	})
 }
 
-func files() (float64, error) {
+func files(n int) (float64, error) {
 	dir, err := os.MkdirTemp(mountpoint, "files")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	text := make([]byte, 16<<10)
-	return rate(150, func(i int) error {
+	return rate(n, func(i int) error {
 		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
 		if err != nil {
 			return err

@@ -1,5 +1,6 @@
 // Command interposebench runs inside a guest: it writes to a mounted partition without the module, with it, attached
-// without a set, and with a set, in turn, so that a noisy machine is unfair to all alike.
+// without a set, and with a set, in turn, so that a noisy machine is unfair to all alike. It does so on two media: where
+// the processor is all that counts, and where a write takes its time.
 package main
 
 import (
@@ -36,28 +37,46 @@ func states(store string) []state {
 	}
 }
 
+// medium is a disk that writes are measured on.
+type medium struct {
+	name, disk, plain string
+	enter, exit       string // command lines
+	writes            int
+}
+
+func media(disk string) []medium {
+	const slow = "/dev/nullb0"
+	return []medium{
+		{"memory of the host", disk, disk + "1", "true", "true", 3000},
+		{
+			"a disk that takes 1 ms", slow, slow + "p1",
+			"modprobe null_blk nr_devices=1 gb=2 bs=512 memory_backed=1 irqmode=2 completion_nsec=1000000", "rmmod null_blk", 1000,
+		},
+	}
+}
+
 func main() {
 	rounds := flag.Int("rounds", 7, "")
 	flag.Parse()
 	disks := strings.Split(os.Getenv("DMSNAP_DISKS"), ",")
-	if err := bench(*rounds, disks[0], disks[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "interposebench:", err)
-		os.Exit(1)
+	for _, m := range media(disks[0]) {
+		if err := m.bench(*rounds, disks[1]); err != nil {
+			fmt.Fprintln(os.Stderr, "interposebench:", err)
+			os.Exit(1)
+		}
 	}
 }
 
-func bench(rounds int, disk, store string) (err error) {
-	plain := disk + "1"
+func (m medium) bench(rounds int, store string) (err error) {
 	err = shell([]string{
-		"udevadm settle; addpart " + disk + " 1 2048 2097152; udevadm settle",
-		"mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 " + plain, "mount " + plain + " " + mountpoint,
-		"modprobe dm-mod",
+		"modprobe dm-mod", m.enter, "udevadm settle; addpart " + m.disk + " 1 2048 2097152; udevadm settle",
+		"mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 " + m.plain, "mount " + m.plain + " " + mountpoint,
 	})
 	if err != nil {
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, run("sh", "-c", "umount "+mountpoint+"; delpart "+disk+" 1"))
+		err = errors.Join(err, run("sh", "-c", "umount "+mountpoint+"; delpart "+m.disk+" 1; "+m.exit))
 	}()
 	if err := prepare(); err != nil {
 		return err
@@ -67,20 +86,21 @@ func bench(rounds int, disk, store string) (err error) {
 	for round := 0; round <= rounds; round++ { // the first only warms up
 		for i := range all {
 			s := all[(i+round)%len(all)]
-			if err := s.measure(round > 0, samples); err != nil {
+			if err := s.measure(m.loads(), round > 0, samples); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 	}
-	show(all, samples)
+	fmt.Printf("%s\n", m.name)
+	show(m.loads(), all, samples)
 	return nil
 }
 
-func (s state) measure(count bool, samples map[string]map[string][]float64) error {
+func (s state) measure(loads []load, count bool, samples map[string]map[string][]float64) error {
 	if err := shell(s.enter); err != nil {
 		return err
 	}
-	for _, l := range loads() {
+	for _, l := range loads {
 		perSecond, err := l.run()
 		if err != nil {
 			return err
@@ -114,9 +134,9 @@ func run(name string, args ...string) error {
 }
 
 // show prints medians, and the ratio to what was measured in the same round without a layer: its median and spread.
-func show(all []state, samples map[string]map[string][]float64) {
+func show(loads []load, all []state, samples map[string]map[string][]float64) {
 	fmt.Printf("%-28s %-16s %10s %10s %18s\n", "load", "partition", "per second", "ratio", "ratios from - to")
-	for _, l := range loads() {
+	for _, l := range loads {
 		plain := samples[l.name][all[0].name]
 		for _, s := range all {
 			var ratios []float64
