@@ -297,9 +297,9 @@ void redirect_detach(struct redirect *r)
 }
 
 /*
- * The clones of each redirect have a pool of their own: where one device stands on
- * a file of another, a bio below must not wait for one above. With a rescuer, as
- * what is above may hand down several bios at once.
+ * The clones of each redirect have a pool of their own: where one device stands
+ * on a file of another, a bio below must not wait for one above. With a rescuer,
+ * as what is above may hand down several bios at once.
  */
 int redirect_setup(struct redirect *r, struct block_device *plain,
 		   sector_t size)
