@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -12,7 +13,8 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// Attachment is a plain device whose writers are led to a device-mapper device.
+// Attachment is a plain device whose writers use a device-mapper device: they are
+// led there ("module"), or its users mount it ("adopted").
 type Attachment struct {
 	Origin      string   `json:"origin"`
 	OriginDevno string   `json:"origin_devno"`
@@ -26,6 +28,10 @@ type Attachment struct {
 // without it, as long as a set exists. Nobody is frozen or suspended. It blocks
 // until everything that was under way has reached the device. To attach what is
 // attached already is no error. Cancelling ctx takes everything back.
+//
+// Without the kernel module a device that nobody uses is adopted: from then on the
+// front is to be used in its place, and is an origin like others. One in use is
+// refused with CodeUnsupported or CodeBusy.
 func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err error) {
 	s, err := m.open("attach", "")
 	if err != nil {
@@ -37,7 +43,8 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 	return a, s.fail(err)
 }
 
-// Detach ends what Attach made. A device with sets is refused with CodeBusy.
+// Detach ends what Attach made. A device with sets is refused with CodeBusy, and
+// so is an adopted one that is mounted.
 // Past the point where writers left the front nothing can be put back: a failure
 // then has CodePartial, and the same call again goes on.
 func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
@@ -60,6 +67,9 @@ func (s *session) plainOrigin(ctx context.Context, spec string) (*facts, *journa
 		return nil, nil, err
 	}
 	dev, err := s.read.Resolve(spec, mounts)
+	if err == nil {
+		dev, err = s.read.Adopter(dev)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,7 +105,10 @@ func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) 
 	}
 	defer s.release(locks)
 	o := f.request.Volumes[0].Origin
-	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: newID()})
+	if o.Adopted() {
+		return s.adopted(f, o), nil
+	}
+	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: newID(), Mounted: len(f.mountpoints(o.Dev)) > 0})
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +135,19 @@ func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) 
 		Origin: o.Path, OriginDevno: o.Dev.String(), Redirector: plan.RedirectorOf(o).Name(),
 		Front: "/dev/mapper/" + p.Volumes[0].Front, Mountpoints: f.mountpoints(o.Dev),
 	}, nil
+}
+
+// adopted is what there is of a device that stands on a plain one.
+func (s *session) adopted(f *facts, o plan.Origin) *Attachment {
+	table := o.Table
+	if o.Base != nil {
+		table = o.Base.Table
+	}
+	a := &Attachment{Redirector: plan.RedirectorOf(o).Name(), Front: "/dev/mapper/" + o.Name, Mountpoints: f.mountpoints(o.Dev)}
+	for _, d := range table.Devices() {
+		a.Origin, a.OriginDevno = s.read.Node(d.DevNo), d.DevNo.String()
+	}
+	return a
 }
 
 // takeAttachBack undoes an attach whose record could not be written. A layer
@@ -153,11 +179,10 @@ func (s *session) detach(ctx context.Context, spec string) error {
 	}
 	defer s.release(locks)
 	o := f.request.Volumes[0].Origin
-	base, err := s.attachedBase(f, o)
+	r, err := s.attachedLayer(f, o)
 	if err != nil {
 		return err
 	}
-	r := plan.RemoveRequest{Set: base.Name, ID: newID(), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}
 	p := plan.Remove(r)
 	p.Op = "detach"
 	runner := s.runner(&facts{}, CreateRequest{})
@@ -169,7 +194,7 @@ func (s *session) detach(ctx context.Context, spec string) error {
 	if _, err := runner.Run(ctx, p); err != nil {
 		return s.ended(intent, err)
 	}
-	if err := s.state.Detach(base.Name); err != nil {
+	if err := s.state.Detach(r.Set); err != nil {
 		return err
 	}
 	s.tidy("journal entry", s.state.End(intent))
@@ -178,6 +203,9 @@ func (s *session) detach(ctx context.Context, spec string) error {
 
 // attached tells whether the layer of an origin was asked for by itself.
 func (s *session) attached(o plan.Origin) (bool, error) {
+	if o.Adopted() {
+		return true, nil
+	}
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
@@ -185,14 +213,21 @@ func (s *session) attached(o plan.Origin) (bool, error) {
 	return s.state.HeldBase(o.Base.Name, id)
 }
 
-// attachedBase refuses what is not attached, and what sets still use. One whose
-// sets were made by create alone goes with them.
-func (s *session) attachedBase(f *facts, o plan.Origin) (*plan.Base, error) {
-	if o.Plain == nil || o.Base == nil {
-		return nil, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows the layers there are", "%s is not attached", o.Path)
+// attachedLayer is what a detach takes down. It refuses what is not attached, and
+// what is still in use. A layer whose sets were made by create alone goes with them.
+func (s *session) attachedLayer(f *facts, o plan.Origin) (plan.RemoveRequest, error) {
+	if !o.Adopted() && (o.Plain == nil || o.Base == nil) {
+		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows the layers there are", "%s is not attached", o.Path)
 	}
-	if len(o.Base.Images) > 0 || carriesStore(stack.Device{Dev: o.Base.Dev}, f.ours) {
-		return nil, plan.Refuse(plan.Busy, o.Path, "remove its sets first, dmsnap list names them", "%s has sets", o.Path)
+	if o.Base != nil && (len(o.Base.Images) > 0 || carriesStore(stack.Device{Dev: o.Base.Dev}, f.ours)) {
+		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first, dmsnap list names them", "%s has sets", o.Path)
 	}
-	return o.Base, nil
+	if !o.Adopted() {
+		return plan.RemoveRequest{Set: o.Base.Name, ID: newID(), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
+	}
+	if mounted := f.mountpoints(o.Dev); len(mounted) > 0 {
+		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "unmount it first", "%s is mounted on %s", o.Path, strings.Join(mounted, ", "))
+	}
+	id, _, _, _ := plan.ParseUUID(o.UUID)
+	return plan.RemoveRequest{Set: o.Name, ID: id, Adopted: o.Name}, nil
 }

@@ -3,9 +3,12 @@ package dm
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -238,6 +241,74 @@ func TestBypassedPartition(t *testing.T) {
 }
 
 // TestWithoutTheModule says what would make a cut possible.
+// TestAdopted: without the module a partition that nobody uses is put beneath a
+// device, and that is an origin like others.
+func TestAdopted(t *testing.T) {
+	ctx := context.Background()
+	for _, udev := range []bool{true, false} {
+		h := newBareHost(t, ioctltest.Options{Udev: udev})
+		before := h.Snapshot()
+		a, err := h.m.Attach(ctx, h.plain)
+		check(t, err)
+		if a.Redirector != "adopted" || a.Front != "/dev/mapper/adopted-vdi1" || a.Origin != "/dev/vdi1" || a.OriginDevno != "252:129" {
+			t.Errorf("%+v", a)
+		}
+		front, err := h.Border().Stat(a.Front)
+		check(t, err)
+		h.Mount(front.Rdev, "/data", "ext4")
+		again, err := h.m.Attach(ctx, "/data")
+		check(t, err)
+		if a.Mountpoints = []string{"/data"}; !reflect.DeepEqual(a, again) {
+			t.Errorf("again: %+v, not %+v", again, a)
+		}
+		check(t, h.createOnData())
+		if v := h.set(t).Volumes[0]; v.Name != "adopted-vdi1" || !h.CutClean("dmsnap-nightly-adopted-vdi1") {
+			t.Errorf("%+v", v)
+		}
+		if err := h.Protected("dmsnap-nightly-adopted-vdi1"); err != nil {
+			t.Error(err)
+		}
+		again, err = h.m.Attach(ctx, "/data")
+		check(t, err)
+		if !reflect.DeepEqual(a, again) {
+			t.Errorf("with a set: %+v, not %+v", again, a)
+		}
+		refused := func(why string) {
+			t.Helper()
+			if err := h.m.Detach(ctx, h.plain); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), why) {
+				t.Errorf("detach: %v, want %q", err, why)
+			}
+		}
+		refused("has sets")
+		check(t, h.m.Remove(ctx, "nightly"))
+		_, err = h.m.Recover(ctx)
+		check(t, err)
+		refused("is mounted on /data")
+		check(t, h.Border().Unmount("/data", 0))
+		check(t, h.m.Detach(ctx, h.plain))
+		same(t, "given back", before, h.Snapshot())
+		if err := h.m.Detach(ctx, h.plain); !errors.Is(err, ErrNotFound) {
+			t.Errorf("again: %v", err)
+		}
+	}
+}
+
+// TestAdoptsNothingInUse: what has partitions, or a holder of any kind, stays what
+// it is.
+func TestAdoptsNothingInUse(t *testing.T) {
+	h := newBareHost(t, ioctltest.Options{Udev: true})
+	swap, err := h.Border().Open("/dev/vdi1", unix.O_RDONLY|unix.O_EXCL, 0)
+	check(t, err)
+	before := h.Snapshot()
+	for dev, want := range map[string]error{"/dev/vdi1": ErrBusy, "/dev/vdi": ErrUnsupported, "/dev/vda": ErrUnsupported} {
+		if _, err := h.m.Attach(context.Background(), dev); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", dev, err, want)
+		}
+	}
+	same(t, "refused", before, h.Snapshot())
+	check(t, swap.Close())
+}
+
 func TestWithoutTheModule(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
 	k.AddDisk("vda", ioctl.DevNo{Major: 252}, 16*mib, ioctltest.Partition(1, mib, 8*mib))

@@ -38,7 +38,7 @@ type OriginReport struct {
 	Origin      string     `json:"origin"`
 	Device      string     `json:"device"`
 	Devno       string     `json:"devno"`
-	Redirector  string     `json:"redirector"` // "dm", "handover", "module", "none"
+	Redirector  string     `json:"redirector"` // "dm", "handover", "module", "adopted", "none"
 	Attached    bool       `json:"attached"`   // by Attach: the layer stays when the last set goes
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`

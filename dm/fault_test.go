@@ -75,7 +75,12 @@ var operations = map[string]operation{
 	},
 	"attach": {
 		prepare: func(*testing.T, *host) {},
-		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), "/data"); return err },
+		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), h.plain); return err },
+	},
+	"adopt": {
+		prepare: func(*testing.T, *host) {},
+		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), h.plain); return err },
+		on:      newBareHost,
 	},
 	"mount": {
 		prepare: func(t *testing.T, h *host) { h.create(t, both()) },

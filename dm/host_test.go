@@ -20,6 +20,7 @@ type host struct {
 	*ioctltest.Kernel
 	m          *Manager
 	ctx        context.Context // of operations
+	plain      string          // names the partition
 	home, vard ioctl.DevNo
 	data       ioctl.DevNo // a mounted partition
 }
@@ -32,6 +33,19 @@ func newHost(t *testing.T, o ioctltest.Options) *host {
 		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
 	}
 	return mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+}
+
+// newBareHost has no interposer, and nobody uses its partition.
+func newBareHost(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
+	k := ioctltest.New(o)
+	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
+	}
+	h := mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+	check(t, h.Border().Unmount("/data", 0))
+	h.plain = "/dev/vdi1"
+	return h
 }
 
 // newCopiesHost has origins whose tables must not run twice: home is a raid, var
@@ -50,7 +64,7 @@ func newCopiesHost(t *testing.T, o ioctltest.Options) *host {
 func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {
 	t.Helper()
 	k.AddDisk("vdi", ioctl.DevNo{Major: 252, Minor: 128}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
-	h := &host{Kernel: k, ctx: context.Background(), data: ioctl.DevNo{Major: 252, Minor: 129}}
+	h := &host{Kernel: k, ctx: context.Background(), plain: "/data", data: ioctl.DevNo{Major: 252, Minor: 129}}
 	h.home, h.vard = k.AddDM("home", "LVM-home", home), k.AddDM("var", "LVM-var", vard)
 	k.Mount(h.home, "/home", "ext4")
 	k.Mount(h.vard, "/var", "xfs")

@@ -65,7 +65,13 @@ func killable() map[string]operation {
 		"attach":                        operations["attach"],
 		"detach": {
 			prepare: func(t *testing.T, h *host) { check(t, operations["attach"].do(h)) },
-			do:      func(h *host) error { return h.m.Detach(context.Background(), "/data") },
+			do:      func(h *host) error { return h.m.Detach(context.Background(), h.plain) },
+		},
+		"adopt": operations["adopt"],
+		"give an adopted device back": {
+			prepare: func(t *testing.T, h *host) { check(t, operations["adopt"].do(h)) },
+			do:      func(h *host) error { return h.m.Detach(context.Background(), h.plain) },
+			on:      newBareHost,
 		},
 		"remove beside": {prepare: func(t *testing.T, h *host) {
 			operations["create beside"].prepare(t, h)
@@ -260,14 +266,14 @@ func (h *host) after(t *testing.T, what string, next *Manager, op operation) {
 	} else if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: %v", what, err)
 	}
-	if err := next.Detach(context.Background(), "/data"); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := next.Detach(context.Background(), h.plain); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: %v", what, err)
 	}
 	fresh := op.host(t, ioctltest.Options{})
 	if err := fresh.m.Remove(context.Background(), "nightly"); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
-	if err := fresh.m.Detach(context.Background(), "/data"); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := fresh.m.Detach(context.Background(), fresh.plain); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
 	if left := dmLines(h.Snapshot()); left != dmLines(fresh.Snapshot()) {

@@ -23,6 +23,9 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	}
 	volumes := map[int]*plan.RemoveVolume{}
 	for _, d := range ours {
+		if d.ID == id && d.Role == plan.RoleAdopted {
+			r.Adopted = d.Name
+		}
 		if d.ID != id || !d.Role.Member() {
 			continue
 		}

@@ -15,12 +15,14 @@ type attachCmd struct {
 func (attachCmd) Help() string {
 	return `Brings a partition or disk under device-mapper while it stays in use, with the kernel module dm-interpose, and keeps ` +
 		`it there until detach. Nobody is frozen or suspended. create does the same by itself for as long as the device has sets; ` +
-		`attach beforehand when creating a set is to do less.`
+		`attach beforehand when creating a set is to do less.` + "\n\n" +
+		`Without the module a device that nobody uses is adopted: /dev/mapper/adopted-NAME is to be mounted in its place, and is ` +
+		`an origin like any logical volume. detach gives it back.`
 }
 
 func (attachCmd) manual() manual {
 	return manual{
-		examples: []string{"dmsnap attach /", "dmsnap attach /dev/vda1 --json"},
+		examples: []string{"dmsnap attach /", "dmsnap attach /dev/vda1 --json", "dmsnap attach /dev/vda2"},
 		exits:    []int{0, 1, 2, 3, 4, 5, 7, 10, 11},
 	}
 }

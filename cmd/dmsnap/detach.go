@@ -13,7 +13,7 @@ type detachCmd struct {
 
 func (detachCmd) Help() string {
 	return `Ends what attach made: the device's users reach it directly again, and nothing of ours is left. It waits for what is ` +
-		`under way. A device that has sets is refused.`
+		`under way. A device that has sets is refused, and so is an adopted one that is mounted.`
 }
 
 func (detachCmd) manual() manual {

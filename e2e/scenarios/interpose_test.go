@@ -127,6 +127,46 @@ func TestAttachedPartition(t *testing.T) {
 	checkFilesystem(t, "ext4", v.Device, v.Dir)
 }
 
+// TestAdoptedPartition needs no module: what nobody uses is put beneath a device, which is mounted instead, and after that the
+// partition is what it was.
+func TestAdoptedPartition(t *testing.T) {
+	lab.Need(t)
+	disks := lab.Disks(t, 3)
+	v := lab.Volume{Name: "adopted", Device: lab.Partition(t, disks[0], 1, 1, 64), Store: lab.Store(t, "store", disks[1], 0, 80)}
+	lab.Format(t, "ext4", v.Device)
+	tool := lab.NewTool(t)
+	mnt := t.TempDir()
+	lab.Run(t, "mount", v.Device, mnt)
+	if _, stderr, code := tool.Try("attach", v.Device); code != 7 || !strings.Contains(stderr, "unmount it") {
+		t.Errorf("attach what is mounted: exit %d: %s", code, stderr)
+	}
+	lab.Run(t, "umount", mnt)
+	lab.Run(t, "mkswap", disks[2])
+	lab.Run(t, "swapon", disks[2])
+	if _, stderr, code := tool.Try("attach", disks[2]); code != 5 {
+		t.Errorf("attach swap: exit %d: %s", code, stderr)
+	}
+	lab.Run(t, "swapoff", disks[2])
+	tool.OK("attach", v.Device)
+	v.Device = "/dev/mapper/adopted-" + filepath.Base(v.Device)
+	t.Run("mounted", func(t *testing.T) {
+		v.Dir = lab.Mount(t, v.Device)
+		w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
+		for i := range lab.Rounds(t, 2, 20) {
+			cycle(t, tool, w, v, fmt.Sprintf("a%d", i))
+		}
+		w.Stop(t)
+		if _, stderr, code := tool.Try("detach", v.Dir); code != 5 {
+			t.Errorf("detach what is mounted: exit %d: %s", code, stderr)
+		}
+		if report := tool.OK("doctor", v.Dir); !strings.Contains(report, "adopted") {
+			t.Errorf("doctor: %s", report)
+		}
+	})
+	tool.OK("detach", v.Device)
+	lab.Run(t, "e2fsck", "-fn", disks[0]+"1")
+}
+
 // TestBypassedPartition writes to the partition's sectors through the whole disk: no image of it is called good then.
 func TestBypassedPartition(t *testing.T) {
 	lab.Need(t)

@@ -19,7 +19,7 @@ func interposed(o Origin) (Redirector, error) {
 			"%s has partitions, whose writes would not be seen", o.Path)
 	case !o.Plain.Interposer:
 		return nil, Refuse(Unsupported, o.Path,
-			"install dmsnap's kernel module dm-interpose (docs/interposer.md), or put the filesystem on LVM, LUKS or any other device-mapper device",
+			"install dmsnap's kernel module dm-interpose, or unmount it and let dmsnap attach put it under device-mapper (docs/interposer.md)",
 			"%s is no device-mapper device, and a stock kernel cannot bring a device in use under device-mapper", o.Path)
 	}
 	return moduleRedirector{}, nil
@@ -84,13 +84,18 @@ func (moduleRedirector) Drop(o Origin) []Step {
 // AttachRequest asks for the layer of a plain device, without a set. ID is made
 // by the caller.
 type AttachRequest struct {
-	Origin Origin
-	ID     string
+	Origin  Origin
+	ID      string
+	Mounted bool
 }
 
-// AttachOnly plans what brings a plain device under device-mapper.
+// AttachOnly plans what brings a plain device under device-mapper: with the
+// module whoever uses it, without it only what nobody does.
 func AttachOnly(r AttachRequest) (*Plan, error) {
 	o := r.Origin
+	if r.adoptable() {
+		return adopt(r), nil
+	}
 	if err := CheckOrigin(o); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,8 @@ const (
 	RoleImage Role = "image"
 	RoleCore  Role = "core"
 	RoleFront Role = "front"
+	// RoleAdopted is an origin like others' devices, which we only made.
+	RoleAdopted Role = "adopted"
 )
 
 const (
@@ -35,6 +37,10 @@ func BaseName(volume string) string { return NamePrefix + "base-" + volume }
 
 // FrontName is the device that takes a plain device's place for its writers.
 func FrontName(volume string) string { return NamePrefix + "front-" + volume }
+
+// AdoptedName is the device that a plain device was put beneath while nobody used
+// it. Users mount it, so it says what it is.
+func AdoptedName(volume string) string { return "adopted-" + volume }
 
 // StorePrefix is what names of stores begin with.
 const StorePrefix = NamePrefix + "store-"
@@ -72,6 +78,9 @@ func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase
 // FrontUUID is the uuid of a plain device's front; id is that of its base.
 func FrontUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleFront) }
 
+// AdoptedUUID is the uuid of an adopted device; id is its own.
+func AdoptedUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleAdopted) }
+
 // Member tells whether a device of the role belongs to one set.
 func (r Role) Member() bool { return r == RoleStore || r == RoleImage || r == RoleCore }
 
@@ -81,8 +90,7 @@ func MemberUUID(id string, volume int, r Role) string {
 	return fmt.Sprintf("%s%s.%d-%s", UUIDPrefix, id, volume, r)
 }
 
-// ParseUUID takes a uuid of ours apart. Volume is -1 for a base or
-// front.
+// ParseUUID takes a uuid of ours apart. Volume is -1 for what belongs to no set.
 func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 	rest, ours := strings.CutPrefix(uuid, UUIDPrefix)
 	cut := strings.LastIndexByte(rest, '-')
@@ -90,7 +98,7 @@ func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 		return "", 0, "", false
 	}
 	id, role = rest[:cut], Role(rest[cut+1:])
-	if role == RoleBase || role == RoleFront {
+	if role == RoleBase || role == RoleFront || role == RoleAdopted {
 		return id, -1, role, true
 	}
 	id, number, found := strings.Cut(id, ".")

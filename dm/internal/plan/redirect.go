@@ -48,12 +48,17 @@ func Redirect(o Origin) (Redirector, error) {
 			}
 		}
 	}
+	if o.Adopted() {
+		return adoptedRedirector{}, nil
+	}
 	return dmRedirector{}, nil
 }
 
 // RedirectorOf is the redirector that made an origin's layer.
 func RedirectorOf(o Origin) Redirector {
 	switch {
+	case o.Adopted(), o.Plain != nil && !o.Plain.Interposer:
+		return adoptedRedirector{}
 	case o.Plain != nil:
 		return moduleRedirector{}
 	case HandedOver(o.Base.Table):

@@ -14,6 +14,8 @@ type RemoveRequest struct {
 	// Names are devices the set is known to have had: what is left of them
 	// outside the kernel goes too.
 	Names []string
+	// Adopted is a device that a plain one was put beneath.
+	Adopted string
 }
 
 // RemoveVolume is what is left of one volume. An empty name means that the
@@ -92,6 +94,7 @@ func Remove(r RemoveRequest) *Plan {
 			p.Steps = append(p.Steps, v.keep(r.ID)...)
 		}
 	}
+	p.Steps = append(p.Steps, drop(RoleAdopted, r.Adopted)...)
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
 	for _, v := range r.Volumes {
 		if len(v.ReadBy) == 0 {

@@ -128,7 +128,7 @@ func (r *Runner) resume(s plan.Step) error {
 // hidden devices we make ourselves, fronts keep what they have.
 func (r *Runner) event(s plan.Step) (ioctl.Event, error) {
 	comes := s.Action == plan.Resume && s.Phase == plan.Prepare && s.Role != plan.RoleFront
-	goes := s.Action == plan.RemoveDevice && s.Role == plan.RoleImage
+	goes := s.Action == plan.RemoveDevice && (s.Role == plan.RoleImage || s.Role == plan.RoleAdopted)
 	if comes || goes {
 		return r.cookie.Event(udevFlags(s))
 	}
@@ -143,7 +143,7 @@ func udevFlags(s plan.Step) ioctl.UdevFlags {
 	switch {
 	case s.Role == plan.RoleImage:
 		return ioctl.Hidden
-	case s.Role == plan.RoleFront && !strings.HasPrefix(s.Device, plan.NamePrefix):
+	case s.Role == plan.RoleAdopted, s.Role == plan.RoleFront && !strings.HasPrefix(s.Device, plan.NamePrefix):
 		return ioctl.PrimarySource
 	}
 	return ioctl.Hidden | ioctl.DisableDMRules

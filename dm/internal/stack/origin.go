@@ -33,7 +33,7 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Ori
 	o.Name, o.UUID, o.Table = info.Name, info.UUID, table
 	o.Volume = plan.VolumeName(info.Name)
 	o.Suspended, o.InactiveLoaded = info.Suspended, info.Inactive
-	if _, _, role, ok := plan.ParseUUID(info.UUID); ok {
+	if _, _, role, ok := plan.ParseUUID(info.UUID); ok && role != plan.RoleAdopted {
 		o.Role = role
 		return o, nil
 	}

@@ -20,6 +20,18 @@ func (d Device) Interposed() (targets.DevNo, bool) {
 	return i.Dev.DevNo, ok
 }
 
+// Adopter is the device that a plain one was put beneath, or that one itself.
+func (r *Reader) Adopter(dev targets.DevNo) (targets.DevNo, error) {
+	ours, err := r.Ours()
+	name := plan.AdoptedName(plan.VolumeName(path.Base(r.Node(dev))))
+	for _, d := range ours {
+		if d.Role == plan.RoleAdopted && d.Name == name {
+			return d.Dev, err
+		}
+	}
+	return dev, err
+}
+
 // plain gathers what there is to know of a device that is not device-mapper's.
 func (r *Reader) plain(o *plan.Origin, ours []Device) error {
 	o.Plain = &plan.Plain{Holders: r.HolderNames(o.Dev)}
