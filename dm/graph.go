@@ -23,7 +23,7 @@ type Graph struct {
 type GraphNode struct {
 	Devno     string   `json:"devno"`
 	Name      string   `json:"name"` // its device-mapper name, or else the kernel's
-	Role      string   `json:"role"` // "front", "base", "store", "image", "core", "era"; "device" for what is not ours
+	Role      string   `json:"role"` // "front", "base", "store", "image", "core", "adopted"; "device" for what is not ours
 	Targets   string   `json:"targets"`
 	SizeBytes uint64   `json:"size_bytes"`
 	Suspended bool     `json:"suspended"`
