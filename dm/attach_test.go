@@ -240,7 +240,6 @@ func TestBypassedPartition(t *testing.T) {
 	}
 }
 
-// TestWithoutTheModule says what would make a cut possible.
 // TestAdopted: without the module a partition that nobody uses is put beneath a
 // device, and that is an origin like others.
 func TestAdopted(t *testing.T) {
@@ -252,6 +251,9 @@ func TestAdopted(t *testing.T) {
 		check(t, err)
 		if a.Redirector != "adopted" || a.Front != "/dev/mapper/adopted-vdi1" || a.Origin != "/dev/vdi1" || a.OriginDevno != "252:129" {
 			t.Errorf("%+v", a)
+		}
+		if link := "/mapper/adopted-vdi1 0120777"; strings.Contains(h.Snapshot(), link) != udev { // udev works on it as on any disk
+			t.Errorf("udev %v: %s", udev, lineOf(h.Snapshot(), "/mapper/adopted-vdi1"))
 		}
 		front, err := h.Border().Stat(a.Front)
 		check(t, err)
@@ -309,6 +311,21 @@ func TestAdoptsNothingInUse(t *testing.T) {
 	check(t, swap.Close())
 }
 
+// TestAdoptedIsNotOurs to resume: somebody else suspended it.
+func TestAdoptedIsNotOurs(t *testing.T) {
+	h := newBareHost(t, ioctltest.Options{Udev: true})
+	a, err := h.m.Attach(context.Background(), h.plain)
+	check(t, err)
+	h.Suspend(strings.TrimPrefix(a.Front, "/dev/mapper/"), true)
+	before := withoutLocks(h.Snapshot())
+	_, err = h.m.Thaw(context.Background(), false)
+	check(t, err)
+	_, err = h.m.Recover(context.Background())
+	check(t, err)
+	same(t, "after thaw and recover", before, withoutLocks(h.Snapshot()))
+}
+
+// TestWithoutTheModule says what would make a cut possible.
 func TestWithoutTheModule(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
 	k.AddDisk("vda", ioctl.DevNo{Major: 252}, 16*mib, ioctltest.Partition(1, mib, 8*mib))

@@ -209,7 +209,7 @@ func (h *host) failNth(n int, errno unix.Errno) *fault {
 // state before once the kernel works again.
 func TestEverythingFailsFromHereOn(t *testing.T) {
 	hostOnly(t)
-	for _, name := range []string{"create", "create on copies"} {
+	for _, name := range []string{"create", "create on copies", "adopt"} {
 		t.Run(name, func(t *testing.T) { failFromHereOn(t, operations[name]) })
 	}
 }

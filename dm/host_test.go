@@ -28,24 +28,25 @@ type host struct {
 func newHost(t *testing.T, o ioctltest.Options) *host {
 	t.Helper()
 	o.Interposer = true
-	k := ioctltest.New(o)
-	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
-		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
-	}
-	return mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+	return linearHost(t, o)
 }
 
 // newBareHost has no interposer, and nobody uses its partition.
 func newBareHost(t *testing.T, o ioctltest.Options) *host {
 	t.Helper()
+	h := linearHost(t, o)
+	check(t, h.Border().Unmount("/data", 0))
+	h.plain = "/dev/vdi1"
+	return h
+}
+
+func linearHost(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
 	k := ioctltest.New(o)
 	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
 		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
 	}
-	h := mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
-	check(t, h.Border().Unmount("/data", 0))
-	h.plain = "/dev/vdi1"
-	return h
+	return mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
 }
 
 // newCopiesHost has origins whose tables must not run twice: home is a raid, var

@@ -140,7 +140,8 @@ func (r *rescue) resumeOurs(ours []stack.Device) error {
 	for _, d := range ours {
 		held, err := r.holds(d)
 		errs = append(errs, err)
-		if d.Role == plan.RoleFront || d.Role == plan.RoleAdopted || !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
+		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // whoever suspended it
+		if others || !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
 		errs = append(errs, r.resumed(d.Name, r.runAgain(d.Info)))

@@ -22,7 +22,7 @@ func (attachCmd) Help() string {
 
 func (attachCmd) manual() manual {
 	return manual{
-		examples: []string{"dmsnap attach /", "dmsnap attach /dev/vda1 --json", "dmsnap attach /dev/vda2"},
+		examples: []string{"dmsnap attach /", "dmsnap attach /dev/vda1 --json"},
 		exits:    []int{0, 1, 2, 3, 4, 5, 7, 10, 11},
 	}
 }

@@ -151,6 +151,14 @@ func (w *Writer) Bounds(start, end time.Time) (least, most uint64) {
 	return least, most
 }
 
+// Expect fails the test unless an image cut in a window holds as many records as it may.
+func (w *Writer) Expect(t *testing.T, name string, window Receipt, got uint64) {
+	t.Helper()
+	if least, most := w.Bounds(window.Start, window.End); got < least || got > most {
+		t.Errorf("%s holds %d records; %d were acknowledged before the window, %d issued before its end", name, got, least, most)
+	}
+}
+
 // Passed is how many records were issued and acknowledged within a span.
 func (w *Writer) Passed(start, end time.Time) (n int) {
 	w.mu.Lock()
