@@ -30,6 +30,11 @@ func pages(t *testing.T) []page {
 	if err != nil || len(names) < 5 {
 		t.Fatal(names, err)
 	}
+	decisions, err := filepath.Glob(root + "/docs/adr/*.md")
+	if err != nil || len(decisions) < 5 {
+		t.Fatal(decisions, err)
+	}
+	names = append(names, decisions...)
 	var all []page
 	for _, name := range append(names, root+"/README.md") {
 		text, err := os.ReadFile(name)
