@@ -36,7 +36,7 @@ func pages(t *testing.T) []page {
 	}
 	names = append(names, decisions...)
 	var all []page
-	for _, name := range append(names, root+"/README.md") {
+	for _, name := range append(names, root+"/README.md", root+"/CONTRIBUTING.md", root+"/CHANGELOG.md") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
