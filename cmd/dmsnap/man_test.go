@@ -65,7 +65,7 @@ func TestManHasGrammar(t *testing.T) {
 	if got, want := manItems(all["dmsnap.8"], "OPTIONS"), flagNames(app.Flags); !same(got, want) {
 		t.Errorf("options %v, want %v", got, want)
 	}
-	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-hooks.7"} {
+	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-concepts.7", "dmsnap-hooks.7"} {
 		delete(all, name)
 	}
 	var got []string
@@ -183,5 +183,26 @@ func hostOnly(t *testing.T) {
 	t.Helper()
 	if os.Getenv("DMSNAP_E2E") != "" {
 		t.Skip("host only: it says nothing about the kernel it runs on")
+	}
+}
+
+// docs/glossary.md and dmsnap-concepts(7) have the same words, in the same order.
+func TestGlossary(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/glossary.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for line := range strings.Lines(string(doc)) {
+		if strings.HasPrefix(line, "| **") {
+			rows = append(rows, strings.TrimSpace(line))
+		}
+	}
+	var want []string
+	for _, c := range concepts() {
+		want = append(want, "| **"+c.word+"** | "+c.meaning+" | "+c.standard+" |")
+	}
+	if !slices.Equal(rows, want) {
+		t.Errorf("docs/glossary.md should have these rows:\n%s", strings.Join(want, "\n"))
 	}
 }
