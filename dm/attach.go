@@ -9,7 +9,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
-	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -67,12 +66,14 @@ func (s *session) plainOrigin(ctx context.Context, spec string) (*facts, *journa
 		return nil, nil, err
 	}
 	dev, err := s.read.Resolve(spec, mounts)
-	if err == nil {
-		dev, err = s.read.Adopter(dev)
-	}
 	if err != nil {
 		return nil, nil, err
 	}
+	ours, err := s.read.Look()
+	if err != nil {
+		return nil, nil, err
+	}
+	dev = s.read.Adopter(dev, ours)
 	locks, err := s.state.Lock(ownPID(), journal.OriginKey(dev.String()))
 	if err != nil {
 		return nil, nil, err
@@ -90,7 +91,7 @@ func (s *session) originFacts(spec string, dev targets.DevNo) (*facts, error) {
 	if f.mounts, err = s.mounts(); err != nil {
 		return nil, err
 	}
-	if f.ours, err = s.read.Ours(); err != nil {
+	if f.ours, err = s.read.Look(); err != nil {
 		return nil, err
 	}
 	o, err := s.read.Origin(spec, dev, f.ours)
@@ -219,7 +220,7 @@ func (s *session) attachedLayer(f *facts, o plan.Origin) (plan.RemoveRequest, er
 	if !o.Adopted() && (o.Plain == nil || o.Base == nil) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows the layers there are", "%s is not attached", o.Path)
 	}
-	if o.Base != nil && (len(o.Base.Images) > 0 || carriesStore(stack.Device{Dev: o.Base.Dev}, f.ours)) {
+	if o.Base != nil && (len(o.Base.Images) > 0 || f.ours.CarriesStore(o.Base.Dev)) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first, dmsnap list names them", "%s has sets", o.Path)
 	}
 	if !o.Adopted() {

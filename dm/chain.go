@@ -21,15 +21,6 @@ type Beside struct {
 	Why string `json:"why"` // why it does not read through a newer one; "" if the next create changes that
 }
 
-// snapshot is the device of a volume that is the snapshot: its core, or its image
-// if it has none; nil if there is neither.
-func (v *view) snapshot(id string, volume int) *stack.Device {
-	if core := v.members[member{id, volume, plan.RoleCore}]; core != nil {
-		return core
-	}
-	return v.members[member{id, volume, plan.RoleImage}]
-}
-
 // link says of each volume which set its image reads through, which ones read
 // through it, and for which the kernel copies too. An image is worth no more than
 // what it reads through.
@@ -42,7 +33,7 @@ func (v *view) link(sets []Set) {
 	for i := range sets {
 		for n := range sets[i].Volumes {
 			vol := &sets[i].Volumes[n]
-			if snap := v.snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
+			if snap := v.Snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
 				vol.ReadBy = append(vol.ReadBy, readBy[snap.Dev]...)
 				v.linkOne(vol, *snap, names)
 				sets[i].State = worse(sets[i].State, vol.State)
@@ -55,11 +46,11 @@ func (v *view) link(sets []Set) {
 // thousands of devices: each is followed down once.
 func (v *view) readBy(names map[string]string) map[targets.DevNo][]string {
 	by := map[targets.DevNo][]string{}
-	for _, d := range v.ours {
+	for d := range v.Devices() {
 		if !d.Snapshot() {
 			continue
 		}
-		for _, t := range stack.Through(d, v.ours) {
+		for _, t := range v.Through(d) {
 			by[t.Dev] = append(by[t.Dev], names[d.ID])
 		}
 	}
@@ -70,14 +61,14 @@ func (v *view) readBy(names map[string]string) map[targets.DevNo][]string {
 }
 
 func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) {
-	through := stack.Through(snap, v.ours)
+	through := v.Through(snap)
 	if len(through) == 0 {
 		vol.Beside = v.beside(snap, names)
 		return
 	}
 	vol.ReadsThrough, vol.Layers = names[through[0].ID], len(through)
 	vol.Store.settled()
-	base, _ := stack.BaseOf(snap, v.ours)
+	base, _ := v.BaseOf(snap)
 	for _, d := range through {
 		if state, why := v.condition(d, base); worse(vol.State, state) != vol.State {
 			vol.State, vol.Reason = state, fmt.Sprintf("it reads through set %s: %s", names[d.ID], why)
@@ -89,13 +80,13 @@ func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) 
 func (v *view) beside(snap stack.Device, names map[string]string) []Beside {
 	out := []Beside{}
 	base, ok := snap.Lower()
-	if !ok || v.bases[base] == nil {
+	on := v.Base(base)
+	if !ok || on == nil {
 		return out
 	}
-	for _, o := range stack.NewBase(*v.bases[base], v.ours).Older {
-		i := slices.IndexFunc(v.ours, func(d stack.Device) bool { return d.Name == o.Name })
-		if o.Name != snap.Name && i >= 0 {
-			out = append(out, Beside{Set: names[v.ours[i].ID], Why: o.Apart()})
+	for _, o := range v.PlanBase(*on).Older {
+		if o.Name != snap.Name {
+			out = append(out, Beside{Set: names[v.Named(o.Name).ID], Why: o.Apart()})
 		}
 	}
 	slices.SortFunc(out, func(a, b Beside) int { return strings.Compare(a.Set, b.Set) })
@@ -137,16 +128,14 @@ func (s *session) removable(name string) error {
 
 // layers says of a volume that is to be removed what it reads through and what
 // reads through it.
-func layers(v *plan.RemoveVolume, snap stack.Device, ours []stack.Device) {
-	v.Chained = len(stack.Through(snap, ours)) > 0
-	for _, d := range stack.ReadBy(snap, ours) {
+func layers(v *plan.RemoveVolume, snap stack.Device, ours *stack.View) {
+	v.Chained = len(ours.Through(snap)) > 0
+	for _, d := range ours.ReadBy(snap) {
 		v.ReadBy = append(v.ReadBy, d.Name)
 	}
-	base, ok := stack.BaseOf(snap, ours)
-	for _, d := range ours {
-		if ok && d.Role == plan.RoleBase && d.Dev == base {
-			v.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
-		}
+	base, _ := ours.BaseOf(snap)
+	if d := ours.Base(base); d != nil {
+		v.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
 	}
 }
 
@@ -189,7 +178,7 @@ func (s *session) dropLayers(ctx context.Context) {
 
 // dropLayer takes one of them down; those it read through are next.
 func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return false, err
 	}
@@ -211,8 +200,8 @@ func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
 
 // layerIDs are the ids of what is left of removed sets, by the kernel's tables and,
 // for those that a reboot ended, by their records.
-func (s *session) layerIDs(ours []stack.Device) (ids []string) {
-	for _, d := range ours {
+func (s *session) layerIDs(ours *stack.View) (ids []string) {
+	for d := range ours.Devices() {
 		if d.Role == plan.RoleCore && strings.HasPrefix(d.Name, plan.CoreName(plan.LayerName(d.ID), "")) {
 			ids = append(ids, d.ID)
 		}
@@ -230,9 +219,9 @@ func (s *session) layerIDs(ours []stack.Device) (ids []string) {
 }
 
 // read tells whether a snapshot of another set reads through any of a set's.
-func read(id string, ours []stack.Device) bool {
-	return slices.ContainsFunc(ours, func(d stack.Device) bool {
-		return d.ID == id && d.Role == plan.RoleCore && len(stack.ReadBy(d, ours)) > 0
+func read(id string, ours *stack.View) bool {
+	return ours.Any(func(d stack.Device) bool {
+		return d.ID == id && d.Role == plan.RoleCore && len(ours.ReadBy(d)) > 0
 	})
 }
 
@@ -240,11 +229,11 @@ func read(id string, ours []stack.Device) bool {
 // not come live: they hold these. It resumes what that left suspended. The locks of
 // its origins are held.
 func (s *session) endChains(id string) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		newer, err := s.pendingOn(d, ours)
 		if err != nil {
 			return err
@@ -269,16 +258,16 @@ func (s *session) endChains(id string) error {
 }
 
 // sharesBase tells whether a snapshot of a set reads the same base as another one.
-func sharesBase(snap stack.Device, id string, ours []stack.Device) bool {
-	base, ok := stack.BaseOf(snap, ours)
-	return ok && slices.ContainsFunc(ours, func(d stack.Device) bool {
-		other, ok := stack.BaseOf(d, ours)
+func sharesBase(snap stack.Device, id string, ours *stack.View) bool {
+	base, ok := ours.BaseOf(snap)
+	return ok && ours.Any(func(d stack.Device) bool {
+		other, ok := ours.BaseOf(d)
 		return ok && d.Snapshot() && d.ID == id && other == base
 	})
 }
 
 // pendingOn is the core that the inactive table of a live snapshot names.
-func (s *session) pendingOn(d stack.Device, ours []stack.Device) (*stack.Device, error) {
+func (s *session) pendingOn(d stack.Device, ours *stack.View) (*stack.Device, error) {
 	if !d.Role.Member() || !d.Info.Live || !d.Info.Inactive {
 		return nil, nil
 	}
@@ -287,7 +276,7 @@ func (s *session) pendingOn(d stack.Device, ours []stack.Device) (*stack.Device,
 		return nil, err
 	}
 	d.Table = table
-	if through := stack.Through(d, ours); len(through) > 0 {
+	if through := ours.Through(d); len(through) > 0 {
 		return &through[0], nil
 	}
 	return nil, nil
@@ -296,11 +285,11 @@ func (s *session) pendingOn(d stack.Device, ours []stack.Device) (*stack.Device,
 // endAllChains does that for all sets that nobody is at. A fold has no entry in the
 // journal: what it left suspended shows by that alone.
 func (s *session) endAllChains(ctx context.Context) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		of, err := s.pendingOn(d, ours)
 		if err != nil {
 			return err

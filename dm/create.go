@@ -192,7 +192,7 @@ func (s *session) nameFree(name string, f *facts) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, d := range f.ours {
+	for d := range f.ours.Devices() {
 		for _, v := range f.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
 				return plan.Refuse(plan.Usage, d.Name, "choose another --name, or remove that set", "there is a device %s already", d.Name)

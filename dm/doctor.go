@@ -174,7 +174,7 @@ func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	if f.mounts, err = s.mounts(); err != nil {
 		return nil, o, err
 	}
-	if f.ours, err = s.read.Ours(); err != nil {
+	if f.ours, err = s.read.Look(); err != nil {
 		return nil, o, err
 	}
 	dev, err := s.read.Resolve(spec, f.mounts)

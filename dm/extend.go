@@ -104,7 +104,7 @@ func (s *session) extend(ctx context.Context, r ExtendRequest) error {
 // endExtend ends one that was interrupted: once a store has its larger table all
 // of them get theirs, before that what would have made them grow goes.
 func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 	if s.hasGrown(i, ours) {
 		end = s.swapIn
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
 			continue
 		}
@@ -120,7 +120,7 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 			return err
 		}
 	}
-	if ours, err = s.read.Ours(); err != nil {
+	if ours, err = s.read.Look(); err != nil {
 		return err
 	}
 	if err := s.trimFiles(ctx, i, ours); err != nil {
@@ -134,9 +134,9 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 
 // hasGrown tells whether a store is larger than its record says. A set without a
 // record cannot tell.
-func (s *session) hasGrown(i journal.Intent, ours []stack.Device) bool {
+func (s *session) hasGrown(i journal.Intent, ours *stack.View) bool {
 	record, err := s.state.LoadSet(i.Set)
-	return err == nil && record.ID == i.ID && slices.ContainsFunc(ours, func(d stack.Device) bool {
+	return err == nil && record.ID == i.ID && ours.Any(func(d stack.Device) bool {
 		return d.ID == i.ID && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) &&
 			d.Table.Size().Bytes() > record.Volumes[d.Volume].StoreBytes
 	})
@@ -166,11 +166,11 @@ func (s *session) noteStores(name, id string) error {
 	if err != nil {
 		return err
 	}
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) {
 			v := &record.Volumes[d.Volume]
 			v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
@@ -209,7 +209,7 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 		return nil, err
 	}
 	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
-	files, err := s.storeFiles(set.Name, set.UUID, v.ours)
+	files, err := s.storeFiles(set.Name, set.UUID, v.View)
 	if err != nil {
 		return nil, err
 	}
@@ -222,20 +222,20 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := s.extendVolume(r, vol, v, member{set.UUID, vol.number, plan.RoleStore}, files[vol.number])
+		ev, err := s.extendVolume(r, vol, v, set.UUID, files[vol.number])
 		if err != nil {
 			return nil, err
 		}
 		request.Volumes = append(request.Volumes, ev)
 	}
-	if err := s.further(r, &request, set, v.ours); err != nil {
+	if err := s.further(r, &request, set, v.View); err != nil {
 		return nil, err
 	}
 	return plan.Extend(request)
 }
 
 // extendVolume looks up what there is of a volume's store.
-func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, at member, file *plan.File) (plan.ExtendVolume, error) {
+func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, set string, file *plan.File) (plan.ExtendVolume, error) {
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
@@ -243,7 +243,7 @@ func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, at member,
 	if v.State != StateActive && v.State != StateMerging {
 		out.Lost = string(v.State)
 	}
-	d := look.members[at]
+	d := look.Member(set, v.number, plan.RoleStore)
 	if d == nil || !d.Info.Live || len(d.Table) == 0 {
 		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "volume %s has no store any more", v.Name)
 	}
@@ -253,7 +253,7 @@ func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, at member,
 		return out, err
 	}
 	out.LogicalBlock = g.LogicalBlock
-	if err := s.room(&out, look.ours); err != nil || r.Store != "" || out.Lost != "" {
+	if err := s.room(&out, look.View); err != nil || r.Store != "" || out.Lost != "" {
 		return out, err
 	}
 	return out, s.growth(&out, v, *d, look, file)
@@ -261,9 +261,9 @@ func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, at member,
 
 // room finds out how far the last piece of a store can grow: to the end of a
 // device that is the store's alone. On the base of an origin lie other things.
-func (s *session) room(v *plan.ExtendVolume, ours []stack.Device) error {
+func (s *session) room(v *plan.ExtendVolume, ours *stack.View) error {
 	last, ok := v.Table[len(v.Table)-1].Target.(targets.Linear)
-	if !ok || slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Dev == last.Dev.DevNo }) {
+	if !ok || ours.At(last.Dev.DevNo) != nil {
 		return nil
 	}
 	node := s.read.Node(last.Dev.DevNo)
@@ -276,7 +276,7 @@ func (s *session) room(v *plan.ExtendVolume, ours []stack.Device) error {
 }
 
 // further looks a device up on which a store may go on.
-func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set, ours []stack.Device) error {
+func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set, ours *stack.View) error {
 	if r.Store == "" {
 		return nil
 	}

@@ -19,7 +19,7 @@ import (
 // facts are what a create is planned from.
 type facts struct {
 	request plan.CreateRequest
-	ours    []stack.Device
+	ours    *stack.View
 	mounts  mounts
 	// above are the devices that stand on each origin, itself first.
 	above map[targets.DevNo][]targets.DevNo
@@ -44,7 +44,7 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 	if f.mounts, err = s.mounts(); err != nil {
 		return nil, err
 	}
-	if f.ours, err = s.read.Ours(); err != nil {
+	if f.ours, err = s.read.Look(); err != nil {
 		return nil, err
 	}
 	if f.request, err = request(r); err != nil {

@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -109,17 +108,17 @@ func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) er
 // planFold has no steps if nobody reads through the set, or if the kernel copies
 // into it still.
 func (s *session) planFold(name, id string) (r plan.FoldRequest, p *plan.Plan, err error) {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return r, nil, err
 	}
 	r = plan.FoldRequest{Set: name, ID: id}
-	for _, layer := range ours {
-		through := stack.Through(layer, ours)
+	for layer := range ours.Devices() {
+		through := ours.Through(layer)
 		if layer.ID != id || layer.Role != plan.RoleCore || len(through) == 0 {
 			continue
 		}
-		for _, reader := range stack.ReadBy(layer, ours) {
+		for _, reader := range ours.ReadBy(layer) {
 			f, err := s.foldReader(reader, layer, ours)
 			if err != nil {
 				return r, nil, err
@@ -132,8 +131,8 @@ func (s *session) planFold(name, id string) (r plan.FoldRequest, p *plan.Plan, e
 	return r, p, err
 }
 
-func (s *session) foldReader(reader, layer stack.Device, ours []stack.Device) (f plan.FoldReader, err error) {
-	older, newer := storeOf(reader, ours), storeOf(layer, ours)
+func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f plan.FoldReader, err error) {
+	older, newer := ours.Store(reader), ours.Store(layer)
 	if older == nil || newer == nil || reader.Status.State != targets.Active || layer.Status.State != targets.Active {
 		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or what it reads through, is lost", reader.Name)
 	}
@@ -152,23 +151,11 @@ func (s *session) foldReader(reader, layer stack.Device, ours []stack.Device) (f
 	})
 }
 
-func storeOf(snap stack.Device, ours []stack.Device) *stack.Device {
-	i := slices.IndexFunc(ours, func(d stack.Device) bool {
-		return d.ID == snap.ID && d.Volume == snap.Volume && d.Role == plan.RoleStore && d.Info.Live
-	})
-	if i < 0 {
-		return nil
-	}
-	return &ours[i]
-}
-
 // setOf is the name of a snapshot's set, by the kernel's names.
-func setOf(snap stack.Device, ours []stack.Device) string {
-	base, _ := stack.BaseOf(snap, ours)
-	for _, d := range ours {
-		if d.Dev == base {
-			return guess(snap, strings.TrimPrefix(d.Name, plan.BaseName("")))
-		}
+func setOf(snap stack.Device, ours *stack.View) string {
+	base, _ := ours.BaseOf(snap)
+	if d := ours.At(base); d != nil {
+		return guess(snap, strings.TrimPrefix(d.Name, plan.BaseName("")))
 	}
 	return snap.ID
 }
@@ -206,7 +193,7 @@ func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) err
 
 // unfoldable says why a layer stays, if it does.
 func (s *session) unfoldable(layer, id string) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err == nil && read(id, ours) {
 		s.log.Warn("chunks are copied into it still: it stays until a newer set takes over", "layer", layer)
 	}

@@ -85,7 +85,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 		all = append(all, d)
 		groups[d] = base
 	}
-	for _, d := range b.ours {
+	for d := range b.Devices() {
 		base := d.Dev
 		if d.Role != plan.RoleBase {
 			base = b.baseOf(d)
@@ -124,7 +124,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 // baseOf is the base an image or store belongs to: the first one beneath it, or
 // beneath its set's image of the same volume.
 func (b *grapher) baseOf(d stack.Device) targets.DevNo {
-	image := b.snapshot(d.ID, d.Volume)
+	image := b.Snapshot(d.ID, d.Volume)
 	if image == nil {
 		return d.Dev
 	}
@@ -133,10 +133,8 @@ func (b *grapher) baseOf(d stack.Device) targets.DevNo {
 		return d.Dev
 	}
 	for _, low := range beneath {
-		for _, o := range b.ours {
-			if o.Dev == low && o.Role == plan.RoleBase {
-				return low
-			}
+		if b.Base(low) != nil {
+			return low
 		}
 	}
 	return image.Dev
@@ -178,7 +176,7 @@ func (b *grapher) add(d targets.DevNo) error {
 	if b.nodes[d] != nil {
 		return nil
 	}
-	found, err := b.s.read.Look(d)
+	found, err := b.s.read.Describe(d)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (s *session) lockForExtend(ctx context.Context, r ExtendRequest) (*journal.
 	if err != nil {
 		return nil, err
 	}
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return nil, err
 	}
@@ -44,13 +44,13 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		return nil
 	}
 	out.Room, out.Path = 0, v.Store.Path
-	h := &store.Host{Read: s.read, Ours: look.ours}
+	h := &store.Host{Read: s.read, Ours: look.View}
 	if v.Store.Kind == "ram" {
 		room, err := h.Memory()
 		out.File = &plan.File{Backing: plan.Memory, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
 		return err
 	}
-	now, err := s.fileNow(file, d, look.ours)
+	now, err := s.fileNow(file, d, look.View)
 	if err != nil {
 		return err
 	}
@@ -81,13 +81,11 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 
 // fileNow is a store's file as the kernel has it: how much of it the store's table
 // reaches, and its loop device.
-func (s *session) fileNow(file *plan.File, d stack.Device, ours []stack.Device) (plan.File, error) {
+func (s *session) fileNow(file *plan.File, d stack.Device, ours *stack.View) (plan.File, error) {
 	now := *file
 	if now.Backing == plan.Extents {
-		for _, b := range ours {
-			if b.Name == now.Over {
-				now.Growth.From = plan.On(d.Table, b.Dev).Size().Bytes()
-			}
+		if b := ours.Named(now.Over); b != nil {
+			now.Growth.From = plan.On(d.Table, b.Dev).Size().Bytes()
 		}
 		return now, nil
 	}
@@ -120,13 +118,11 @@ func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why stri
 		}
 	}
 	var over []targets.DevNo
-	for _, b := range v.ours {
-		if b.Name == file.Over {
-			over = append(over, b.Dev)
-		}
+	if b := v.Named(file.Over); b != nil {
+		over = append(over, b.Dev)
 	}
 	for i := 0; i < len(over); i++ {
-		for _, d := range v.ours {
+		for d := range v.Devices() {
 			if lower, ok := d.Lower(); !ok || !d.Snapshot() || lower != over[i] {
 				continue
 			}
@@ -142,7 +138,7 @@ func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why stri
 			case c != Filesystem && c != Application:
 				return nil, "image " + d.Name + " was not cut with its filesystem frozen"
 			}
-			image := v.members[member{d.ID, d.Volume, plan.RoleImage}]
+			image := v.Member(d.ID, d.Volume, plan.RoleImage)
 			if image == nil {
 				continue // of a removed set: only those that read through it need anything
 			}
@@ -163,13 +159,13 @@ func options(fstype string) []string {
 
 // trimFiles ends the growth of files that was interrupted: what no live table has
 // goes, and all are pinned again.
-func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours []stack.Device) error {
+func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.View) error {
 	files, err := s.storeFiles(i.Set, i.ID, ours)
 	if err != nil {
 		return err
 	}
 	p := &plan.Plan{Op: i.Op, Set: i.Set, ID: i.ID}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		file := files[d.Volume]
 		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || file == nil || file.Path == "" {
 			continue

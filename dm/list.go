@@ -50,7 +50,7 @@ func (s *session) showWhole(name string) (*Set, error) {
 		return set, err
 	}
 	for i := range set.Volumes {
-		d := v.members[member{set.UUID, i, plan.RoleStore}]
+		d := v.Member(set.UUID, i, plan.RoleStore)
 		if u := &set.Volumes[i].Store; u.UsedBytes == nil && d != nil && d.Info.Live && !d.Info.Suspended {
 			if err := s.readStore(u, d.Dev); err != nil {
 				s.log.Warn("the store cannot be read", "device", d.Name, "error", err)
@@ -100,7 +100,7 @@ func (v *view) sets() []Set {
 		}
 		byID[r.ID], ids[r.ID] = r, true
 	}
-	for id := range v.counts {
+	for id := range v.IDs() {
 		ids[id] = true
 	}
 	watched, err := v.s.Monitored()
@@ -120,28 +120,11 @@ func (v *view) sets() []Set {
 
 // view is one look at the kernel.
 type view struct {
+	*stack.View
 	s       *session
-	ours    []stack.Device
-	members map[member]*stack.Device
-	counts  map[string]int // volumes of a set, by its id
-	bases   map[targets.DevNo]*stack.Device
 	mounts  mounts // our own namespace's
 	mounted map[ioctl.DevNo][]string
 	fronts  map[targets.DevNo]*ioctl.Info // by base; none: bypassed
-	plain   map[targets.DevNo]interposed  // by base
-}
-
-// interposed is a plain device and what leads its writers to the front.
-type interposed struct {
-	dev      targets.DevNo
-	redirect targets.InterposeStatus
-}
-
-// member is the part of a set that a device is.
-type member struct {
-	id     string
-	volume int
-	role   plan.Role
 }
 
 func (s *session) look() (*view, error) {
@@ -158,7 +141,7 @@ func (s *session) look() (*view, error) {
 
 // glance is a look that does not find out where images are mounted.
 func (s *session) glance() (*view, error) {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return nil, err
 	}
@@ -166,15 +149,7 @@ func (s *session) glance() (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{
-		s: s, ours: ours, fronts: fronts, mounts: mounts{&freeze.Table{}},
-		members: map[member]*stack.Device{}, counts: map[string]int{}, bases: map[targets.DevNo]*stack.Device{},
-		plain: map[targets.DevNo]interposed{},
-	}
-	for i := range ours {
-		v.index(&ours[i])
-	}
-	return v, nil
+	return &view{View: ours, s: s, fronts: fronts, mounts: mounts{&freeze.Table{}}}, nil
 }
 
 func (v *view) set(id string, r journal.Set) Set {
@@ -191,8 +166,8 @@ func (v *view) set(id string, r journal.Set) Set {
 			set.Receipt = nil
 		}
 	}
-	for i := range max(len(r.Volumes), v.counts[id]) {
-		if plan.IsLayer(r.Name) && v.snapshot(id, i) == nil {
+	for i := range max(len(r.Volumes), v.Volumes(id)) {
+		if plan.IsLayer(r.Name) && v.Snapshot(id, i) == nil {
 			continue // nobody read through it
 		}
 		set.Volumes = append(set.Volumes, v.volume(id, i, r))
@@ -208,27 +183,14 @@ func (v *view) set(id string, r journal.Set) Set {
 	return set
 }
 
-func (v *view) index(d *stack.Device) {
-	switch {
-	case d.Role.Member():
-		v.members[member{d.ID, d.Volume, d.Role}] = d
-		v.counts[d.ID] = max(v.counts[d.ID], d.Volume+1)
-	case d.Role == plan.RoleBase:
-		v.bases[d.Dev] = d
-		if dev, plain := d.Interposed(); plain {
-			v.plain[d.Dev] = interposed{dev, d.Redirect}
-		}
-	}
-}
-
 // guessName takes a set's name out of its devices': the volume's part is known
 // from the base. A store alone does not tell where the set's name ends.
 func (v *view) guessName(id string, vol Volume) string {
-	if snap := v.snapshot(id, vol.number); snap != nil {
+	if snap := v.Snapshot(id, vol.number); snap != nil {
 		return guess(*snap, vol.Name)
 	}
-	for i := range v.counts[id] {
-		if d := v.members[member{id, i, plan.RoleStore}]; d != nil {
+	for i := range v.Volumes(id) {
+		if d := v.Member(id, i, plan.RoleStore); d != nil {
 			return strings.TrimPrefix(d.Name, plan.StorePrefix)
 		}
 	}
@@ -256,11 +218,11 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 			vol.Device = "/dev/mapper/" + plan.ImageName(r.Name, vol.Name)
 		}
 	}
-	if st := v.members[member{id, i, plan.RoleStore}]; st != nil {
+	if st := v.Member(id, i, plan.RoleStore); st != nil {
 		v.store(&vol, *st)
 	}
-	if snap := v.snapshot(id, i); snap != nil {
-		v.image(&vol, v.members[member{id, i, plan.RoleImage}], *snap)
+	if snap := v.Snapshot(id, i); snap != nil {
+		v.image(&vol, v.Member(id, i, plan.RoleImage), *snap)
 	}
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
@@ -300,7 +262,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 		used, meta := d.Status.Used.Bytes(), d.Status.Metadata.Bytes()
 		vol.Store.UsedBytes, vol.Store.MetadataBytes = &used, &meta
 	}
-	base, _ := stack.BaseOf(d, v.ours)
+	base, _ := v.BaseOf(d)
 	v.origin(vol, base)
 	switch vol.State, vol.Reason = v.condition(d, base); {
 	case vol.State != StateActive:
@@ -313,13 +275,13 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 
 // origin names a volume by its base and front where the record does not.
 func (v *view) origin(vol *Volume, base targets.DevNo) {
-	if d := v.bases[base]; d != nil && vol.Name == "" {
-		vol.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
-	}
-	if p, plain := v.plain[base]; plain {
-		vol.OriginDevno = p.dev.String()
-		vol.Origin = cmp.Or(vol.Origin, v.s.read.Node(p.dev))
-		return
+	if d := v.Base(base); d != nil {
+		vol.Name = cmp.Or(vol.Name, strings.TrimPrefix(d.Name, plan.BaseName("")))
+		if dev, plain := d.Interposed(); plain {
+			vol.OriginDevno = dev.String()
+			vol.Origin = cmp.Or(vol.Origin, v.s.read.Node(dev))
+			return
+		}
 	}
 	if front := v.fronts[base]; front != nil {
 		vol.OriginDevno = front.Dev.String()
@@ -352,12 +314,16 @@ func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 
 // redirected tells whether all writers of a plain device come by the front.
 func (v *view) redirected(base targets.DevNo) (State, string) {
-	p, plain := v.plain[base]
+	d := v.Base(base)
+	if d == nil {
+		return StateActive, ""
+	}
+	_, plain := d.Interposed()
 	switch {
-	case plain && !p.redirect.Attached():
+	case plain && !d.Redirect.Attached():
 		return StateBypassed, "the redirect to its front has ended: writes since then are in the image too"
-	case plain && p.redirect.Bypassed > 0:
-		return StateBypassed, fmt.Sprintf("%d writes came by another name of the device, the whole disk for example: they are in the image too", p.redirect.Bypassed)
+	case plain && d.Redirect.Bypassed > 0:
+		return StateBypassed, fmt.Sprintf("%d writes came by another name of the device, the whole disk for example: they are in the image too", d.Redirect.Bypassed)
 	}
 	return StateActive, ""
 }

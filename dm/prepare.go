@@ -165,7 +165,7 @@ func (p *Prepared) unchanged(s *session) error {
 	if err != nil {
 		return err
 	}
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}

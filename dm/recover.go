@@ -205,7 +205,7 @@ func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err erro
 // recoverBases takes down bases that no image stands on and no operation under
 // way is about to use.
 func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
@@ -213,9 +213,9 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		underWay := slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
-		if d.Role != plan.RoleBase || underWay || len(stack.NewBase(d, ours).Images) > 0 || carriesStore(d, ours) {
+		if d.Role != plan.RoleBase || underWay || len(ours.PlanBase(d).Images) > 0 || ours.CarriesStore(d.Dev) {
 			continue
 		}
 		held, err := s.state.HeldBase(d.Name, d.ID)
@@ -243,29 +243,21 @@ func (s *session) forgetAttachments() error {
 	if err != nil {
 		return err
 	}
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == name }) {
+		if ours.Named(name) == nil {
 			err = errors.Join(err, s.state.Detach(name))
 		}
 	}
 	return err
 }
 
-// carriesStore tells whether a store's file lies on a base.
-func carriesStore(base stack.Device, ours []stack.Device) bool {
-	return slices.ContainsFunc(ours, func(d stack.Device) bool {
-		lower, ok := d.Lower()
-		return ok && d.Role == plan.RoleStore && lower == base.Dev
-	})
-}
-
 // recoverBase takes one down, unless somebody is at its origin: an operation that
 // the journal does not tell of.
-func (s *session) recoverBase(ctx context.Context, base stack.Device, ours []stack.Device) (down bool, err error) {
+func (s *session) recoverBase(ctx context.Context, base stack.Device, ours *stack.View) (down bool, err error) {
 	fronts, err := s.read.Fronts(base)
 	if err != nil {
 		return false, err

@@ -16,18 +16,18 @@ import (
 // again, then fronts with the table they have, then what was frozen is thawed,
 // which would never return above a suspended front.
 func (s *session) letGo(ctx context.Context, i journal.Intent) error {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID == i.ID && d.Role != plan.RoleImage && d.Role != plan.RoleCore || slices.Contains(i.Bases, d.Name) {
 			if err := s.endHold(d); err != nil {
 				return err
 			}
 		}
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.Role != plan.RoleBase {
 			continue
 		}
@@ -62,8 +62,8 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 // windowBegan tells whether a create may have frozen anything. All its images have
 // their tables before that, and they go only after what was frozen is thawed. A
 // freeze that is found without them is somebody else's.
-func windowBegan(id string, ours []stack.Device) bool {
-	return slices.ContainsFunc(ours, func(d stack.Device) bool {
+func windowBegan(id string, ours *stack.View) bool {
+	return ours.Any(func(d stack.Device) bool {
 		return d.ID == id && d.Snapshot() && (d.Info.Live || d.Info.Inactive)
 	})
 }

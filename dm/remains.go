@@ -14,7 +14,7 @@ import (
 // remains reads what there is of a set in the kernel.
 func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 	r := plan.RemoveRequest{Set: name, ID: id}
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return r, err
 	}
@@ -22,7 +22,7 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 		return r, err
 	}
 	volumes := map[int]*plan.RemoveVolume{}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleAdopted {
 			r.Adopted = d.Name
 		}
@@ -73,8 +73,9 @@ func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
 }
 
 // isCore tells a core from a base.
-func isCore(dev targets.DevNo, ours []stack.Device) bool {
-	return slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Dev == dev && d.Role == plan.RoleCore })
+func isCore(dev targets.DevNo, ours *stack.View) bool {
+	d := ours.At(dev)
+	return d != nil && d.Role == plan.RoleCore
 }
 
 // pieces are the places at which a store goes on with another device, whose head
@@ -94,7 +95,7 @@ func pieces(d stack.Device) (starts []targets.Sectors) {
 // recordedNames are the devices of a set by its record, if there is one, and its
 // intent: what has no device may have a node all the same. A base that exists may
 // serve other sets, and so may its front.
-func (s *session) recordedNames(name, id string, ours []stack.Device) (out []string, err error) {
+func (s *session) recordedNames(name, id string, ours *stack.View) (out []string, err error) {
 	intents, err := s.state.Intents()
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (s *session) recordedNames(name, id string, ours []stack.Device) (out []str
 			continue
 		}
 		for _, layer := range []string{base, plan.FrontName(strings.TrimPrefix(base, plan.BaseName("")))} {
-			if !slices.ContainsFunc(ours, func(d stack.Device) bool { return d.Name == layer }) {
+			if ours.Named(layer) == nil {
 				out = append(out, layer)
 			}
 		}
@@ -125,21 +126,19 @@ func (s *session) recordedNames(name, id string, ours []stack.Device) (out []str
 }
 
 // remainsBelow finds the base of an image and the front that leads to it.
-func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id string, ours []stack.Device) error {
-	base, ok := stack.BaseOf(image, ours)
-	for _, d := range ours {
-		if ok && d.Role == plan.RoleBase && d.Dev == base {
-			return s.remainsFront(v, d, id, ours)
-		}
+func (s *session) remainsBelow(v *plan.RemoveVolume, image stack.Device, id string, ours *stack.View) error {
+	base, _ := ours.BaseOf(image)
+	if d := ours.Base(base); d != nil {
+		return s.remainsFront(v, *d, id, ours)
 	}
 	return nil
 }
 
-func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id string, ours []stack.Device) error {
+func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id string, ours *stack.View) error {
 	if dev, plain := base.Interposed(); plain {
 		return s.remainsPlain(v, base, dev, id, ours)
 	}
-	b := stack.NewBase(base, ours)
+	b := ours.PlanBase(base)
 	live, pending, err := s.read.Front(base.Dev)
 	if err != nil {
 		return err
@@ -162,7 +161,7 @@ func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id strin
 
 // remainsPlain is remainsFront for a plain device, which may be gone: its base
 // says which one it was.
-func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targets.DevNo, id string, ours []stack.Device) error {
+func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targets.DevNo, id string, ours *stack.View) error {
 	v.Origin = plan.Origin{Dev: dev, Path: s.read.Node(dev), Volume: strings.TrimPrefix(base.Name, plan.BaseName(""))}
 	if err := s.read.Layer(&v.Origin, base, ours); err != nil {
 		return err
@@ -173,8 +172,8 @@ func (s *session) remainsPlain(v *plan.RemoveVolume, base stack.Device, dev targ
 }
 
 // last tells whether no image of another set uses a base.
-func last(b plan.Base, id string, ours []stack.Device) bool {
-	return !slices.ContainsFunc(ours, func(d stack.Device) bool {
+func last(b plan.Base, id string, ours *stack.View) bool {
+	return !ours.Any(func(d stack.Device) bool {
 		return d.ID != id && slices.Contains(b.Images, d.Name)
 	})
 }
@@ -182,9 +181,9 @@ func last(b plan.Base, id string, ours []stack.Device) bool {
 // orphanBases adds bases that no image stands on and that belong to this set by
 // its record or intent: what is left when an operation ended before its image
 // was loaded, or after it was removed.
-func (s *session) orphanBases(r *plan.RemoveRequest, name string, ours []stack.Device) error {
-	for _, d := range ours {
-		if d.Role != plan.RoleBase || len(stack.NewBase(d, ours).Images) > 0 {
+func (s *session) orphanBases(r *plan.RemoveRequest, name string, ours *stack.View) error {
+	for d := range ours.Devices() {
+		if d.Role != plan.RoleBase || len(ours.PlanBase(d).Images) > 0 {
 			continue
 		}
 		mine, err := s.baseOf(d, r.ID, name)

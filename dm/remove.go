@@ -158,11 +158,11 @@ func (s *session) freeing(held *BusyError) string {
 }
 
 func (s *session) heldImage(id string) (*BusyError, error) {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
 			return s.busy("/dev/mapper/"+d.Name, d.Dev), nil
 		}

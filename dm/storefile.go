@@ -14,7 +14,7 @@ import (
 // storeFiles finds the files of a set's stores, by volume: in its record, in the
 // intent of the create that did not come to its end, else by what the kernel's
 // tables and the names of files tell.
-func (s *session) storeFiles(name, id string, ours []stack.Device) (map[int]*plan.File, error) {
+func (s *session) storeFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
 	files := map[int]*plan.File{}
 	intents, _ := s.state.Intents() // one that cannot be read was reported
 	for _, i := range intents {
@@ -32,7 +32,7 @@ func (s *session) storeFiles(name, id string, ours []stack.Device) (map[int]*pla
 		}
 		return files, nil
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.ID != id || d.Role != plan.RoleStore || files[d.Volume] != nil {
 			continue
 		}
@@ -50,7 +50,7 @@ func (s *session) storeFiles(name, id string, ours []stack.Device) (map[int]*pla
 // lostFile finds the file of a store that only the kernel knows: by its loop
 // device, or at the root of the filesystem that its blocks belong to, if dmsnap
 // chose its name.
-func (s *session) lostFile(d stack.Device, ours []stack.Device) (*plan.File, error) {
+func (s *session) lostFile(d stack.Device, ours *stack.View) (*plan.File, error) {
 	lower, ok := d.Lower()
 	if !ok {
 		return nil, nil
@@ -61,10 +61,8 @@ func (s *session) lostFile(d stack.Device, ours []stack.Device) (*plan.File, err
 		}
 		return &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}, nil
 	}
-	for _, b := range ours {
-		if b.Role == plan.RoleBase && b.Dev == lower {
-			return s.lostOn(b, d)
-		}
+	if b := ours.Base(lower); b != nil {
+		return s.lostOn(*b, d)
 	}
 	return nil, nil
 }
@@ -109,7 +107,7 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 // that neither the kernel nor a record knows. They are reported and stay: another
 // state directory may know them.
 func (s *session) leftFiles() ([]string, error) {
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +121,7 @@ func (s *session) leftFiles() ([]string, error) {
 	}
 	left := []string{}
 	for _, m := range mounted.All() {
-		image := slices.ContainsFunc(ours, func(d stack.Device) bool { return ioctl.DevNo(d.Dev) == m.DevNo })
+		image := ours.Any(func(d stack.Device) bool { return ioctl.DevNo(d.Dev) == m.DevNo })
 		if m.PID != 0 || image || len(mounted.Devices(m)) == 0 {
 			continue
 		}
@@ -144,9 +142,9 @@ func (s *session) leftFiles() ([]string, error) {
 }
 
 // knownIDs are the ids of sets that the kernel, a record or an intent has.
-func (s *session) knownIDs(ours []stack.Device) (map[string]bool, error) {
+func (s *session) knownIDs(ours *stack.View) (map[string]bool, error) {
 	known := map[string]bool{}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		known[d.ID] = true
 	}
 	sets, err := s.state.Sets()

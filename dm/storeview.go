@@ -19,7 +19,7 @@ func (v *view) store(vol *Volume, d stack.Device) {
 
 // guessStore tells from the kernel's tables what a store is whose record is lost.
 func (v *view) guessStore(d stack.Device) (kind, path string) {
-	f, err := v.s.lostFile(d, v.ours)
+	f, err := v.s.lostFile(d, v.View)
 	if err == nil && f != nil {
 		return "file", f.Path
 	}
@@ -36,11 +36,11 @@ func (v *view) guessStore(d stack.Device) (kind, path string) {
 // damage tells of a store's file that was changed by somebody. The image may be
 // wrong then, or what is written to the origin may hit another file.
 func (v *view) damage(vol *Volume, id string, i int, file *plan.File) {
-	d := v.members[member{id, i, plan.RoleStore}]
+	d := v.Member(id, i, plan.RoleStore)
 	if file == nil || file.Path == "" || d == nil || !d.Info.Live || vol.State != StateActive {
 		return
 	}
-	what, err := store.Damage(v.s.read, file, d.Table, v.ours)
+	what, err := store.Damage(v.s.read, file, d.Table, v.View)
 	if err != nil {
 		v.s.log.Warn("a store's file cannot be looked at", "path", file.Path, "error", err)
 	}

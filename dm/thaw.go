@@ -45,7 +45,7 @@ func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
 	defer s.close()
 	r := rescue{session: s, all: all, done: Thawed{Resumed: []string{}, Thawed: []string{}, Left: []Left{}}}
 	r.readJournal()
-	ours, err := s.read.Ours()
+	ours, err := s.read.Look()
 	if err != nil {
 		return nil, s.fail(err)
 	}
@@ -72,7 +72,7 @@ type unfinished struct {
 	held *journal.LockedError // by a process that is at it; nil: interrupted
 }
 
-func (r *rescue) run(ctx context.Context, ours []stack.Device) error {
+func (r *rescue) run(ctx context.Context, ours *stack.View) error {
 	errs := []error{r.resumeOurs(ours)}
 	running, stuck, err := r.resumeFronts(ours)
 	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
@@ -135,9 +135,9 @@ func (r *rescue) unfinished() (list []unfinished, err error) {
 
 // resumeOurs resumes what lies beneath fronts, and images. Nobody but us
 // suspends these.
-func (r *rescue) resumeOurs(ours []stack.Device) error {
+func (r *rescue) resumeOurs(ours *stack.View) error {
 	var errs []error
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		held, err := r.holds(d)
 		errs = append(errs, err)
 		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // whoever suspended it
@@ -151,9 +151,9 @@ func (r *rescue) resumeOurs(ours []stack.Device) error {
 
 // resumeFronts tells, by number, which fronts run now and which do not: a thaw
 // above those would never return.
-func (r *rescue) resumeFronts(ours []stack.Device) (running, stuck []string, err error) {
+func (r *rescue) resumeFronts(ours *stack.View) (running, stuck []string, err error) {
 	var errs []error
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if d.Role != plan.RoleBase {
 			continue
 		}
@@ -222,7 +222,7 @@ func (r *rescue) left(name, reason string) {
 }
 
 // thaw ends the freezes of interrupted operations, or all above our fronts.
-func (r *rescue) thaw(ctx context.Context, ours []stack.Device, running, stuck []string) error {
+func (r *rescue) thaw(ctx context.Context, ours *stack.View, running, stuck []string) error {
 	var origins []string
 	for _, u := range r.journal {
 		if u.Freezes && u.held == nil && windowBegan(u.ID, ours) {

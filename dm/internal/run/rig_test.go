@@ -83,7 +83,7 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 		devices = append(devices, freeze.Device{DevNo: g.devices[name], Front: true})
 	}
 	g.systems = table.Plan(devices...)
-	ours, err := g.read.Ours()
+	ours, err := g.read.Look()
 	check(g.t, err)
 	for i, name := range origins {
 		v := plan.VolumeRequest{BaseID: "ba5e" + name}
@@ -155,7 +155,7 @@ func (g *rig) cut(set string, origins ...string) *plan.Plan {
 // removal plans the teardown of a whole set.
 func (g *rig) removal(p *plan.Plan) *plan.Plan {
 	g.t.Helper()
-	ours, err := g.read.Ours()
+	ours, err := g.read.Look()
 	check(g.t, err)
 	r := plan.RemoveRequest{Set: p.Set, ID: p.ID}
 	for _, v := range p.Volumes {

@@ -81,9 +81,9 @@ func (h *host) load(t *testing.T, name string, row ioctltest.Row) {
 	check(t, h.r.Control.Load(ioctl.ID{Name: name}, 0, []ioctl.Spec{{Length: row.Length, Type: row.Type, Params: row.Params}}))
 }
 
-func (h *host) ours(t *testing.T) []stack.Device {
+func (h *host) ours(t *testing.T) *stack.View {
 	t.Helper()
-	ours, err := h.r.Ours()
+	ours, err := h.r.Look()
 	check(t, err)
 	return ours
 }

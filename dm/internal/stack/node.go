@@ -20,9 +20,9 @@ type Node struct {
 	Lower     []targets.DevNo
 }
 
-// Look reads one device without opening it. Of a device that is gone by now only
+// Describe reads one device without opening it. Of a device that is gone by now only
 // the number is known.
-func (r *Reader) Look(d targets.DevNo) (n Node, err error) {
+func (r *Reader) Describe(d targets.DevNo) (n Node, err error) {
 	n.Dev = d
 	dir := sysBlock(d)
 	link, err := r.Kernel.Readlink(dir)

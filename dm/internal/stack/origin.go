@@ -10,8 +10,8 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// Origin gathers the facts of one origin. ours is what Ours returned.
-func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Origin, error) {
+// Origin gathers the facts of one origin.
+func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin, error) {
 	o := plan.Origin{Spec: spec, Dev: dev, Path: r.Node(dev)}
 	if err := r.geometry(&o); err != nil {
 		return o, err
@@ -37,8 +37,8 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours []Device) (plan.Ori
 		o.Role = role
 		return o, nil
 	}
-	o.StoreOf = storeOf(dev, ours)
-	o.Base = r.base(&o, ours)
+	o.StoreOf = ours.StoreOf(dev)
+	o.Base = ours.baseOfOrigin(&o)
 	if plan.HandedOver(table) {
 		o.Status, err = r.statusLine(ioctl.ID{Dev: ioctl.DevNo(dev)})
 	}
@@ -79,50 +79,20 @@ func (r *Reader) Geometry(node string) (Geometry, error) {
 	return Geometry{Size: targets.Sectors(size / 512), LogicalBlock: logical, ReadOnly: ro}, err
 }
 
-// storeOf names the image that keeps its old chunks on a device.
-func storeOf(dev targets.DevNo, ours []Device) string {
-	for _, s := range ours {
-		if s.Role != plan.RoleStore || !s.On(dev) {
-			continue
-		}
-		for _, i := range ours {
-			if i.Role == plan.RoleImage && i.ID == s.ID && i.Volume == s.Volume {
-				return i.Name
-			}
-		}
-		return s.Name
-	}
-	return ""
-}
-
 // base finds an origin's layer: through the live table, or by name if somebody
 // took the front's snapshot-origin away.
-func (r *Reader) base(o *plan.Origin, ours []Device) *plan.Base {
+func (v *View) baseOfOrigin(o *plan.Origin) *plan.Base {
 	var found *plan.Base
-	for _, d := range ours {
+	for d := range v.Devices() {
 		fronted := LeadsTo(o.Table, d.Dev)
 		if d.Role != plan.RoleBase || !fronted && d.Name != plan.BaseName(o.Volume) {
 			continue
 		}
-		b := NewBase(d, ours)
+		b := v.PlanBase(d)
 		b.Fronted = fronted
 		if found = &b; fronted {
 			break // a device that was renamed has another's name on its base
 		}
 	}
 	return found
-}
-
-// NewBase describes a base and the images that stand on it.
-func NewBase(d Device, ours []Device) plan.Base {
-	b := plan.Base{Name: d.Name, UUID: d.UUID, Dev: d.Dev, Table: d.Table, ReadOnly: d.Info.ReadOnly}
-	for _, i := range ours {
-		if lower, ok := i.Lower(); ok && i.Snapshot() && lower == d.Dev {
-			b.Images = append(b.Images, i.Name)
-			if i.Info.Live {
-				b.Older = append(b.Older, older(i, ours))
-			}
-		}
-	}
-	return b
 }

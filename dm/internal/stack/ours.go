@@ -62,29 +62,6 @@ func (d Device) On(dev targets.DevNo) bool {
 	return slices.Contains(d.Table.Devices(), targets.Device{DevNo: dev})
 }
 
-// Ours lists our devices: one call, and two or three for each that is ours,
-// however many others the host has.
-func (r *Reader) Ours() ([]Device, error) {
-	entries, err := r.Control.List(ioctl.ID{UUID: plan.UUIDPrefix})
-	if err != nil {
-		return nil, err
-	}
-	var out []Device
-	for _, e := range entries {
-		d, err := r.device(e)
-		if errors.Is(err, ioctl.ErrNotFound) {
-			continue // removed since
-		}
-		if err != nil {
-			return nil, err
-		}
-		if d != nil {
-			out = append(out, *d)
-		}
-	}
-	return out, nil
-}
-
 func (r *Reader) device(e ioctl.Entry) (*Device, error) {
 	id, volume, role, ok := plan.ParseUUID(e.UUID)
 	if !ok {
@@ -157,23 +134,19 @@ func (r *Reader) statusLine(id ioctl.ID) (string, error) {
 }
 
 // LiveFronts finds the live front of every base there is; none is there when somebody
-// took our layer out. ours is what Ours returned.
-func (r *Reader) LiveFronts(ours []Device) (map[targets.DevNo]*ioctl.Info, error) {
-	others := make(map[targets.DevNo]bool, len(ours))
-	for i := range ours {
-		others[ours[i].Dev] = ours[i].Role.Member()
-	}
+// took our layer out.
+func (r *Reader) LiveFronts(ours *View) (map[targets.DevNo]*ioctl.Info, error) {
 	fronts := map[targets.DevNo]*ioctl.Info{}
-	for i := range ours {
-		if ours[i].Role != plan.RoleBase {
+	for d := range ours.Devices() {
+		if d.Role != plan.RoleBase {
 			continue
 		}
-		live, _, err := r.frontBut(ours[i].Dev, others)
+		live, _, err := r.frontBut(d.Dev, ours)
 		if err != nil {
 			return nil, err
 		}
 		if live != nil {
-			fronts[ours[i].Dev] = live
+			fronts[d.Dev] = live
 		}
 	}
 	return fronts, nil
@@ -182,17 +155,17 @@ func (r *Reader) LiveFronts(ours []Device) (map[targets.DevNo]*ioctl.Info, error
 // Front finds the device whose live table leads to a base, and tells whether an
 // inactive one does. Both results are empty when somebody took our layer out.
 func (r *Reader) Front(base targets.DevNo) (live, pending *ioctl.Info, err error) {
-	return r.frontBut(base, nil)
+	return r.frontBut(base, &View{})
 }
 
 // frontBut passes over devices known to be no fronts, such as images.
-func (r *Reader) frontBut(base targets.DevNo, others map[targets.DevNo]bool) (live, pending *ioctl.Info, err error) {
+func (r *Reader) frontBut(base targets.DevNo, ours *View) (live, pending *ioctl.Info, err error) {
 	holders, err := r.mappedHolders(base)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, h := range holders {
-		if others[h] {
+		if d := ours.At(h); d != nil && d.Role.Member() {
 			continue
 		}
 		id := ioctl.ID{Dev: ioctl.DevNo(h)}

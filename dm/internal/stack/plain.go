@@ -21,29 +21,26 @@ func (d Device) Interposed() (targets.DevNo, bool) {
 }
 
 // Adopter is the device that a plain one was put beneath, or that one itself.
-func (r *Reader) Adopter(dev targets.DevNo) (targets.DevNo, error) {
-	ours, err := r.Ours()
+func (r *Reader) Adopter(dev targets.DevNo, ours *View) targets.DevNo {
 	name := plan.AdoptedName(plan.VolumeName(path.Base(r.Node(dev))))
-	for _, d := range ours {
-		if d.Role == plan.RoleAdopted && d.Name == name {
-			return d.Dev, err
-		}
+	if d := ours.Named(name); d != nil && d.Role == plan.RoleAdopted {
+		return d.Dev
 	}
-	return dev, err
+	return dev
 }
 
 // plain gathers what there is to know of a device that is not device-mapper's.
-func (r *Reader) plain(o *plan.Origin, ours []Device) error {
+func (r *Reader) plain(o *plan.Origin, ours *View) error {
 	o.Plain = &plan.Plain{Holders: r.HolderNames(o.Dev)}
 	o.Volume = plan.VolumeName(path.Base(o.Path))
-	if o.StoreOf = storeOf(o.Dev, ours); o.StoreOf != "" {
+	if o.StoreOf = ours.StoreOf(o.Dev); o.StoreOf != "" {
 		return nil
 	}
 	var err error
 	if o.Plain.Partitioned, err = r.partitioned(o.Dev); err != nil {
 		return err
 	}
-	for _, d := range ours {
+	for d := range ours.Devices() {
 		if dev, ok := d.Interposed(); ok && dev == o.Dev {
 			return r.Layer(o, d, ours)
 		}
@@ -56,14 +53,14 @@ func (r *Reader) plain(o *plan.Origin, ours []Device) error {
 
 // Layer fills in what stands on a plain device: base, and the front made with
 // it, which may be incomplete. The plain device itself may be gone.
-func (r *Reader) Layer(o *plan.Origin, base Device, ours []Device) error {
+func (r *Reader) Layer(o *plan.Origin, base Device, ours *View) error {
 	if o.Plain == nil {
 		o.Plain = &plan.Plain{}
 	}
 	o.Plain.Interposer = true
-	b := NewBase(base, ours)
+	b := ours.PlanBase(base)
 	b.Redirect = base.Redirect
-	for _, f := range ours {
+	for f := range ours.Devices() {
 		if f.Role != plan.RoleFront || f.ID != base.ID {
 			continue
 		}

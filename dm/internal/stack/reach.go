@@ -12,7 +12,7 @@ import (
 // Reach is some devices and all that a write to them may be followed by a write to:
 // what they stand on, the devices that a loop device's file lies on, and of a
 // front the stores of its images. On finds the devices that a file is on.
-func (r *Reader) Reach(ours []Device, on func(file string) []targets.DevNo, from ...targets.DevNo) ([]targets.DevNo, error) {
+func (r *Reader) Reach(ours *View, on func(file string) []targets.DevNo, from ...targets.DevNo) ([]targets.DevNo, error) {
 	out := slices.Clone(from)
 	for i := 0; i < len(out); i++ {
 		next, err := r.links(sysBlock(out[i]) + "/slaves")
@@ -26,10 +26,10 @@ func (r *Reader) Reach(ours []Device, on func(file string) []targets.DevNo, from
 		if file != "" {
 			next = append(next, on(file)...)
 		}
-		for _, b := range ours {
-			front := slices.Contains(next, b.Dev) && !isOurs(out[i], ours)
+		for b := range ours.Devices() {
+			front := slices.Contains(next, b.Dev) && ours.At(out[i]) == nil // a front copies, a store or an image does not
 			if b.Role == plan.RoleBase && (front || interposedOn(b, out[i])) {
-				next = append(next, storesOn(b, ours)...)
+				next = append(next, ours.storesOn(b)...)
 			}
 		}
 		for _, n := range next {
@@ -41,26 +41,17 @@ func (r *Reader) Reach(ours []Device, on func(file string) []targets.DevNo, from
 	return out, nil
 }
 
-// isOurs tells a front, which copies, from a store or an image, which does not.
-func isOurs(d targets.DevNo, ours []Device) bool {
-	return slices.ContainsFunc(ours, func(o Device) bool { return o.Dev == d })
-}
-
 // interposedOn tells a base that takes the writes to a plain device away from it.
 func interposedOn(base Device, d targets.DevNo) bool {
 	lower, ok := base.Lower()
 	return ok && lower == d && base.Table[0].Target.Type() == "interpose"
 }
 
-func storesOn(base Device, ours []Device) (out []targets.DevNo) {
-	for _, i := range ours {
-		if lower, ok := i.Lower(); !ok || !i.Snapshot() || lower != base.Dev {
-			continue
-		}
-		for _, s := range ours {
-			if s.Role == plan.RoleStore && s.ID == i.ID && s.Volume == i.Volume {
-				out = append(out, s.Dev)
-			}
+// storesOn are the stores of the snapshots that pair with a base.
+func (v *View) storesOn(base Device) (out []targets.DevNo) {
+	for _, i := range v.above[base.Dev] {
+		if s := v.Member(i.ID, i.Volume, plan.RoleStore); s != nil {
+			out = append(out, s.Dev)
 		}
 	}
 	return out
@@ -82,7 +73,7 @@ type Way struct {
 // WayDown follows a device to the lowest of some origins beneath it, through
 // tables that only shift sectors. Found is false if it stands on none of them.
 // A way that cannot be followed is refused.
-func (r *Reader) WayDown(dev targets.DevNo, origins []plan.Origin, ours []Device) (w Way, found bool, err error) {
+func (r *Reader) WayDown(dev targets.DevNo, origins []plan.Origin, ours *View) (w Way, found bool, err error) {
 	g, err := r.Geometry(r.Node(dev))
 	if err != nil {
 		return w, false, err

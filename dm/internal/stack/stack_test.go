@@ -17,7 +17,7 @@ import (
 func TestOriginWithoutLayer(t *testing.T) {
 	h := newHost(t)
 	crypt := h.AddDM("crypt", "CRYPT-x", linear(h.home, 0))
-	got, err := h.r.Origin("/home", dev(h.home), nil)
+	got, err := h.r.Origin("/home", dev(h.home), &stack.View{})
 	check(t, err)
 	want := plan.Origin{
 		Spec: "/home", Path: "/dev/mapper/vg-home", Volume: "vg-home", Dev: dev(h.home), Name: "vg-home", UUID: "LVM-home",
@@ -27,7 +27,7 @@ func TestOriginWithoutLayer(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	got, err = h.r.Origin("crypt", dev(crypt), nil)
+	got, err = h.r.Origin("crypt", dev(crypt), &stack.View{})
 	check(t, err)
 	if got.Depth != 2 || got.Name != "crypt" {
 		t.Errorf("%+v", got)
@@ -39,7 +39,7 @@ func TestDepth(t *testing.T) {
 	h := newHost(t)
 	both := h.AddDM("both", "", ioctltest.Row{Length: 8, Type: "linear", Params: h.home.String() + " 0"},
 		ioctltest.Row{Start: 8, Length: 8, Type: "linear", Params: disk(1).String() + " 0"})
-	got, err := h.r.Origin("x", dev(both), nil)
+	got, err := h.r.Origin("x", dev(both), &stack.View{})
 	if err != nil || got.Depth != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -49,14 +49,14 @@ func TestOriginState(t *testing.T) {
 	h := newHost(t)
 	h.Suspend("vg-home", true)
 	h.load(t, "vg-home", linear(disk(0), 8))
-	got, err := h.r.Origin("x", dev(h.home), nil)
+	got, err := h.r.Origin("x", dev(h.home), &stack.View{})
 	check(t, err)
 	h.Suspend("vg-home", false)
 	if !got.Suspended || !got.InactiveLoaded {
 		t.Errorf("%+v", got)
 	}
 	large := h.AddDM("my vol", "", ioctltest.Row{Length: 8192, Type: "zero"})
-	got, err = h.r.Origin("x", dev(large), nil)
+	got, err = h.r.Origin("x", dev(large), &stack.View{})
 	check(t, err)
 	if got.Name != "my vol" || got.Volume != plan.VolumeName("my vol") || got.Depth != 0 || got.Suspended || got.InactiveLoaded || got.UUID != "" {
 		t.Errorf("%+v", got)
@@ -65,7 +65,7 @@ func TestOriginState(t *testing.T) {
 
 func TestOriginPlain(t *testing.T) {
 	h := newHost(t)
-	got, err := h.r.Origin("/dev/vdd", dev(disk(3)), nil)
+	got, err := h.r.Origin("/dev/vdd", dev(disk(3)), &stack.View{})
 	check(t, err)
 	want := plan.Origin{
 		Spec: "/dev/vdd", Path: "/dev/vdd", Volume: "vdd", Plain: &plan.Plain{Holders: []string{}}, Dev: dev(disk(3)), Size: 64 * mib / 512, LogicalBlock: 4096, ReadOnly: true,
@@ -74,11 +74,11 @@ func TestOriginPlain(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	got, err = h.r.Origin("/dev/vdb2", targets.DevNo{Major: 252, Minor: 18}, nil)
+	got, err = h.r.Origin("/dev/vdb2", targets.DevNo{Major: 252, Minor: 18}, &stack.View{})
 	if err != nil || got.Path != "/dev/vdb2" || got.Size != 8*mib/512 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := h.r.Origin("gone", targets.DevNo{Major: 252, Minor: 99}, nil); err == nil {
+	if _, err := h.r.Origin("gone", targets.DevNo{Major: 252, Minor: 99}, &stack.View{}); err == nil {
 		t.Error("a device that does not exist has facts")
 	}
 }
@@ -175,7 +175,7 @@ func TestOriginIsOurs(t *testing.T) {
 
 func TestOurs(t *testing.T) {
 	h := newHost(t)
-	if ours := h.ours(t); len(ours) != 0 {
+	if ours := slices.Collect(h.ours(t).Devices()); len(ours) != 0 {
 		t.Errorf("%+v", ours)
 	}
 	base := h.layer("vg-home")
@@ -191,7 +191,7 @@ func TestOurs(t *testing.T) {
 	h.load(t, "dmsnap-loaded", ioctltest.Row{Length: sectors, Type: "snapshot", Params: base.String() + " " + store.Dev.String() + " N 128"})
 
 	got := map[string]stack.Device{}
-	for _, d := range h.ours(t) {
+	for d := range h.ours(t).Devices() {
 		got[d.Name] = d
 	}
 	if len(got) != 5 {
@@ -216,7 +216,7 @@ func TestOurs(t *testing.T) {
 		t.Errorf("%+v", loaded)
 	}
 	h.Invalidate("dmsnap-nightly-vg-home")
-	for _, d := range h.ours(t) {
+	for d := range h.ours(t).Devices() {
 		if d.Name == "dmsnap-nightly-vg-home" && d.Status.State != targets.Invalid {
 			t.Errorf("%+v", d.Status)
 		}
@@ -234,7 +234,7 @@ func TestOursSkipsTheGone(t *testing.T) {
 		}
 		return nil
 	})
-	if ours := h.ours(t); len(ours) != 1 || ours[0].Role != plan.RoleBase {
+	if ours := slices.Collect(h.ours(t).Devices()); len(ours) != 1 || ours[0].Role != plan.RoleBase {
 		t.Errorf("%+v", ours)
 	}
 	h.Fail(func(c ioctltest.Call) error {
@@ -243,7 +243,7 @@ func TestOursSkipsTheGone(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := h.r.Ours(); err == nil {
+	if _, err := h.r.Look(); err == nil {
 		t.Error("an error of the kernel is passed over")
 	}
 }
@@ -309,8 +309,8 @@ func TestReadingChangesNothing(t *testing.T) {
 	h.image("nightly", "vg-home", base, disk(1), 0)
 	before := h.Snapshot()
 	read := func() {
-		_, _ = h.r.Origin("/home", dev(h.home), nil)
-		_, _ = h.r.Ours()
+		_, _ = h.r.Origin("/home", dev(h.home), &stack.View{})
+		_, _ = h.r.Look()
 		_, _, _ = h.r.Front(dev(base))
 		_, _ = h.r.Above(dev(h.home))
 		_, _ = h.r.Beneath(dev(h.home))

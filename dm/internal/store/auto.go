@@ -134,12 +134,7 @@ func (h *Host) hidden(m freeze.Mount) bool {
 
 // ours tells the filesystem of an image.
 func (h *Host) ours(fs filesystem) bool {
-	for _, d := range h.Ours {
-		if slices.Contains(fs.devices, d.Dev) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(fs.devices, func(d targets.DevNo) bool { return h.Ours.At(d) != nil })
 }
 
 // stands tells whether a filesystem stands on an origin, or on any of the set.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +17,7 @@ import (
 // tells; "" is well. Pinned files cannot be changed by accident: root must have
 // taken the flag away. Nothing is known, and "" said, while the file's device is
 // suspended or its filesystem not mounted.
-func Damage(r *stack.Reader, file *plan.File, live targets.Table, ours []stack.Device) (string, error) {
+func Damage(r *stack.Reader, file *plan.File, live targets.Table, ours *stack.View) (string, error) {
 	if _, held, err := r.Suspended(file.Dev); err != nil || held {
 		return "", err
 	}
@@ -44,7 +43,7 @@ func gone(r *stack.Reader, file *plan.File) (string, error) {
 	return "its store's file " + file.Path + " was removed: its blocks may be another file's by now", nil
 }
 
-func damage(f *ioctl.File, file *plan.File, live targets.Table, ours []stack.Device) (string, error) {
+func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View) (string, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return "", err
@@ -91,9 +90,9 @@ func holes(f *ioctl.File, file *plan.File) (string, error) {
 }
 
 // base is the number of a device of ours; none if it is gone.
-func base(name string, ours []stack.Device) targets.DevNo {
-	if i := slices.IndexFunc(ours, func(d stack.Device) bool { return d.Name == name }); i >= 0 {
-		return ours[i].Dev
+func base(name string, ours *stack.View) targets.DevNo {
+	if d := ours.Named(name); d != nil {
+		return d.Dev
 	}
 	return targets.DevNo{}
 }

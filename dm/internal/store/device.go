@@ -39,11 +39,11 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 
 // apart refuses a store that is the origin, is one of ours, or stands on the
 // origin: each copy would cause the next one.
-func (d device) apart(s plan.Store, o plan.Origin, ours []stack.Device) error {
+func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View) error {
 	if s.Dev == o.Dev {
 		return plan.Refuse(plan.Usage, d.path, "use another device", "store %s is the origin itself", d.path)
 	}
-	for _, mine := range ours {
+	for mine := range ours.Devices() {
 		if mine.Dev == s.Dev {
 			return plan.Refuse(plan.Usage, d.path, "use a device that is not part of a set", "store %s is dmsnap's own %s device %s", d.path, mine.Role, mine.Name)
 		}

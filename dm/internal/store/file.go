@@ -114,7 +114,7 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 // has them copy what was in its blocks.
 func (h *Host) spare(base plan.Base) targets.Sectors {
 	least := targets.Sectors(1) << 54
-	for _, d := range h.Ours {
+	for d := range h.Ours.Devices() {
 		if !slices.Contains(base.Images, d.Name) || d.Status.State != targets.Active {
 			continue
 		}

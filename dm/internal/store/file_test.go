@@ -49,7 +49,7 @@ func (f files) look(t *testing.T, spec string, force bool, origins ...ioctl.DevN
 	t.Helper()
 	kind, err := store.Parse(spec)
 	check(t, err)
-	ours, err := f.r.Ours()
+	ours, err := f.r.Look()
 	check(t, err)
 	mounted, err := freeze.Mounts(f.Border())
 	check(t, err)
@@ -200,7 +200,7 @@ func TestAutoChooses(t *testing.T) {
 			if row.prepare != nil {
 				row.prepare(t, f)
 			}
-			ours, err := f.r.Ours()
+			ours, err := f.r.Look()
 			check(t, err)
 			mounted, err := freeze.Mounts(f.Border())
 			check(t, err)
@@ -244,7 +244,7 @@ func TestNoRoomAnywhere(t *testing.T) {
 	f := newFiles(t)
 	kind, err := store.Parse("auto")
 	check(t, err)
-	ours, err := f.r.Ours()
+	ours, err := f.r.Look()
 	check(t, err)
 	mounted, err := freeze.Mounts(f.Border())
 	check(t, err)

@@ -23,7 +23,7 @@ type Kind interface {
 // Host is what kinds look at.
 type Host struct {
 	Read   *stack.Reader
-	Ours   []stack.Device
+	Ours   *stack.View
 	Mounts *freeze.Table
 	// Origins are all origins of the set.
 	Origins []plan.Origin

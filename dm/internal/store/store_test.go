@@ -64,7 +64,7 @@ func (h *host) inspect(t *testing.T, spec string) (plan.Store, error) {
 	t.Helper()
 	kind, err := store.Parse(spec)
 	check(t, err)
-	ours, err := h.r.Ours()
+	ours, err := h.r.Look()
 	check(t, err)
 	o, err := h.r.Origin("/dev/mapper/vg-home", targets.DevNo(h.home), ours)
 	check(t, err)
@@ -248,7 +248,7 @@ func TestInspectFails(t *testing.T) {
 			failed = c.String()
 			return unix.EIO
 		})
-		_, err = kind.Inspect(&store.Host{Read: h.r}, plan.Origin{Dev: targets.DevNo(h.home)})
+		_, err = kind.Inspect(&store.Host{Read: h.r, Ours: &stack.View{}}, plan.Origin{Dev: targets.DevNo(h.home)})
 		h.Fail(nil)
 		if failed == "" {
 			check(t, err)
