@@ -14,10 +14,10 @@ type attachCmd struct {
 
 func (attachCmd) Help() string {
 	return `Brings a partition or disk under device-mapper while it stays in use, with the kernel module dm-interpose, and keeps ` +
-		`it there until detach. Nobody is frozen or suspended. create does the same by itself for as long as the device has sets; ` +
-		`attach beforehand when creating a set is to do less.` + "\n\n" +
-		`Without the module a device that nobody uses is adopted: /dev/mapper/adopted-NAME is to be mounted in its place, and is ` +
-		`an origin like any logical volume. detach gives it back.`
+		`it there until detach. Nothing is frozen or suspended. create does the same on its own for as long as the device has sets; ` +
+		`attaching beforehand makes later snapshots faster.` + "\n\n" +
+		`Without the module, a device that is not in use is adopted: mount /dev/mapper/adopted-NAME in its place. It is then ` +
+		`an origin like any logical volume, until detach.`
 }
 
 func (attachCmd) manual() manual {

@@ -17,34 +17,34 @@ import (
 type cli struct {
 	JSON     bool          `name:"json" short:"J" help:"Print one JSON object instead of text."`
 	Quiet    bool          `short:"q" xor:"verbosity" help:"Log errors only."`
-	Verbose  int           `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v what is done, -vv every step."`
-	StateDir string        `placeholder:"DIR" default:"${state_dir}" help:"Directory of set names, receipts and the journal (${default})."`
-	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait for another dmsnap that works on the same set or origin; by default not at all."`
-	Config   string        `placeholder:"FILE" default:"${config}" help:"What to choose where flags leave it open (${default})."`
+	Verbose  int           `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v each action, -vv each step."`
+	StateDir string        `placeholder:"DIR" default:"${state_dir}" help:"Where dmsnap keeps its state (${default})."`
+	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait while another dmsnap works on the same set, origin or store (default: do not wait)."`
+	Config   string        `placeholder:"FILE" default:"${config}" help:"Configuration file with defaults for create (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
-	Create  createCmd  `cmd:"" help:"Cut a set: an image of each origin, all at one instant."`
+	Create  createCmd  `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
 	List    listCmd    `cmd:"" help:"List all sets."`
 	Show    showCmd    `cmd:"" help:"Show one set in detail."`
 	Mount   mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
 	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
 	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
-	Monitor monitorCmd `cmd:"" help:"Watch stores and make them grow; events and metrics."`
-	Remove  removeCmd  `cmd:"" help:"Take sets down and give their origins their own tables back."`
-	Hold    holdCmd    `cmd:"" help:"Keep a set although its lease ends."`
-	Release releaseCmd `cmd:"" help:"Let the lease of a set count again."`
-	Attach  attachCmd  `cmd:"" help:"Bring a plain device in use under device-mapper, and keep it there."`
-	Detach  detachCmd  `cmd:"" help:"End what attach made."`
-	Cut     cutCmd     `cmd:"" help:"Take a set that create --prepare prepared."`
-	Abort   abortCmd   `cmd:"" help:"Take back what create --prepare prepared."`
-	Recover recoverCmd `cmd:"" help:"End what was interrupted and remove leftovers."`
-	Thaw    thawCmd    `cmd:"" help:"Make writers run again, whatever was interrupted; nothing else."`
-	Doctor  doctorCmd  `cmd:"" help:"Tell what works here, and why not."`
+	Monitor monitorCmd `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
+	Remove  removeCmd  `cmd:"" help:"Remove sets and give their origins their own tables back."`
+	Hold    holdCmd    `cmd:"" help:"Keep a set even when its lease ends."`
+	Release releaseCmd `cmd:"" help:"Undo hold: let the set expire when its lease ends."`
+	Attach  attachCmd  `cmd:"" help:"Bring a plain device under device-mapper and keep it there."`
+	Detach  detachCmd  `cmd:"" help:"Undo attach: give the plain device back."`
+	Cut     cutCmd     `cmd:"" help:"Take the snapshot that create --prepare prepared."`
+	Abort   abortCmd   `cmd:"" help:"Cancel what create --prepare prepared."`
+	Recover recoverCmd `cmd:"" help:"Clean up after an interrupted dmsnap."`
+	Thaw    thawCmd    `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
+	Doctor  doctorCmd  `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
 	Why     whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
-	Graph   graphCmd   `cmd:"" help:"Draw the live stack."`
+	Graph   graphCmd   `cmd:"" help:"Draw origins, images and stores as they are now."`
 
 	// About the tool itself.
-	Completion completionCmd `cmd:"" help:"Print the completion of a shell."`
+	Completion completionCmd `cmd:"" help:"Print shell completion."`
 	Man        manCmd        `cmd:"" help:"Write the manual pages."`
 	VersionCmd versionCmd    `cmd:"" name:"version" help:"Print the version."`
 }

@@ -15,29 +15,29 @@ import (
 
 type createCmd struct {
 	Origins       []string      `arg:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
-	Name          string        `short:"n" help:"Name of the set; by default made from the time."`
-	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where old data goes: an unused block device, which is overwritten; file:PATH, a file to make or a directory to make it in; ram or ram:LIMIT; auto, the default, which chooses. May be repeated, once for each origin."`
-	ForceStore    bool          `help:"Overwrite store devices that carry a signature."`
-	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Limit of each store: a number with k, m, g, t, or % of the origin. By default all that can ever be needed of a device, and of a file or memory what is likely to be."`
-	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Unit of copying, a power of two; by default 64k, more for a store beyond 256g."`
-	Persistent    bool          `xor:"mode" help:"Write the stores in the persistent format, so that older such sets read through this one. This version does not bring the set back after a reboot."`
-	Transient     bool          `xor:"mode" help:"Keep the exceptions in memory, although older persistent sets could read through this one: the origin's writers pay for both."`
+	Name          string        `short:"n" help:"Name of the set (default: made from the time)."`
+	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where overwritten data is saved: an unused block device (its contents are lost); file:PATH, a new file or an existing directory; ram or ram:LIMIT; auto (default), which chooses. Repeatable, once per origin."`
+	ForceStore    bool          `help:"Use a store device even if it holds a filesystem or other signature: its contents are lost."`
+	Size          dm.Size       `short:"s" placeholder:"SIZE" help:"Size of each store (10g, 20% of the origin). Default: on a device, enough never to overflow; in a file or memory, an estimate from recent writes."`
+	Chunk         dm.Size       `short:"c" placeholder:"SIZE" help:"Copy-on-write unit, a power of two (default 64k, more for stores above 256g)."`
+	Persistent    bool          `xor:"mode" help:"Use the persistent store format, so that writers pay for the newest set only. This version does not bring the set back after a reboot."`
+	Transient     bool          `xor:"mode" help:"Keep the exception table in memory even where older sets are persistent; writers then pay for both."`
 	Writable      bool          `help:"Make the images writable; the origins stay untouched."`
 	Label         []string      `sep:"none" placeholder:"KEY=VALUE" help:"Label the set; may be repeated."`
-	Lease         string        `placeholder:"LEASE" help:"How long the set is wanted: a time like 2h, pid:N for as long as that process lives, or boot. By default for ever."`
-	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be held; a second process, the guard, lets them go then (${default})."`
-	Consistency   string        `enum:"auto,app,fs,crash" default:"auto" placeholder:"auto|app|fs|crash" help:"app fails if a hook does, fs goes on without it, both freeze every mounted filesystem; crash freezes none; auto is app if there are hooks, else fs (${default})."`
-	Hooks         string        `placeholder:"DIR" help:"Call the hooks in this directory after those in ${hook_dir}."`
-	HookTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Longest time for each call of a hook (${default})."`
+	Lease         string        `placeholder:"LEASE" help:"Remove the set automatically after this time (2h), when process N exits (pid:N), or at the next boot (boot). Default: keep it until it is removed."`
+	FreezeTimeout time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time writers may be blocked; after that the guard process unblocks them and the command fails (${default})."`
+	Consistency   string        `enum:"auto,app,fs,crash" default:"auto" placeholder:"auto|app|fs|crash" help:"app: freeze filesystems and require every hook to succeed. fs: freeze; a failed hook is reported (exit 9). crash: no freeze. auto: app if hooks are installed, else fs (${default})."`
+	Hooks         string        `placeholder:"DIR" help:"Also run the hooks in this directory, after those in ${hook_dir}."`
+	HookTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Time limit for each hook call (${default})."`
 	DryRun        bool          `help:"Print the steps and change nothing."`
-	Prepare       bool          `help:"Only prepare, and print a token for cut and abort. Nobody is held meanwhile."`
-	Expires       time.Duration `default:"10m" placeholder:"DURATION" help:"How long a prepared cut is kept (${default})."`
+	Prepare       bool          `help:"Prepare only, and print a token for cut and abort. Writers are not blocked meanwhile."`
+	Expires       time.Duration `default:"10m" placeholder:"DURATION" help:"How long the preparation is kept (${default})."`
 }
 
 func (createCmd) Help() string {
-	return `Each origin becomes a volume of the set, with an image to read at /dev/mapper/dmsnap-SET-VOLUME. ` +
-		`Writers are held for some milliseconds and notice nothing else. ` +
-		`A store given as ORIGIN=SPEC is for that origin, a plain SPEC for all others.`
+	return `Each origin becomes a volume of the set; its image is /dev/mapper/dmsnap-SET-VOLUME. ` +
+		`Writers are blocked for a few milliseconds and notice nothing else. ` +
+		`--store ORIGIN=SPEC applies to that origin, --store SPEC to all others.`
 }
 
 func (createCmd) manual() manual {

@@ -8,12 +8,12 @@ import (
 )
 
 type detachCmd struct {
-	Origin string `arg:"" help:"What was attached, as for create."`
+	Origin string `arg:"" help:"The attached device: path, mount point or tag, as for create."`
 }
 
 func (detachCmd) Help() string {
-	return `Ends what attach made: the device's users reach it directly again, and nothing of ours is left. It waits for what is ` +
-		`under way. A device that has sets is refused, and so is an adopted one that is mounted.`
+	return `Undoes attach: I/O reaches the device directly again, and no device of dmsnap remains. It waits for I/O in flight. ` +
+		`A device that still has sets is refused, and so is an adopted one that is mounted.`
 }
 
 func (detachCmd) manual() manual {

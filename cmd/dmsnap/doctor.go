@@ -11,11 +11,11 @@ import (
 )
 
 type doctorCmd struct {
-	Origins []string `arg:"" optional:"" name:"origin" sep:"none" help:"Origins to look at, as for create."`
+	Origins []string `arg:"" optional:"" name:"origin" sep:"none" help:"Origins to check, as for create."`
 }
 
 func (doctorCmd) Help() string {
-	return `Checks the kernel, its device-mapper targets, privileges and udev, and for each origin whether a set can be cut, ` +
+	return `Checks the kernel, its device-mapper targets, privileges and udev, and for each origin whether it can be snapshotted, ` +
 		`how its filesystems would be frozen, and what stands in the way. Changes nothing.`
 }
 

@@ -10,15 +10,15 @@ import (
 
 type extendCmd struct {
 	Name   string   `arg:"" help:"Name of the set."`
-	Size   growth   `arg:"" help:"What each store is to have, or with a plus sign what it is to get: a number with k, m, g, t, or % of the origin."`
-	Volume []string `sep:"none" placeholder:"NAME" help:"Only this volume; may be repeated."`
-	Store  string   `placeholder:"SPEC" help:"An unused block device, which is overwritten, on which the store goes on when its own is used up."`
+	Size   growth   `arg:"" help:"New size of each store (20g, 30% of the origin), or how much to add (+5g)."`
+	Volume []string `sep:"none" placeholder:"NAME" help:"Only this volume; repeatable."`
+	Store  string   `placeholder:"SPEC" help:"An unused block device on which the store continues when its own is used up; its contents are lost."`
 	DryRun bool     `help:"Print the steps and change nothing."`
 }
 
 func (extendCmd) Help() string {
-	return `Nothing is frozen; writers that need a chunk copied wait while the kernel takes the new size over. ` +
-		`No store gets more than it can ever need, and none shrinks.`
+	return `Nothing is frozen; writers that need a chunk copied wait for a moment while the kernel takes the new size. ` +
+		`No store grows beyond what it can ever need, and none shrinks.`
 }
 
 func (extendCmd) manual() manual {

@@ -11,8 +11,8 @@ import (
 )
 
 type graphCmd struct {
-	Names  []string `arg:"" optional:"" name:"name" sep:"none" help:"Sets, or origins as for create; by default all that have sets."`
-	Format string   `short:"f" enum:"text,svg,dot" default:"text" placeholder:"text|svg|dot" help:"text draws trees, svg a picture, dot is for graphviz (${default})."`
+	Names  []string `arg:"" optional:"" name:"name" sep:"none" help:"Sets, or origins as for create (default: all that have sets)."`
+	Format string   `short:"f" enum:"text,svg,dot" default:"text" placeholder:"text|svg|dot" help:"text: trees; svg: a picture; dot: input for Graphviz (${default})."`
 }
 
 func (graphCmd) Help() string {

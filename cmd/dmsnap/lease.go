@@ -12,7 +12,7 @@ type holdCmd struct {
 }
 
 func (holdCmd) Help() string {
-	return `Keeps a set although its lease ends, until dmsnap release. dmsnap remove still removes it.`
+	return `Keeps a set past the end of its lease, until dmsnap release. dmsnap remove still removes it.`
 }
 
 func (holdCmd) manual() manual {
@@ -29,7 +29,7 @@ type releaseCmd struct {
 }
 
 func (releaseCmd) Help() string {
-	return `Lets the lease of a set count again. If it is over by now the set goes with the next command that changes something.`
+	return `Undoes dmsnap hold. A set whose lease has ended is removed by the next command that changes something, or by the monitor.`
 }
 
 func (releaseCmd) manual() manual {

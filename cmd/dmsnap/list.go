@@ -11,7 +11,7 @@ import (
 type listCmd struct{}
 
 func (listCmd) Help() string {
-	return `USED is the fullest store of the set. With no sets, nothing is printed.`
+	return `USED is the fill of the fullest store of the set. If there are no sets, nothing is printed.`
 }
 
 func (listCmd) manual() manual {

@@ -15,7 +15,7 @@ import (
 )
 
 type manCmd struct {
-	Dir string `arg:"" help:"Directory to write to; made if it is missing."`
+	Dir string `arg:"" help:"Directory to write to; created if missing."`
 }
 
 func (manCmd) Help() string {

@@ -13,21 +13,21 @@ import (
 )
 
 type monitorCmd struct {
-	Threshold int           `default:"70" placeholder:"PERCENT" help:"How full a store may be before it grows (${default})."`
-	Step      dm.Size       `placeholder:"SIZE" help:"What a store gets at least: a number with k, m, g, t, or % of the origin; by default half of what it has. Under load it gets more."`
-	Limit     dm.Size       `placeholder:"SIZE" help:"What no store grows beyond; by default what it can ever need."`
-	Spill     []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device, which is overwritten, for the first store whose own device is used up; may be repeated."`
-	Interval  time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two looks at everything (${default})."`
-	FoldDepth int           `default:"16" placeholder:"N" help:"How many others an image may read through before what is left of removed sets is folded (${default})."`
-	FoldRate  dm.Size       `default:"16m" placeholder:"SIZE" help:"How much is copied for that in a second (${default})."`
+	Threshold int           `default:"70" placeholder:"PERCENT" help:"Grow a store when it is this full (${default})."`
+	Step      dm.Size       `placeholder:"SIZE" help:"Grow by at least this much (5g, 10% of the origin; default: half of the present size). Under load it grows by more."`
+	Limit     dm.Size       `placeholder:"SIZE" help:"Never grow a store beyond this (default: what it can ever need)."`
+	Spill     []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device for the first store whose own device is used up; its contents are lost. Repeatable."`
+	Interval  time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two checks of everything (${default})."`
+	FoldDepth int           `default:"16" placeholder:"N" help:"Fold layers of removed sets once an image reads through more than N others (${default})."`
+	FoldRate  dm.Size       `default:"16m" placeholder:"SIZE" help:"Limit the copying of a fold to SIZE per second (${default})."`
 	Listen    string        `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at http://ADDRESS/metrics."`
 	Textfile  string        `placeholder:"PATH" help:"Write metrics for the textfile collector of node_exporter; the name must end in .prom."`
 }
 
 func (monitorCmd) Help() string {
-	return `Runs until it is ended, and watches the sets that are made later too. Prints one line for each event: low, grown, ` +
-		`full, invalid, bypassed, expired, folded, failed; with --json one object. The kernel does not tell how full a store is: it is asked, ` +
-		`the more often the less room is left for the rate of the writes. dmsnap-monitor.service runs it under systemd.`
+	return `Runs until it is stopped, and also watches sets made later. Prints one line per event: low, grown, ` +
+		`full, invalid, bypassed, expired, folded, failed; with --json one object. The kernel does not report how full a store is, so it is polled: ` +
+		`more often as room runs short. dmsnap-monitor.service runs it under systemd.`
 }
 
 func (monitorCmd) manual() manual {

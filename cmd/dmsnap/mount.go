@@ -12,12 +12,12 @@ import (
 
 type mountCmd struct {
 	Name string `arg:"" help:"Name of the set."`
-	Dir  string `arg:"" help:"Directory to mount on; made if it is missing."`
+	Dir  string `arg:"" help:"Directory to mount on; created if missing."`
 }
 
 func (mountCmd) Help() string {
-	return `The image of a set of one volume is mounted on DIR itself; those of a set of several below DIR, ` +
-		`each where its origin is mounted. Options are chosen for the filesystem, so that an image can be mounted beside its origin.`
+	return `A set of one volume is mounted on DIR itself; the volumes of a larger set are mounted below DIR, ` +
+		`each at the path where its origin is mounted. Mount options are chosen so that an image can be mounted beside its origin.`
 }
 
 func (mountCmd) manual() manual {

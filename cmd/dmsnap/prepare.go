@@ -19,12 +19,12 @@ import (
 )
 
 type cutCmd struct {
-	Token string `arg:"" help:"What create --prepare printed."`
+	Token string `arg:"" help:"The token that create --prepare printed."`
 }
 
 func (cutCmd) Help() string {
-	return `Takes the set that was prepared, within little more than its window. If an origin is not what it was, or the cut fails, ` +
-		`everything is taken back.`
+	return `Takes the prepared snapshot; this takes little longer than the window itself. If an origin has changed meanwhile, or the cut fails, ` +
+		`everything is undone.`
 }
 
 func (cutCmd) manual() manual {
@@ -37,10 +37,10 @@ func (cutCmd) manual() manual {
 func (c *cutCmd) Run(env *Env) error { return askHolder(env, opCut, c.Token) }
 
 type abortCmd struct {
-	Token string `arg:"" help:"What create --prepare printed."`
+	Token string `arg:"" help:"The token that create --prepare printed."`
 }
 
-func (abortCmd) Help() string { return `Takes back what was prepared.` }
+func (abortCmd) Help() string { return `Undoes what create --prepare prepared. Nothing was taken.` }
 
 func (abortCmd) manual() manual {
 	return manual{

@@ -11,9 +11,9 @@ import (
 type recoverCmd struct{}
 
 func (recoverCmd) Help() string {
-	return `Lets go what an interrupted operation still holds frozen or suspended, then takes back an interrupted create and ` +
-		`completes an interrupted remove. Sets that are whole are left alone, and so are those whose record is lost. ` +
-		`After a reboot it tells what the stores of persistent sets hold. Safe to run at any time, also at boot.`
+	return `Cleans up after an interrupted dmsnap: thaws and resumes everything it still holds, then undoes an interrupted create and ` +
+		`completes an interrupted remove. Complete sets are left alone, also those whose record is lost, and so are operations in progress. ` +
+		`After a reboot it reports what the stores of persistent sets hold. Safe to run at any time, also at boot.`
 }
 
 func (recoverCmd) manual() manual {

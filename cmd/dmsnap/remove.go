@@ -13,16 +13,16 @@ import (
 
 type removeCmd struct {
 	Names  []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
-	Fold   bool     `help:"Give older sets what they read of this one, so that its store goes too."`
-	Rate   dm.Size  `placeholder:"SIZE" help:"Copy no more than this in a second; only with --fold."`
+	Fold   bool     `help:"Copy what older sets read from this one into their stores, so that its store can be freed too."`
+	Rate   dm.Size  `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --fold."`
 	DryRun bool     `help:"Print the steps and change nothing."`
 }
 
 func (removeCmd) Help() string {
-	return `Nothing is removed unless all sets exist. They are removed in the order given, up to the first that fails. ` +
+	return `Nothing is removed unless all named sets exist. They are removed in the order given, up to the first failure. ` +
 		`A set in use is never removed by force. ` +
-		`What older sets read through stays, as layer-UUID, until they are gone; --fold copies it to them instead, which takes a while, ` +
-		`may be interrupted, and goes on with dmsnap remove --fold layer-UUID.`
+		`If older sets read through this one, its store stays as layer-UUID until they are gone. --fold copies the data to them instead; ` +
+		`this takes time, may be interrupted, and continues with dmsnap remove --fold layer-UUID.`
 }
 
 func (removeCmd) manual() manual {

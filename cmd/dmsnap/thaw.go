@@ -9,13 +9,13 @@ import (
 )
 
 type thawCmd struct {
-	All bool `help:"End every suspend of our devices and every freeze above them, whoever made it, and operations under way too."`
+	All bool `help:"Also end freezes and suspends made by other programs on these devices, and those of dmsnap operations in progress."`
 }
 
 func (thawCmd) Help() string {
-	return `The rescue: makes writers run again, at once, and does nothing else. Suspended devices of dmsnap's are resumed with the table ` +
-		`they have, then filesystems that an interrupted dmsnap froze are thawed. Needs neither lock nor state directory. ` +
-		`Run dmsnap recover afterwards; it takes down what was begun.`
+	return `Emergency: makes blocked writers run again and does nothing else. Suspended devices of dmsnap are resumed with the table ` +
+		`they have, then filesystems that an interrupted dmsnap froze are thawed. Needs neither locks nor the state directory. ` +
+		`Run dmsnap recover afterwards: it removes what is left of the interrupted operation.`
 }
 
 func (thawCmd) manual() manual {

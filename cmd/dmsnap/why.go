@@ -12,12 +12,12 @@ import (
 
 type whyCmd struct {
 	Name   string        `arg:"" help:"Name of a set, or an origin as for create."`
-	Sample time.Duration `default:"1s" placeholder:"DURATION" help:"How long to watch a set's stores fill; 0 looks once (${default})."`
+	Sample time.Duration `default:"1s" placeholder:"DURATION" help:"How long to watch how fast the stores of a set fill; 0: do not watch (${default})."`
 }
 
 func (whyCmd) Help() string {
-	return `Explains why a set is invalid, busy or about to be, and why an origin is refused or slow: who holds a device, in which ` +
-		`mount namespace, what is suspended or under way, which part of the kernel is missing, how fast a store fills and ` +
+	return `Explains why a set is invalid or busy, or about to be, and why an origin is refused or slow: which process holds a device and in which ` +
+		`mount namespace, what is suspended or in progress, which part of the kernel is missing, how fast a store fills and ` +
 		`when it will be full. Changes nothing.`
 }
 
