@@ -21,7 +21,12 @@
 //	// err is set, k.Snapshot() == before, len(k.Hangs()) == 0
 //
 // The encoder and decoder here share nothing with package ioctl: the two check
-// each other. Conformance runs the same cases on this kernel and on real ones.
+// each other. A conformance suite, in the tests of this package, runs the same
+// cases on this kernel and on real ones.
+//
+// Files are named by what they play: vfs_ (files, mounts, freeze), block_ (disks,
+// loop devices), dm_ (devices, tables, targets), proc_ (/proc and /sys), ipc_
+// (semaphores, udev), host_ (what a test sets up).
 //
 // A call that would sleep for ever on a real kernel (a write to a suspended
 // device, a thaw above one, a status of a suspended dm-era) does not sleep:
