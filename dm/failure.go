@@ -64,6 +64,10 @@ func (s *session) classify(e *Error) {
 		}
 		return
 	}
+	if _, ok := errors.AsType[*journal.LockDirError](e.Err); ok {
+		e.Device, e.Hint = journal.HostLocks, "/run must be a tmpfs that only root can write to; in a container, the host's"
+		return
+	}
 	if u, ok := errors.AsType[*store.InUseError](e.Err); ok {
 		e.Code, e.Device, e.Hint = CodeBusy, u.Path, "use a device that nothing else uses"
 		e.Err = fmt.Errorf("store %w", s.busy(u.Path, u.Dev))

@@ -72,8 +72,6 @@ type Notice struct {
 const (
 	defaultThreshold = 70
 	defaultInterval  = 10 * time.Second
-	// monitorKey is the lock of whoever watches.
-	monitorKey = "monitor"
 	// pollSlice bounds how late a cancelled context is seen.
 	pollSlice = 250 * time.Millisecond
 )
@@ -109,7 +107,7 @@ func (m *Manager) Monitor(ctx context.Context, r MonitorRequest) error {
 
 // Monitored tells whether a Monitor runs for this state directory.
 func (m *Manager) Monitored() (bool, error) {
-	held, err := m.state.Held(monitorKey)
+	held, err := m.state.Held(journal.MonitorKey)
 	return held != nil, err
 }
 
@@ -120,7 +118,7 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	if err := s.state.Init(); err != nil {
 		return err
 	}
-	locks, err := s.state.Lock(ownPID(), monitorKey)
+	locks, err := s.state.Lock(ownPID(), journal.MonitorKey)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func goldens() map[string]struct {
 		"hold":                  {"hold nightly", stub{set: leased()}},
 		"thaw":                  {"thaw", stub{thaws: &dm.Thawed{Resumed: []string{"vg-home"}, Thawed: []string{"/home"}}}},
 		"thaw-nothing":          {"thaw --all", stub{thaws: &dm.Thawed{}}},
-		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) works on origin-254_0"}}}, err: underWay()}},
+		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) works on /dev/mapper/vg-home"}}}, err: underWay()}},
 		"doctor":                {"doctor /home /", stub{report: sampleReport()}},
 		"doctor-host":           {"doctor", stub{report: &dm.Report{Kernel: "6.1.192", Problems: []dm.Problem{{Message: "no device-mapper", Hint: "modprobe dm_mod"}}}}},
 		"doctor-lesser":         {"doctor", stub{report: lesser}},

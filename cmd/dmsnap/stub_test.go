@@ -284,7 +284,7 @@ func busy() error {
 
 func underWay() error {
 	return &dm.Error{
-		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) works on origin-254_0"), Hint: "dmsnap thaw --all does not wait",
+		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) works on /dev/mapper/vg-home"), Hint: "dmsnap thaw --all does not wait",
 	}
 }
 

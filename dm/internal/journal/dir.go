@@ -54,7 +54,12 @@ const (
 )
 
 // Init makes the directory, for root only: records name paths and devices.
-func (d Dir) Init() error { return d.wrap(d.init()) }
+func (d Dir) Init() error {
+	if err := d.wrap(d.init()); err != nil {
+		return err
+	}
+	return d.initHostLocks()
+}
 
 func (d Dir) init() error {
 	for _, sub := range []string{"", setsDir, intentsDir, attachedDir, locksDir} {
@@ -66,6 +71,12 @@ func (d Dir) init() error {
 	if err != nil {
 		return err
 	}
+	return d.rootOnly(st)
+}
+
+// rootOnly refuses a directory in which others than root, or whoever runs this,
+// can make and remove files.
+func (d Dir) rootOnly(st ioctl.Stat) error {
 	if st.Mode&0o022 != 0 || st.UID != 0 && int(st.UID) != d.Kernel.Geteuid() {
 		return fmt.Errorf("writable by others: %w", unix.EPERM)
 	}

@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -18,47 +17,96 @@ import (
 
 // LockedError says who holds a lock.
 type LockedError struct {
-	Key string
-	PID int // 0 if the owner has not written it yet
+	Key  string
+	What string // what the key stands for, in words
+	PID  int    // 0 if the owner has not written it yet
 }
 
 func (e *LockedError) Error() string {
-	kind, name, _ := strings.Cut(e.Key, "-")
-	if kind == "origin" {
-		name = strings.ReplaceAll(name, "_", ":")
+	who := "another dmsnap"
+	if e.PID != 0 {
+		who += " (pid " + strconv.Itoa(e.PID) + ")"
 	}
-	if e.PID == 0 {
-		return fmt.Sprintf("another dmsnap works on %s %s", kind, name)
+	if e.Key == MonitorKey {
+		return who + " monitors already"
 	}
-	return fmt.Sprintf("another dmsnap (pid %d) works on %s %s", e.PID, kind, name)
+	return who + " works on " + e.What
 }
 
 // Locks are held until Release. The kernel drops them when the process dies.
 type Locks struct {
-	dir   Dir
-	files []*ioctl.File
+	dir  Dir
+	held []heldLock
 }
 
-// OriginKey is the lock of one origin; SetKey that of a set's name.
-func OriginKey(devno string) string { return "origin-" + strings.ReplaceAll(devno, ":", "_") }
+type heldLock struct {
+	lockFile
+	open *ioctl.File
+}
+
+// MonitorKey is the lock of whoever watches. It is one of the state directory,
+// whose records he reads, and not of the host.
+const MonitorKey = "monitor"
+
+const (
+	originKind  = "origin-"
+	beneathKind = "beneath-"
+	setKind     = "set-"
+)
+
+// OriginKey is the lock of a device that is made an origin, or a store: what is
+// done to it, and who stands on it, is up to the owner alone.
+func OriginKey(devno string) string { return originKind + strings.ReplaceAll(devno, ":", "_") }
+
+// BeneathKey is the lock of a device that a store stands on. Many may hold it, as
+// many may stand there; nobody holds the same device's OriginKey meanwhile.
+func BeneathKey(devno string) string { return beneathKind + strings.ReplaceAll(devno, ":", "_") }
 
 // SetKey is the lock of a set's name.
-func SetKey(name string) string { return "set-" + name }
+func SetKey(name string) string { return setKind + name }
 
-// Lock takes all locks or none, without waiting, always in one order, so that
-// two operations on overlapping sets cannot wait for each other.
-func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
+// lockFile is one file to lock, and how.
+type lockFile struct {
+	key, name string
+	shared    bool
+}
+
+// lockFiles are the files of some keys in the order in which they are taken:
+// those of the host, which is where all processes meet, whatever their state
+// directory; then those of the state directory, where the previous release, which
+// may still run, has its own.
+func (d Dir) lockFiles(keys []string) (files []lockFile) {
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	own := path.Join(d.Path, locksDir)
+	for _, dir := range []string{HostLocks, own} {
+		for _, key := range keys {
+			device, shared := strings.CutPrefix(key, beneathKind)
+			switch {
+			case key == MonitorKey && dir == HostLocks, shared && dir == own:
+			case shared && slices.Contains(keys, originKind+device): // it has all of it
+			case shared:
+				files = append(files, lockFile{key, path.Join(dir, originKind+device), true})
+			default:
+				files = append(files, lockFile{key, path.Join(dir, key), false})
+			}
+		}
+	}
+	return files
+}
+
+// Lock takes all locks or none, without waiting, so that two operations on
+// overlapping sets cannot wait for each other.
+func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 	l := &Locks{dir: d}
-	for _, key := range keys {
-		f, err := d.lock(key, pid)
+	for _, file := range d.lockFiles(keys) {
+		f, err := d.lock(file, pid)
 		if _, held := errors.AsType[*LockedError](err); err != nil && !held {
-			err = d.wrap(err)
+			err = d.wrapLock(file, err)
 		}
 		if err != nil {
 			return nil, errors.Join(err, l.Release())
 		}
-		l.files = append(l.files, f)
+		l.held = append(l.held, heldLock{file, f})
 	}
 	return l, nil
 }
@@ -80,12 +128,20 @@ func (d Dir) LockWithin(ctx context.Context, limit time.Duration, pid int, keys 
 	}
 }
 
-// Held tells who holds one of the locks, nil if nobody does. It makes no file and
-// keeps no lock, so it works on a frozen filesystem.
+// Have tells whether a lock is among those held, by itself or by one that
+// includes it.
+func (l *Locks) Have(key string) bool {
+	device, beneath := strings.CutPrefix(key, beneathKind)
+	return slices.ContainsFunc(l.held, func(h heldLock) bool {
+		return h.key == key || beneath && h.key == originKind+device
+	})
+}
+
+// Held tells who owns one of the locks, nil if nobody does. It makes no file and
+// keeps no lock, so it works on a frozen filesystem. Who shares one is no owner.
 func (d Dir) Held(keys ...string) (*LockedError, error) {
-	for _, key := range keys {
-		name := path.Join(d.Path, locksDir, key)
-		f, err := d.Kernel.Open(name, unix.O_RDONLY, 0)
+	for _, file := range d.lockFiles(keys) {
+		f, err := d.Kernel.Open(file.name, unix.O_RDONLY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -95,7 +151,7 @@ func (d Dir) Held(keys ...string) (*LockedError, error) {
 		err = f.Lock(unix.LOCK_SH | unix.LOCK_NB)
 		cerr := f.Close() // with the lock, before anything is read that may have to wait
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return &LockedError{Key: key, PID: d.owner(name)}, cerr
+			return d.locked(file), cerr
 		}
 		if err := errors.Join(err, cerr); err != nil {
 			return nil, err
@@ -104,79 +160,12 @@ func (d Dir) Held(keys ...string) (*LockedError, error) {
 	return nil, nil
 }
 
-// lock takes one. The holder unlinks the file before it lets go, so a lock on a
-// file that is no longer the one at the path is worth nothing: try again.
-func (d Dir) lock(key string, pid int) (*ioctl.File, error) {
-	name := path.Join(d.Path, locksDir, key)
-	for range lockTries {
-		f, err := d.Kernel.Open(name, unix.O_RDWR|unix.O_CREAT, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		err = f.Lock(unix.LOCK_EX | unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) && f.Lock(unix.LOCK_SH|unix.LOCK_NB) == nil {
-			// Nobody owns it: somebody looks, as Held does, and is done at once.
-			if err := f.Close(); err != nil {
-				return nil, err
-			}
-			time.Sleep(time.Millisecond)
-			continue
-		}
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errors.Join(&LockedError{Key: key, PID: d.owner(name)}, f.Close())
-		}
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		if d.current(f, name) {
-			_, err = f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
-			if err != nil {
-				return nil, errors.Join(err, d.unlock(f))
-			}
-			return f, nil
-		}
-		if err := f.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return nil, &LockedError{Key: key}
-}
-
-// lockTries bounds the races lost in a row.
-const lockTries = 1000
-
-func (d Dir) current(f *ioctl.File, name string) bool {
-	mine, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := d.Kernel.Stat(name)
-	return err == nil && mine.Dev == there.Dev && mine.Ino == there.Ino
-}
-
-func (d Dir) owner(name string) int {
-	b, err := d.Kernel.ReadFile(name)
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(b), "\n") // more may be left of a longer number
-	pid, err := strconv.Atoi(line)
-	if err != nil {
-		return 0
-	}
-	return pid
-}
-
-func (d Dir) unlock(f *ioctl.File) error {
-	return errors.Join(d.drop(f.Path()), f.Close())
-}
-
 // Release lets go of all locks.
 func (l *Locks) Release() error {
 	var errs []error
-	for _, f := range slices.Backward(l.files) {
-		errs = append(errs, l.dir.unlock(f))
+	for _, h := range slices.Backward(l.held) {
+		errs = append(errs, l.dir.unlock(h))
 	}
-	l.files = nil
+	l.held = nil
 	return errors.Join(errs...)
 }

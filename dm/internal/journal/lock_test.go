@@ -68,7 +68,7 @@ func TestLockAllOrNone(t *testing.T) {
 	check(t, l.Release())
 }
 
-// TestLockOrder: always the same, whatever the caller's, and each key once. A
+// TestLockOrder: those of the host first, then always the same, whatever the caller's, and each key once. A
 // file goes while it is still locked: later it may be somebody else's.
 func TestLockOrder(t *testing.T) {
 	k, d := state(t)
@@ -79,10 +79,14 @@ func TestLockOrder(t *testing.T) {
 	var got []string
 	for _, c := range k.Log()[before:] {
 		if c.Op == "flock" || c.Op == "unlink" || c.Op == "close" {
-			got = append(got, c.Op+" "+strings.TrimPrefix(c.Path, "/var/lib/dmsnap/lock/"))
+			got = append(got, c.Op+" "+strings.TrimPrefix(strings.Replace(c.Path, journal.HostLocks+"/", "host ", 1), "/var/lib/dmsnap/lock/"))
 		}
 	}
-	want := []string{"flock a", "flock b", "flock c", "unlink c", "close c", "unlink b", "close b", "unlink a", "close a"}
+	want := []string{
+		"flock host a", "flock host b", "flock host c", "flock a", "flock b", "flock c",
+		"unlink c", "close c", "unlink b", "close b", "unlink a", "close a",
+		"unlink host c", "close host c", "unlink host b", "close host b", "unlink host a", "close host a",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
