@@ -10,7 +10,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/freeze"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Recovered is what Recover did.
@@ -258,13 +257,13 @@ func (s *session) forgetAttachments() error {
 // recoverBase takes one down, unless somebody is at its origin: an operation that
 // the journal does not tell of.
 func (s *session) recoverBase(ctx context.Context, base stack.Device, ours *stack.View) (down bool, err error) {
-	fronts, err := s.read.Fronts(base)
+	origins, err := s.read.OriginsOf(base)
 	if err != nil {
 		return false, err
 	}
 	var keys []string
-	for _, f := range fronts {
-		keys = append(keys, journal.OriginKey(targets.DevNo(f.Info.Dev).String()))
+	for _, d := range origins {
+		keys = append(keys, journal.OriginKey(d.String()))
 	}
 	locks, err := s.state.Lock(ownPID(), keys...)
 	if _, held := errors.AsType[*journal.LockedError](err); held {
@@ -274,6 +273,10 @@ func (s *session) recoverBase(ctx context.Context, base stack.Device, ours *stac
 		return false, err
 	}
 	defer s.release(locks)
+	fronts, err := s.read.Fronts(base)
+	if err != nil {
+		return false, err
+	}
 	for _, f := range fronts {
 		if err := s.runFront(f, base); err != nil {
 			return false, err

@@ -26,13 +26,12 @@ func (r *Reader) Fronts(base Device) ([]Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.Control.List(ioctl.ID{})
+	named, err := r.namesake(base)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		d := targets.DevNo(e.Dev)
-		if plan.BaseName(plan.VolumeName(e.Name)) == base.Name && !slices.Contains(candidates, d) {
+	for _, d := range named {
+		if !slices.Contains(candidates, d) {
 			candidates = append(candidates, d)
 		}
 	}
@@ -50,6 +49,49 @@ func (r *Reader) Fronts(base Device) ([]Front, error) {
 		}
 	}
 	return fronts, nil
+}
+
+// namesake are the mapped devices whose base would have the name of this one.
+func (r *Reader) namesake(base Device) (found []targets.DevNo, err error) {
+	entries, err := r.Control.List(ioctl.ID{})
+	for _, e := range entries {
+		if plan.BaseName(plan.VolumeName(e.Name)) == base.Name {
+			found = append(found, targets.DevNo(e.Dev))
+		}
+	}
+	return found, err
+}
+
+// OriginsOf are the devices that a base may have been made for, or is about to
+// serve, plain ones too. A base that has no table yet is known by its name only.
+func (r *Reader) OriginsOf(base Device) ([]targets.DevNo, error) {
+	found, err := r.namesake(base)
+	if err != nil {
+		return nil, err
+	}
+	if plain, ok := base.Interposed(); ok {
+		found = append(found, plain)
+	}
+	names, err := r.Kernel.ReadDir("/sys/class/block")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if plan.BaseName(plan.VolumeName(name)) != base.Name {
+			continue
+		}
+		text, err := r.attr("/sys/class/block/" + name + "/dev")
+		if err != nil || text == "" {
+			return found, err
+		}
+		d, err := targets.ParseDevNo(text)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	holders, err := r.holderDevices(base.Dev)
+	return append(found, holders...), err
 }
 
 // front looks at one device; own tells that its live table is the base's.
