@@ -81,6 +81,7 @@ func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err er
 	}
 	defer func() { s.drop(f, err) }()
 	runner := s.runner(f, r)
+	runner.LastLook = func() error { return s.lastLook(f) }
 	intent, err := s.begin(p, runner)
 	if err != nil {
 		return nil, err

@@ -187,6 +187,9 @@ func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	if f.above[dev], err = s.read.Above(dev); err != nil {
 		return nil, o, err
 	}
+	if err := s.notDirect(o, f.above[dev], f.mounts); err != nil {
+		return nil, o, err
+	}
 	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}
 	f.systems = f.mounts.Plan(f.devices()...)
 	f.assign()

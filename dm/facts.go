@@ -29,6 +29,7 @@ type facts struct {
 	freezers map[int]run.Freezer
 	handles  map[int]*freeze.Handle
 	held     *freeze.Set
+	doubts   []Doubt // found at the last look before the window
 }
 
 // gather looks up all a plan needs, and changes nothing.
@@ -103,6 +104,9 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 		return v, err
 	}
 	if f.above[dev], err = s.read.Above(dev); err != nil {
+		return v, err
+	}
+	if err := s.notDirect(v.Origin, f.above[dev], f.mounts); err != nil {
 		return v, err
 	}
 	v.BaseID = newID()

@@ -3,14 +3,12 @@ package dm
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
-	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // Prepared is a set of which everything is there but the cut: its stores, its
@@ -87,7 +85,9 @@ func (p *Prepared) plans() error {
 }
 
 func (p *Prepared) begin(ctx context.Context) (err error) {
-	p.runner = p.s.runner(p.facts, p.request)
+	s := p.s // Cut takes it from p
+	p.runner = s.runner(p.facts, p.request)
+	p.runner.LastLook = func() error { return s.lastLook(p.facts) }
 	if p.intent, err = p.s.begin(p.plan, p.runner); err != nil {
 		return err
 	}
@@ -178,16 +178,14 @@ func (p *Prepared) unchanged(s *session) error {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it anew", "%s is not what it was when the cut was prepared: %s", v.Origin.Path, why)
 		}
 	}
-	if p.request.Consistency == Crash {
-		return nil
+	if err := s.sameAbove(p.facts, mounted); err != nil || p.request.Consistency == Crash {
+		return err
 	}
 	was := p.facts.systems
 	p.facts.mounts = mounted
 	now := mounted.Plan(p.facts.devices()...)
-	if !slices.EqualFunc(was, now, func(a, b freeze.Filesystem) bool {
-		return a.DevNo == b.DevNo && a.FSType == b.FSType && a.ReadOnly == b.ReadOnly
-	}) {
-		return plan.Refuse(plan.Busy, "", "prepare it anew", "other filesystems are mounted than when the cut was prepared")
+	if !sameFilesystems(was, now) {
+		return otherFilesystems()
 	}
 	for i := range now {
 		now[i].Method, now[i].Trial, now[i].Reason = was[i].Method, was[i].Trial, was[i].Reason

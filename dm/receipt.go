@@ -25,6 +25,10 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 			out.Unproven = append(out.Unproven, path)
 		}
 	}
+	for _, d := range f.doubts {
+		out.Unproven = append(out.Unproven, d.Device)
+	}
+	out.Doubts = f.doubts
 	out.Consistency = out.reached()
 	for _, s := range t.Steps {
 		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), AtUS: s.At.Microseconds(), US: s.Took.Microseconds()})

@@ -112,13 +112,21 @@ type Receipt struct {
 	WindowUS    int64           `json:"window_us"` // first freeze or suspend to last thaw
 	SkewUS      int64           `json:"skew_us"`   // first to last front suspended: the instant lies after the last
 	Frozen      []string        `json:"frozen"`    // mount points proven frozen
-	Unproven    []string        `json:"unproven"`  // mounted, but not proven frozen
+	Unproven    []string        `json:"unproven"`  // mounted or in use, but not proven frozen
 	HoldUS      int64           `json:"hold_us"`   // the longest hold of one volume
 	Volumes     []VolumeReceipt `json:"volumes"`
 	Hooks       []HookReceipt   `json:"hooks"`
 	Steps       []StepReceipt   `json:"steps"`
 	// Stores are those that dmsnap chose, and why.
 	Stores []StoreReceipt `json:"stores"`
+	// Doubts say why a device is among the unproven though no mount of it was seen.
+	Doubts []Doubt `json:"doubts,omitempty"`
+}
+
+// Doubt is a device of which it could not be seen who uses it.
+type Doubt struct {
+	Device string `json:"device"`
+	Reason string `json:"reason"`
 }
 
 // StoreReceipt is the choice of one store.

@@ -1,6 +1,7 @@
 package freeze
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,20 @@ func (m Mount) option(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// DirectAccess says whether the filesystem may hand memory of its device to
+// programs (DAX), if the device has any: by an option, or, with ext4 and xfs, for
+// single files unless dax=never forbids it.
+func (m Mount) DirectAccess() bool {
+	way, given := m.option("dax")
+	switch options := strings.Split(m.SuperOptions, ","); {
+	case slices.Contains(options, "dax"):
+		return true
+	case given:
+		return way != "never"
+	}
+	return m.FSType == "ext4" || m.FSType == "xfs"
 }
 
 // readOnly says of the superblock that nothing can be written through any of

@@ -195,6 +195,9 @@ func degraded(s *dm.Set) error {
 		if len(r.Unproven) > 0 {
 			e.Hint = "not proven frozen: " + strings.Join(r.Unproven, ", ")
 		}
+		for _, d := range r.Doubts {
+			e.Hint += "; " + d.Device + ": " + d.Reason
+		}
 	}
 	if e.Err == nil {
 		return nil

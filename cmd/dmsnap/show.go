@@ -83,6 +83,9 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	if len(r.Unproven) > 0 {
 		field(w, "not proven", "%s", list(r.Unproven))
 	}
+	for _, d := range r.Doubts {
+		field(w, "in doubt", "%s: %s", clean(d.Device), clean(d.Reason))
+	}
 	for _, h := range r.Hooks {
 		result := "done"
 		if h.Error != "" {

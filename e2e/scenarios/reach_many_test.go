@@ -104,7 +104,11 @@ func TestSwapOnTheOrigin(t *testing.T) {
 	fillPages(b, 1)
 	pageOut(t, b)
 	tool := lab.NewTool(t)
-	set := tool.Create("swapped", v)
+	_, stderr, code := tool.Try("create", v.Device, "--store", v.Store, "--name", "swapped")
+	if code != 9 || !strings.Contains(stderr, "in use as swap") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	set := tool.Show("swapped")
 	image := checksum(t, set.Volumes[0].Device)
 	checkPages(t, b, 1)
 	fillPages(b, 2)

@@ -30,7 +30,8 @@ type device struct {
 	frozenSB *superblock // what freezes holds, where the kernel remembers it
 	dm       *mapped
 	loop     *loop
-	redirect *device // where the interposer sends what is addressed here
+	attrs    map[string]string // files in sysfs that differ from the usual
+	redirect *device           // where the interposer sends what is addressed here
 }
 
 // claimKind is who may hold a device exclusively. All device-mapper tables

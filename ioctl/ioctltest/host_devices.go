@@ -25,6 +25,17 @@ func Sectors(logical, physical uint32) DiskOption {
 // ReadOnly makes the disk read-only.
 func ReadOnly() DiskOption { return func(_ *Kernel, d *device) { d.ro = true } }
 
+// Attribute sets a file of the disk's directory in sysfs, such as "queue/dax",
+// "removable" or "device/timeout".
+func Attribute(name, value string) DiskOption {
+	return func(_ *Kernel, d *device) {
+		if d.attrs == nil {
+			d.attrs = map[string]string{}
+		}
+		d.attrs[name] = value
+	}
+}
+
 // Partition adds a partition; its number is added to the disk's minor. Start
 // and size are bytes.
 func Partition(number int, start, size uint64) DiskOption {

@@ -1,7 +1,9 @@
 package ioctltest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -89,13 +91,18 @@ func (k *Kernel) diskDir(d *device) map[string]*node {
 		kids["start"] = fixedText(fmt.Sprintf("%d\n", d.start))
 		return kids
 	}
-	kids["removable"] = fixedText("0\n")
+	kids["removable"] = fixedText(d.attribute("removable") + "\n")
 	kids["queue"] = fixedDir(map[string]*node{
+		"dax":                 fixedText(d.attribute("queue/dax") + "\n"),
+		"rotational":          fixedText(d.attribute("queue/rotational") + "\n"),
 		"logical_block_size":  fixedText(fmt.Sprintf("%d\n", d.logical)),
 		"physical_block_size": fixedText(fmt.Sprintf("%d\n", d.physical)),
 		"minimum_io_size":     fixedText(fmt.Sprintf("%d\n", d.physical)),
 		"discard_max_bytes":   fixedText("2147483648\n"),
 	})
+	if timeout := d.attribute("device/timeout"); timeout != "0" {
+		kids["device"] = fixedDir(map[string]*node{"timeout": fixedText(timeout + "\n")})
+	}
 	for _, p := range k.present() {
 		if p.whole == d {
 			kids[p.name] = dir(func() map[string]*node { return k.diskDir(p) })
@@ -112,6 +119,23 @@ func (k *Kernel) diskDir(d *device) map[string]*node {
 		kids["loop"] = fixedDir(map[string]*node{"backing_file": fixedText(d.loop.path + "\n")})
 	}
 	return kids
+}
+
+// attribute is a file of a disk; a stacked device has DAX if all beneath it have,
+// and is rotational if one is.
+func (d *device) attribute(name string) string {
+	if d.dm == nil {
+		return cmp.Or(d.attrs[name], "0")
+	}
+	below := d.dm.below()
+	is := func(low *device) bool { return cmp.Or(low.whole, low).attribute(name) == "1" }
+	switch {
+	case name == "queue/dax" && len(below) > 0 && !slices.ContainsFunc(below, func(low *device) bool { return !is(low) }):
+		return "1"
+	case name == "queue/rotational" && slices.ContainsFunc(below, is):
+		return "1"
+	}
+	return "0"
 }
 
 func flagText(on bool) string {

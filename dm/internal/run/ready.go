@@ -24,6 +24,9 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 	w, err := r.arm(r.plan.In(plan.Window))
 	if err == nil {
 		r.drainUdev()
+		err = r.lastLook()
+	}
+	if err == nil {
 		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
 		err = r.syncAgain(synced)
 	}
@@ -31,6 +34,14 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 		return nil, errors.Join(err, w.disarm())
 	}
 	return w, nil
+}
+
+// lastLook comes before the last sync: it takes time, in which files get dirty.
+func (r *Runner) lastLook() error {
+	if r.LastLook == nil {
+		return nil
+	}
+	return r.LastLook()
 }
 
 // syncAgain syncs filesystems, all at once.

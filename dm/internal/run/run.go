@@ -38,6 +38,9 @@ type Runner struct {
 	// StartGuard starts the process that ends the window if we cannot. Nil: nobody
 	// does.
 	StartGuard func() (Guard, error)
+	// LastLook compares what the plan rests on with what is there, when the window is
+	// ready; an error takes everything back. May be nil.
+	LastLook func() error
 	// Hook calls a program with an event; for plans with hooks.
 	Hook func(ctx context.Context, program, event string) error
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.

@@ -22,6 +22,17 @@ func (r *Reader) attr(name string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// diskAttr reads an attribute of a disk, for a partition its disk's.
+func (r *Reader) diskAttr(d targets.DevNo, name string) (string, error) {
+	if text, err := r.attr(path.Join(sysBlock(d), name)); text != "" || err != nil {
+		return text, err
+	}
+	if part, err := r.attr(sysBlock(d) + "/partition"); part == "" || err != nil {
+		return "", err
+	}
+	return r.attr(sysBlock(d) + "/../" + name) // the entry is a link
+}
+
 // links reads a directory of sysfs whose entries are block devices.
 func (r *Reader) links(dir string) ([]targets.DevNo, error) {
 	names, err := r.Kernel.ReadDir(dir)
@@ -92,6 +103,12 @@ func (r *Reader) Suspended(d targets.DevNo) (which targets.DevNo, found bool, er
 		}
 	}
 	return targets.DevNo{}, false, nil
+}
+
+// DirectAccess tells whether a device is memory that programs can map (DAX).
+func (r *Reader) DirectAccess(d targets.DevNo) (bool, error) {
+	able, err := r.diskAttr(d, "queue/dax")
+	return able == "1", err
 }
 
 // Statistics is a device's stat file, empty if it has none.

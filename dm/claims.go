@@ -1,0 +1,148 @@
+package dm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// lastLook compares what the plan rests on with what is there, once everything is
+// ready for the window: a filesystem that was mounted above an origin since the
+// plan was made would be neither frozen nor named in the receipt.
+func (s *session) lastLook(f *facts) error {
+	mounted, err := s.mounts()
+	if err != nil {
+		return err
+	}
+	if err := s.sameAbove(f, mounted); err != nil || f.request.Crash {
+		return err
+	}
+	if !sameFilesystems(f.systems, mounted.Plan(f.devices()...)) {
+		return otherFilesystems()
+	}
+	f.doubts = s.doubts(f, mounted)
+	return nil
+}
+
+// sameAbove refuses origins on which other devices stand than when f was made, or
+// on which something is mounted now that they cannot serve.
+func (s *session) sameAbove(f *facts, mounted mounts) error {
+	for _, v := range f.request.Volumes {
+		now, err := s.read.Above(v.Origin.Dev)
+		if err != nil {
+			return err
+		}
+		was := f.above[v.Origin.Dev]
+		for _, d := range now {
+			if !slices.Contains(was, d) {
+				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s stands on %s since the cut was prepared", s.read.Node(d), v.Origin.Path)
+			}
+		}
+		if len(now) != len(was) {
+			return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "a device that stood on %s is gone since the cut was prepared", v.Origin.Path)
+		}
+		if err := s.notDirect(v.Origin, now, mounted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sameFilesystems(was, now freeze.Plan) bool {
+	return slices.EqualFunc(was, now, func(a, b freeze.Filesystem) bool {
+		return a.DevNo == b.DevNo && a.FSType == b.FSType && a.ReadOnly == b.ReadOnly
+	})
+}
+
+func otherFilesystems() error {
+	return plan.Refuse(plan.Busy, "", "try again", "other filesystems are mounted than when the cut was prepared")
+}
+
+// notDirect refuses an origin whose filesystem lets programs store past the block
+// layer (DAX): what they write to mapped pages is never copied, and with a table
+// that cannot serve it the kernel answers them with SIGBUS.
+func (s *session) notDirect(o plan.Origin, above []targets.DevNo, mounted mounts) error {
+	for _, d := range above {
+		if able, err := s.read.DirectAccess(d); err != nil || !able {
+			return err
+		}
+		for _, m := range mounted.Of(ioctl.DevNo(d)) {
+			if m.DirectAccess() {
+				return plan.Refuse(plan.Unsupported, o.Path, "mount it without -o dax; ext4 and xfs need -o dax=never on such a device",
+					"%s on %s may use DAX: what it writes does not pass the device-mapper", m.FSType, m.Path)
+			}
+		}
+	}
+	return nil
+}
+
+// doubts are the devices of the set that somebody uses though no filesystem was
+// found on them. A mount may lie in a namespace that nobody can read, or be gone
+// while files are open. The kernel knows: all who mount, swap or build on a device
+// claim it exclusively, so an exclusive open tells. It is closed at once, since
+// others cannot mount the device meanwhile, and is for reading only: closing a
+// descriptor for writing makes udev look at the device again.
+func (s *session) doubts(f *facts, mounted mounts) []Doubt {
+	var out []Doubt
+	for _, v := range f.request.Volumes {
+		for _, d := range f.above[v.Origin.Dev] {
+			known := slices.ContainsFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.Uses(ioctl.DevNo(d)) })
+			if known || len(s.read.HolderNames(d)) > 0 {
+				continue // frozen, or claimed by a device that is looked at itself
+			}
+			node := s.read.Node(d)
+			if reason := s.claimed(node, d, mounted); reason != "" {
+				out = append(out, Doubt{Device: node, Reason: reason})
+			}
+		}
+	}
+	return out
+}
+
+// claimed tells why a device without a known filesystem may not hold still, "" if
+// nobody has claimed it.
+func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
+	file, err := s.kernel.Open(node, unix.O_RDONLY|unix.O_EXCL, 0)
+	if err == nil {
+		err = file.Close()
+	}
+	switch {
+	case err == nil:
+		return ""
+	case !errors.Is(err, unix.EBUSY):
+		return "it cannot be told whether it is in use: " + err.Error()
+	case s.swaps(d):
+		return "it is in use as swap"
+	}
+	why := []string{"it is in use, but where it is mounted could not be seen"}
+	for _, p := range s.read.Users(d) {
+		why = append(why, fmt.Sprintf("pid %d (%s) has files open on it", p.PID, p.Command))
+	}
+	for _, p := range mounted.Problems() {
+		why = append(why, p.String())
+	}
+	return strings.Join(why, "; ")
+}
+
+// swaps tells whether the kernel swaps to a device.
+func (s *session) swaps(d targets.DevNo) bool {
+	text, err := s.kernel.ReadFile("/proc/swaps")
+	if err != nil {
+		return false // a kernel without swap
+	}
+	for line := range strings.Lines(string(text)) {
+		name := strings.Fields(line)[0]
+		if st, err := s.kernel.Stat(name); err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == d {
+			return true
+		}
+	}
+	return false
+}
