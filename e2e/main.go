@@ -1,6 +1,7 @@
 // Command e2e runs things on real kernels, in virtual machines, never against the host:
 //
 //	e2e test     everything the project checks, on every kernel of the matrix
+//	e2e fetch    what test takes from the network, beforehand
 //	e2e exec     one program, for example as `go test -exec "go run github.com/dmsnap/dmsnap/e2e exec" ./dm`
 //	e2e shell    one shell command line
 //	e2e demo     the guided tour
@@ -29,6 +30,7 @@ var subcommands = map[string]func(ctx context.Context, args []string) error{
 	"shell":   runShell,
 	"test":    runTest,
 	"lint":    runLint,
+	"fetch":   runFetch,
 	"demo":    runDemo,
 	"bench":   runBench,
 	"package": runPackage,
