@@ -26,6 +26,9 @@ import (
 // is not looked at. A Create that fails has changed nothing, unless its code is
 // CodeUnrecovered, or CodePartial: then the set exists, but could not be read.
 func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
 	s, err := m.open("create", r.Name)
 	if err != nil {
 		return nil, err
@@ -39,6 +42,9 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 
 // PlanCreate returns the steps Create would take, and changes nothing.
 func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
 	s, err := m.open("create", r.Name)
 	if err != nil {
 		return nil, err
@@ -188,7 +194,7 @@ func (s *session) created(name string, i journal.Intent) (*Set, error) {
 func (s *session) nameFree(name string, f *facts) error {
 	_, err := s.state.LoadSet(name)
 	if err == nil {
-		return plan.Refuse(plan.Usage, "", "choose another --name, or remove that set", "there is a set %s already", name)
+		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "there is a set %s already", name)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -196,7 +202,7 @@ func (s *session) nameFree(name string, f *facts) error {
 	for d := range f.ours.Devices() {
 		for _, v := range f.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
-				return plan.Refuse(plan.Usage, d.Name, "choose another --name, or remove that set", "there is a device %s already", d.Name)
+				return plan.Refuse(plan.Exists, d.Name, "choose another --name, or remove that set", "there is a device %s already", d.Name)
 			}
 		}
 	}

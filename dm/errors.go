@@ -12,7 +12,7 @@ import (
 // decides the exit status of the command line. Codes are never renamed.
 type Code string
 
-// The codes, in the order of their exit status.
+// The codes, in the order of their exit status; exists has that of usage.
 const (
 	CodeFailed      Code = "failed"          // nothing changed
 	CodeUsage       Code = "usage"           // the request makes no sense
@@ -25,6 +25,7 @@ const (
 	CodeDegraded    Code = "degraded"        // taken at a lower consistency than asked
 	CodePartial     Code = "partial"         // done in part
 	CodeUnrecovered Code = "recovery_needed" // an undo failed: dmsnap recover
+	CodeExists      Code = "exists"          // there is a set of that name
 )
 
 // Sentinels for errors.Is, one for each code.
@@ -40,6 +41,7 @@ var (
 	ErrDegraded    = errors.New("lower consistency than asked")
 	ErrPartial     = errors.New("done in part")
 	ErrUnrecovered = errors.New("recovery needed")
+	ErrExists      = errors.New("exists already")
 )
 
 func (c Code) sentinel() error {
@@ -64,6 +66,8 @@ func (c Code) sentinel() error {
 		return ErrPartial
 	case CodeUnrecovered:
 		return ErrUnrecovered
+	case CodeExists:
+		return ErrExists
 	default:
 		return ErrFailed
 	}
@@ -86,6 +90,9 @@ func (e *Error) Error() string {
 	text := e.Op
 	if e.Set != "" {
 		text += " " + e.Set
+	}
+	if e.Err == nil { // callers make such errors for their tests
+		return text + ": " + e.Code.sentinel().Error()
 	}
 	// Joined causes stand on lines of their own; people get one line.
 	return text + ": " + strings.ReplaceAll(e.Err.Error(), "\n", "; ")
@@ -113,7 +120,7 @@ func CodeOf(err error) Code {
 
 var codes = [...]Code{
 	CodeUsage, CodeLocked, CodeNotFound, CodeBusy, CodeNoSpace, CodeUnsupported,
-	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered,
+	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered, CodeExists,
 }
 
 // Holder is somebody who keeps a device busy.

@@ -48,9 +48,7 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 	if f.ours, err = s.read.Look(); err != nil {
 		return nil, err
 	}
-	if f.request, err = request(r); err != nil {
-		return nil, err
-	}
+	f.request = request(r)
 	for _, origin := range r.Origins {
 		v, err := s.gatherVolume(f, r, origin)
 		if err != nil {
@@ -71,19 +69,8 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 	return f, nil
 }
 
-// request checks what needs no device.
-func request(r CreateRequest) (plan.CreateRequest, error) {
-	if len(r.Origins) == 0 {
-		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "name at least one device or mount point", "no origin was named")
-	}
-	for spec := range r.Stores {
-		if spec != "" && !slices.Contains(r.Origins, spec) {
-			return plan.CreateRequest{}, plan.Refuse(plan.Usage, spec, "write the origin as it stands on the command line", "a store is named for %s, which is no origin of the set", spec)
-		}
-	}
-	if r.Persistent && r.Transient {
-		return plan.CreateRequest{}, plan.Refuse(plan.Usage, "", "ask for one of them", "a set cannot be persistent and transient")
-	}
+// request is what a plan takes from the request itself.
+func request(r CreateRequest) plan.CreateRequest {
 	mode := targets.Transient
 	if r.Persistent {
 		mode = targets.PersistentOverflow
@@ -91,7 +78,7 @@ func request(r CreateRequest) (plan.CreateRequest, error) {
 	return plan.CreateRequest{
 		Set: r.Name, ID: newID(), Mode: mode,
 		Writable: r.Writable, Crash: r.Consistency == Crash, Apart: r.Transient || r.Lease != Lease{},
-	}, nil
+	}
 }
 
 func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {

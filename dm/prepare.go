@@ -37,6 +37,9 @@ type Prepared struct {
 // A Prepare that fails, or whose ctx ends, has changed nothing, unless its code
 // is CodeUnrecovered.
 func (m *Manager) Prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
 	s, err := m.open("create", r.Name)
 	if err != nil {
 		return nil, err
@@ -49,10 +52,11 @@ func (m *Manager) Prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 	return p, nil
 }
 
-// nameOf is the name of the set, made from the time if the request has none.
+// nameOf is the name of the set, made from the time if the request has none, to the
+// microsecond: two may be cut within one second.
 func nameOf(r CreateRequest) string {
 	if r.Name == "" {
-		return time.Now().UTC().Format("snap-20060102-150405")
+		return time.Now().UTC().Format("snap-20060102-150405.000000")
 	}
 	return r.Name
 }

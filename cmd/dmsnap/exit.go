@@ -12,24 +12,25 @@ type status struct {
 	exit    int
 	code    dm.Code // "" for success
 	meaning string
+	also    dm.Code // a second code with this status; "" for most
 }
 
 // statuses is the one table of exit statuses, by number. Numbers are never
 // reused. docs/exit-codes.md and the help texts repeat it; tests compare them.
 func statuses() []status {
 	return []status{
-		{0, "", "done"},
-		{1, dm.CodeFailed, "failed, nothing changed"},
-		{2, dm.CodeUsage, "usage: the command line or the request makes no sense"},
-		{3, dm.CodeLocked, "locked by another dmsnap"},
-		{4, dm.CodeNotFound, "no such set, origin or device"},
-		{5, dm.CodeBusy, "busy: somebody holds a device"},
-		{6, dm.CodeNoSpace, "no space, or a store overflowed"},
-		{7, dm.CodeUnsupported, "not possible on this host"},
-		{8, dm.CodeFreeze, "freeze or hook failed, nothing taken"},
-		{9, dm.CodeDegraded, "taken at a lower consistency than asked"},
-		{10, dm.CodePartial, "done in part"},
-		{11, dm.CodeUnrecovered, "recovery needed: run dmsnap recover"},
+		{exit: 0, code: "", meaning: "done"},
+		{exit: 1, code: dm.CodeFailed, meaning: "failed, nothing changed"},
+		{exit: 2, code: dm.CodeUsage, meaning: "invalid arguments or request", also: dm.CodeExists},
+		{exit: 3, code: dm.CodeLocked, meaning: "locked by another dmsnap"},
+		{exit: 4, code: dm.CodeNotFound, meaning: "no such set, origin or device"},
+		{exit: 5, code: dm.CodeBusy, meaning: "busy: somebody holds a device"},
+		{exit: 6, code: dm.CodeNoSpace, meaning: "no space, or a store overflowed"},
+		{exit: 7, code: dm.CodeUnsupported, meaning: "not possible on this host"},
+		{exit: 8, code: dm.CodeFreeze, meaning: "freeze or hook failed, nothing taken"},
+		{exit: 9, code: dm.CodeDegraded, meaning: "taken at a lower consistency than asked"},
+		{exit: 10, code: dm.CodePartial, meaning: "done in part"},
+		{exit: 11, code: dm.CodeUnrecovered, meaning: "recovery needed: run dmsnap recover"},
 	}
 }
 
@@ -40,7 +41,7 @@ func exitOf(err error) int {
 	}
 	code := dm.CodeOf(err)
 	for _, s := range statuses() {
-		if s.code == code {
+		if s.code == code || s.also != "" && s.also == code {
 			return s.exit
 		}
 	}

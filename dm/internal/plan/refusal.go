@@ -12,6 +12,7 @@ const (
 	Busy        Kind = "busy"
 	NoSpace     Kind = "no_space"
 	NotFound    Kind = "not_found"
+	Exists      Kind = "exists"
 )
 
 // Refusal is a request that cannot be planned. Nothing was changed.
