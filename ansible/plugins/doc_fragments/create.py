@@ -33,12 +33,32 @@ options:
     description: Make the images writable.
     type: bool
     default: false
-  consistency:
-    description: C(fs) freezes every mounted filesystem, C(crash) freezes none.
+  transient:
+    description: Keep the exception table in memory even where older sets are persistent.
+    type: bool
+    default: false
+  force_store:
+    description: Use a store device even if it holds a filesystem or other signature. Its contents are lost.
+    type: bool
+    default: false
+  lease:
+    description: Remove the set automatically after a time such as C(2h), or at the next C(boot).
     type: str
-    choices: [fs, crash]
-    default: fs
+  consistency:
+    description:
+      - C(app) freezes every mounted filesystem and requires every hook to succeed; C(fs) freezes, and reports a failed hook
+        with a warning; C(crash) freezes none.
+      - C(auto) is C(app) if the host has hooks, else C(fs), as with the command.
+    type: str
+    choices: [auto, app, fs, crash]
+    default: auto
   freeze_timeout:
-    description: Longest time writers may be held, such as C(10s).
+    description: Longest time writers may be blocked, such as C(10s).
+    type: str
+  hooks:
+    description: Directory with more hooks, run after those of the host.
+    type: path
+  hook_timeout:
+    description: Time limit for each hook call, such as C(30s).
     type: str
 """

@@ -11,7 +11,7 @@ import os
 import stat
 
 # Exit statuses of dmsnap that mean more than "failed" (docs/exit-codes.md).
-NOT_FOUND, UNSUPPORTED, DEGRADED = 4, 7, 9
+EXISTS, NOT_FOUND, UNSUPPORTED, DEGRADED = 2, 4, 7, 9
 
 TAGS = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
 
@@ -28,8 +28,13 @@ CREATE_ARGUMENTS = dict(
     chunk=dict(type="str"),
     persistent=dict(type="bool", default=False),
     writable=dict(type="bool", default=False),
-    consistency=dict(type="str", choices=["fs", "crash"], default="fs"),
+    transient=dict(type="bool", default=False),
+    force_store=dict(type="bool", default=False),
+    lease=dict(type="str"),
+    consistency=dict(type="str", choices=["auto", "app", "fs", "crash"], default="auto"),
     freeze_timeout=dict(type="str"),
+    hooks=dict(type="path"),
+    hook_timeout=dict(type="str"),
 )
 
 
@@ -87,11 +92,24 @@ def create_arguments(params):
     for flag in ("store", "size", "chunk"):
         if params[flag]:
             args.append("--%s=%s" % (flag, params[flag]))
-    if params["freeze_timeout"]:
-        args.append("--freeze-timeout=" + params["freeze_timeout"])
-    args += ["--" + flag for flag in ("persistent", "writable") if params[flag]]
-    args += ["--label=%s=%s" % pair for pair in sorted((params["labels"] or {}).items())]
+    for flag in ("lease", "freeze_timeout", "hooks", "hook_timeout"):
+        if params[flag]:
+            args.append("--%s=%s" % (flag.replace("_", "-"), params[flag]))
+    args += ["--" + flag.replace("_", "-") for flag in ("persistent", "transient", "writable", "force_store") if params[flag]]
+    args += ["--label=%s=%s" % pair for pair in sorted((texts(params["labels"]) or {}).items())]
     return args + ["--"] + params["origins"]
+
+
+def texts(labels):
+    """Returns labels as dmsnap keeps them: all values are text, whatever YAML made of them. None stays None."""
+    return labels if labels is None else dict((str(key), text(value)) for key, value in labels.items())
+
+
+def text(value):
+    """Returns a value as YAML writes it: true, not True."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def devno(origin):
@@ -135,7 +153,7 @@ def differences(found, origins, persistent=None, writable=None, labels=None, chu
         out.append("it is not persistent")
     if writable is not None and any(v.get("writable") != writable for v in found["volumes"]):
         out.append("writable is %s" % (not writable))
-    if labels is not None and found.get("labels") != labels:
+    if labels is not None and found.get("labels") != texts(labels):
         out.append("labels are %s" % json.dumps(found.get("labels"), sort_keys=True))
     if chunk is not None and any(v.get("chunk_bytes") != chunk for v in found["volumes"]):
         out.append("the chunk size is another")

@@ -14,7 +14,7 @@ version_added: "0.1.0"
 description:
   - Cuts a set, images of one or several live volumes at one instant, mounts its images, or takes it down.
   - A set is compared by what it is made of, not only by its name. A set of the same name with other volumes, or one
-    that was lost, is an error unless C(replace=true).
+    that was lost, is an error. With C(replace=true) whatever has the name is removed, and the snapshot is always new.
   - Needs the C(dmsnap) command on the managed host, and root.
 author:
   - The dmsnap authors (@dmsnap)
@@ -26,7 +26,7 @@ options:
   state:
     description:
       - C(present) cuts the set if it is not there. What is mounted stays mounted.
-      - C(mounted) also mounts its images below C(path).
+      - C(mounted) also mounts all its images below C(path).
       - C(absent) unmounts its images and removes it.
     type: str
     choices: [present, mounted, absent]
@@ -38,13 +38,17 @@ options:
     type: list
     elements: str
   labels:
-    description: Labels of the set. If they are given, a set with others is not the same.
+    description:
+      - Labels of the set. If they are given, a set with other labels is not the same.
+      - Values are kept as text; numbers and booleans are written as YAML writes them.
     type: dict
   path:
     description: Directory to mount on. Required if C(state=mounted).
     type: path
   replace:
-    description: Remove a set of this name that is not what was asked for, and cut it anew.
+    description:
+      - Take a new snapshot every time; a set of this name that is there, whatever it is, is unmounted and removed first.
+      - Such a task always reports a change.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -80,7 +84,7 @@ EXAMPLES = r"""
     stores: {/home: /dev/vdc, /var: /dev/vdd}
     path: /mnt/nightly
 
-- name: A fresh set, whatever there was
+- name: A new set every time, for a nightly backup
   dmsnap.dmsnap.dmsnap_snapshot:
     name: before-upgrade
     origins: [LABEL=data]
@@ -119,8 +123,8 @@ plans:
   elements: dict
   sample: [{op: create, set: nightly, steps: []}]
 differences:
-  description: What the set has other than asked for, if it was replaced or refused.
-  returned: when a set of this name is another
+  description: What the set has other than asked for.
+  returned: when a set of this name is refused
   type: list
   elements: str
   sample: [/var is not in the set]
@@ -141,16 +145,20 @@ rc:
   sample: 5
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.dmsnap.dmsnap.plugins.module_utils.dmsnap import (
     COMMON_ARGUMENTS,
     CREATE_ARGUMENTS,
+    EXISTS,
     Dmsnap,
     DmsnapError,
     create_arguments,
     differences,
     size_bytes,
     summary,
+    texts,
 )
 
 
@@ -181,7 +189,7 @@ class Snapshot(object):
             return summary(self.found)
         if self.params["state"] == "absent":
             return summary(None)
-        after = dict(state="present", volumes=sorted(self.params["origins"]), mounted=[], labels=self.params["labels"] or {})
+        after = dict(state="present", volumes=sorted(self.params["origins"]), mounted=[], labels=texts(self.params["labels"]) or {})
         if self.found is not None:
             after = summary(self.found)
         if self.params["state"] == "mounted" and not after["mounted"]:
@@ -189,7 +197,7 @@ class Snapshot(object):
         return after
 
     def present(self):
-        if self.found is not None:
+        if self.found is not None and not self.params["replace"]:
             other = differences(
                 self.found, self.params["origins"], self.params["persistent"], self.params["writable"],
                 self.params["labels"], size_bytes(self.params["chunk"]) if self.params["chunk"] else None,
@@ -197,9 +205,9 @@ class Snapshot(object):
             if not other:
                 return
             self.result["differences"] = other
-            if not self.params["replace"]:
-                raise DmsnapError("there is a set %s, but %s" % (self.params["name"], ", ".join(other)), "usage",
-                                  "replace: true removes it and cuts it anew")
+            raise DmsnapError("there is a set %s, but %s" % (self.params["name"], ", ".join(other)), "exists",
+                              "replace: true removes it and takes a new one", rc=EXISTS)
+        if self.found is not None:
             self.remove()
             if self.module.check_mode:
                 self.found = None
@@ -219,17 +227,25 @@ class Snapshot(object):
     def mounts(self):
         return [m for v in self.found["volumes"] for m in v.get("image_mounts") or []]
 
+    def place(self, volume):
+        """Where dmsnap mount puts the image of a volume."""
+        path = os.path.realpath(self.params["path"])  # mountinfo has no links
+        if len(self.found["volumes"]) == 1:
+            return path
+        return os.path.normpath(path + "/" + (volume.get("mountpoints") or [volume["name"]])[0])
+
     def mount(self):
         if self.found is None:  # check mode
             return
-        if self.mounts():
-            below = self.params["path"].rstrip("/") + "/"
-            elsewhere = [m for m in self.mounts() if not (m + "/").startswith(below)]
-            if elsewhere:
-                raise DmsnapError("the images are mounted already, on " + ", ".join(elsewhere), "busy", "dmsnap umount " + self.params["name"])
+        elsewhere = [m for v in self.found["volumes"] for m in v.get("image_mounts") or [] if m != self.place(v)]
+        if elsewhere:
+            raise DmsnapError("images are mounted already, on " + ", ".join(elsewhere), "busy", "dmsnap umount " + self.params["name"])
+        if all(v.get("image_mounts") for v in self.found["volumes"]):
             return
         self.result["changed"] = True
         if not self.module.check_mode:
+            if self.mounts():  # some of them: dmsnap mounts all or none
+                self.tool.run("umount", "mounts", "--", self.params["name"])
             self.result["mounts"] = self.tool.run("mount", "mounts", "--", self.params["name"], self.params["path"])
             self.found = self.tool.find(self.params["name"])
 

@@ -53,7 +53,7 @@ class Snapshot(Case):
         self.assertEqual(again["diff"]["before"], again["diff"]["after"])
         create = [c for c in self.calls() if c[0] == "create"]
         self.assertEqual(create, [[
-            "create", "--json", "--state-dir=" + self.dir.name, "--name=nightly", "--consistency=fs", "--store=/home=/dev/vdc",
+            "create", "--json", "--state-dir=" + self.dir.name, "--name=nightly", "--consistency=auto", "--store=/home=/dev/vdc",
             "--store=/var=/dev/vdd", "--size=20%", "--label=job=7", "--", "/home", "/var",
         ]])
 
@@ -65,9 +65,28 @@ class Snapshot(Case):
             refused = self.snapshot(**params)
             self.assertTrue(refused.get("failed"), params)
             self.assertTrue(refused["differences"])
+            self.assertEqual((refused["code"], refused["rc"]), ("exists", 2))
         replaced = self.snapshot(origins=["/var"], replace=True)
         self.assertTrue(replaced["changed"])
         self.assertEqual([v["origin"] for v in replaced["set"]["volumes"]], ["/var"])
+
+    def test_replace_is_always_a_new_set(self):
+        wanted = dict(origins=["/home"], labels={"ticket": 4711}, replace=True)
+        self.snapshot(**wanted)
+        self.assertTrue(self.snapshot(**wanted)["changed"])
+        self.assertEqual([c[0] for c in self.calls() if c[0] in ("create", "remove")], ["create", "remove", "create"])
+
+    def test_labels_are_compared_as_they_are_kept(self):
+        wanted = dict(origins=["/home"], labels={"ticket": 4711, "auto": True, "ratio": 1.5, "none": None})
+        first = self.snapshot(**wanted)
+        self.assertEqual(first["set"]["labels"], {"ticket": "4711", "auto": "true", "ratio": "1.5", "none": ""})
+        self.assertFalse(self.snapshot(**wanted)["changed"])
+
+    def test_flags_of_the_command(self):
+        self.snapshot(origins=["/home"], consistency="app", hooks="/srv/hooks", hook_timeout="5s", lease="2h", force_store=True, transient=True)
+        create = [c for c in self.calls() if c[0] == "create"][0]
+        for flag in ("--consistency=app", "--hooks=/srv/hooks", "--hook-timeout=5s", "--lease=2h", "--force-store", "--transient"):
+            self.assertIn(flag, create)
 
     def test_a_set_that_is_persistent_by_itself_is_what_was_asked_for(self):
         self.snapshot(origins=["/home"], persistent=True)
@@ -88,14 +107,32 @@ class Snapshot(Case):
     def test_mounted_and_absent(self):
         wanted = dict(state="mounted", origins=["/home"], path="/mnt")
         mounted = self.snapshot(**wanted)
-        self.assertEqual(mounted["mounts"][0]["path"], "/mnt/home")
-        self.assertEqual(mounted["diff"]["after"]["mounted"], ["/mnt/home"])
+        self.assertEqual(mounted["mounts"][0]["path"], "/mnt")
+        self.assertEqual(mounted["diff"]["after"]["mounted"], ["/mnt"])
         self.assertFalse(self.snapshot(**wanted)["changed"])
         self.assertTrue(self.snapshot(state="mounted", origins=["/home"], path="/srv")["failed"])
         gone = self.snapshot(state="absent")
         self.assertTrue(gone["changed"])
         self.assertIsNone(gone["set"])
         self.assertFalse(self.snapshot(state="absent")["changed"])
+
+    def test_mounted_means_all_of_them_where_they_were_asked_for(self):
+        wanted = dict(state="mounted", origins=["/home", "/var"], path="/mnt")
+        self.assertEqual(self.snapshot(**wanted)["diff"]["after"]["mounted"], ["/mnt/home", "/mnt/var"])
+        self.assertFalse(self.snapshot(**wanted)["changed"])
+        for place, well in ([], True), (["/mnt/elsewhere"], False):
+            path = os.path.join(self.dir.name, "db")
+            with open(path) as f:
+                db = json.load(f)
+            db["sets"]["nightly"]["volumes"][1]["image_mounts"] = place
+            with open(path, "w") as f:
+                json.dump(db, f)
+            again = self.snapshot(**wanted)
+            if well:
+                self.assertTrue(again["changed"])
+                self.assertEqual(again["diff"]["after"]["mounted"], ["/mnt/home", "/mnt/var"])
+            else:
+                self.assertEqual(again["code"], "busy")
 
     def test_check_mode_changes_nothing(self):
         planned = self.snapshot(origins=["/home"], check=True)
