@@ -97,7 +97,7 @@ func (s *session) classifyErrno(e *Error) {
 		if e.Op == "create" {
 			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"
 		}
-	case errors.Is(e.Err, run.ErrReloaded):
+	case errors.Is(e.Err, run.ErrReloaded), errors.Is(e.Err, run.ErrSuspended):
 		e.Code, e.Hint = CodeBusy, "wait until whoever changes it is done, then try again"
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
 		e.Hint = "everything was taken back"

@@ -72,6 +72,16 @@ func (c *Control) PrepareStatus(id ID) (*Call, error) { return c.prepare(statusR
 // cannot grow: it holds 2000 devices.
 func (c *Control) PrepareDeps(id ID) (*Call, error) { return c.prepare(depsRequest(id, 0)) }
 
+// PrepareTable is a Table to be run later. Valid flags: QueryInactive. Its room for
+// the reply cannot grow: that is 16 KiB, and more bytes.
+func (c *Control) PrepareTable(id ID, flags Flags, more int) (*Call, error) {
+	r, err := tableRequest(id, flags, QueryInactive)
+	if err == nil {
+		r.room = firstBuffer + more
+	}
+	return c.prepare(r, err)
+}
+
 // PrepareFreeze is a Freeze to be run later.
 func (f *File) PrepareFreeze() *Call { return f.prepare("freeze", reqFreeze) }
 
@@ -159,6 +169,35 @@ func (call *Call) Deps() []DevNo {
 	}
 	deps, _ := parseDeps(payload)
 	return deps
+}
+
+// Payload is what follows the header in the reply of the last Do, valid until the
+// next one: of a PrepareTable the table as the kernel writes it. It allocates
+// nothing. fits is false where there is no reply, or not all of it.
+func (call *Call) Payload() (b []byte, fits bool) {
+	if !call.done || call.plain || len(call.buf) < headerSize {
+		return nil, false
+	}
+	h := header{dataSize: native.Uint32(call.buf[12:]), dataStart: native.Uint32(call.buf[16:]), flags: headerFlags(call.buf)}
+	if h.flags&flagBufferFull != 0 {
+		return nil, false
+	}
+	b, err := h.payload(call.buf)
+	return b, err == nil
+}
+
+// Specs is the table that the last Do of a PrepareTable brought. It allocates as
+// Info does.
+func (call *Call) Specs() ([]Spec, error) {
+	b, fits := call.Payload()
+	if !fits || call.number != reqTableStatus {
+		return nil, ErrTooBig
+	}
+	h, err := parseHeader(call.buf)
+	if err != nil || h.targetCount == 0 {
+		return nil, err
+	}
+	return parseSpecs(b, h.targetCount)
 }
 
 // String is the verb and its object: "suspend vg-home".

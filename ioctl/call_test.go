@@ -54,6 +54,7 @@ func TestCallsAllocateNothing(t *testing.T) {
 		func() (*Call, error) { return c.PrepareClear(id) },
 		func() (*Call, error) { return c.PrepareStatus(id) },
 		func() (*Call, error) { return c.PrepareDeps(id) },
+		func() (*Call, error) { return c.PrepareTable(id, QueryInactive, 0) },
 		func() (*Call, error) { return c.PrepareLoad(id, ReadOnly, exampleSpecs()) },
 	} {
 		call, err := prepare()

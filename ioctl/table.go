@@ -59,13 +59,21 @@ func clearRequest(id ID) (*request, error) {
 // QueryInactive (the inactive table instead), SecureData (tables of dm-crypt hold
 // keys). No table is an empty result. Safe while the device is suspended.
 func (c *Control) Table(id ID, flags Flags) (Info, []Spec, error) {
-	r, err := newRequest("table of", reqTableStatus, id, flags, QueryInactive|SecureData)
+	r, err := tableRequest(id, flags, QueryInactive|SecureData)
 	if err != nil {
 		return Info{}, nil, err
 	}
+	return c.specs(r)
+}
+
+func tableRequest(id ID, flags, valid Flags) (*request, error) {
+	r, err := newRequest("table of", reqTableStatus, id, flags, valid)
+	if err != nil {
+		return nil, err
+	}
 	r.head.flags |= flagStatusTable
 	r.restart = true
-	return c.specs(r)
+	return r, nil
 }
 
 // TargetStatus returns the status line of each target. Valid flags:

@@ -236,20 +236,24 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
 	}
-	return append(steps, unchanged(vs)...)
-}
-
-// unchanged looks once more whether the tables of new bases are still those of
-// their origins. Whoever changes a front after our table was loaded has thrown
-// that out of the inactive slot, so nothing can go unseen.
-func unchanged(vs []Volume) []Step {
-	var steps []Step
 	for _, v := range vs {
-		if v.NewBase && v.Origin.Name != "" {
-			steps = append(steps, Step{Phase: Prepare, Action: Verify, Role: RoleFront, Device: v.Front, Table: v.Origin.Table})
-		}
+		steps = append(steps, v.unchanged())
 	}
 	return steps
+}
+
+// unchanged looks once more whether the front runs on the table that the base was
+// made of, or on the base, and whether nothing but ours waits to take its place.
+// The window looks again, when writers are held.
+func (v Volume) unchanged() Step {
+	s := Step{Phase: Prepare, Action: Expect, Role: RoleFront, Device: v.Front, Live: v.Origin.Table, Late: true}
+	switch {
+	case v.NewBase && v.Origin.Plain != nil:
+		s.Live = frontTable(v.Origin.Size, v.Base)
+	case v.NewBase:
+		s.Table = frontTable(v.Origin.Size, v.Base)
+	}
+	return s
 }
 
 func basesOf(vs []Volume) map[targets.DevNo]string {

@@ -24,7 +24,7 @@ func (handoverRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	return append(steps,
 		Step{Phase: Prepare, Action: LoadTable, Role: RoleBase, Device: base, Table: o.Table, ReadOnly: o.ReadOnly, Late: true},
 		Step{
-			Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), ReadOnly: o.ReadOnly,
+			Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), Live: o.Table, ReadOnly: o.ReadOnly,
 			Late: true, Undo: &Step{Action: Restore, Role: RoleFront, Device: o.Name, Table: o.Table, ReadOnly: o.ReadOnly, Peer: base},
 		})
 }

@@ -96,7 +96,7 @@ func (dmRedirector) Name() string { return "dm" }
 func (dmRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	steps := newDevice(RoleBase, base, baseUUID, o.Table, o.ReadOnly)
 	return append(steps, Step{
-		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), ReadOnly: o.ReadOnly,
+		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: frontTable(o.Size, base), Live: o.Table, ReadOnly: o.ReadOnly,
 		Late: true, Undo: restore(o.Name, o.Table, o.ReadOnly),
 	})
 }
@@ -105,7 +105,7 @@ func (dmRedirector) Engage(Origin, string) []Step { return nil } // the base is 
 
 func (dmRedirector) Detach(o Origin) []Step {
 	return []Step{{
-		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: o.Base.Table, ReadOnly: o.Base.ReadOnly,
+		Phase: Prepare, Action: LoadTable, Role: RoleFront, Device: o.Name, Table: o.Base.Table, Live: o.Table, ReadOnly: o.Base.ReadOnly,
 		Undo: restore(o.Name, o.Table, o.ReadOnly),
 	}}
 }

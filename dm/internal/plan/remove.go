@@ -52,20 +52,21 @@ type RemoveVolume struct {
 // stays still depends on it.
 func Remove(r RemoveRequest) *Plan {
 	p := &Plan{Op: "remove", Set: r.Set, ID: r.ID, Final: true}
-	var suspend, bases, images, inside, resume []Step
+	var expect, suspend, bases, images, inside, resume []Step
 	ordered := topDown(r.Volumes)
 	for _, v := range ordered {
 		o := v.Origin
 		detach := v.detach()
 		restoreFront := len(detach) > 0
 		if o.Base != nil && o.Base.Pending {
-			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name})
+			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name, Peer: o.Base.Name})
 		}
 		p.Steps = append(p.Steps, detach...)
 		if restoreFront {
 			bases = append(bases, RedirectorOf(o).Disengage(o)...)
 		}
 		if removeInside := v.inside(); restoreFront || removeInside || o.Suspended {
+			expect = append(expect, v.unchanged(restoreFront))
 			suspend = append(suspend, Step{
 				Phase: Window, Action: Suspend, Role: RoleFront, Device: o.Name,
 				Undo: &Step{Action: Resume, Role: RoleFront, Device: o.Name},
@@ -80,7 +81,7 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	standing := stacked(ordered)
-	p.Steps = slices.Concat(p.Steps, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing))
+	p.Steps = slices.Concat(p.Steps, expect, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing))
 	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropCore, dropStore, dropBase} {
 		for _, v := range r.Volumes {
 			if len(v.ReadBy) == 0 {
@@ -102,6 +103,16 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	return p
+}
+
+// unchanged is as in a create: what lvm2 loaded meanwhile is not ours to replace.
+func (v RemoveVolume) unchanged(restored bool) Step {
+	o := v.Origin
+	s := Step{Phase: Prepare, Action: Expect, Role: RoleFront, Device: o.Name, Live: o.Table, Held: o.Suspended}
+	if restored {
+		s.Table = o.Base.Table
+	}
+	return s
 }
 
 // detach are the steps that give the front its own table back.

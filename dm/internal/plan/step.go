@@ -42,6 +42,7 @@ const (
 	Thaw         Action = "thaw"     // the filesystem
 	Restore      Action = "restore"  // give Device its Table back, whatever slot ours is in
 	Verify       Action = "verify"   // Device carries Table, and is healthy
+	Expect       Action = "expect"   // that front Device still runs on Live, with Table and nothing else to come
 	Hook         Action = "hook"     // call Program with Event
 	Settle       Action = "settle"   // wait until device nodes agree with the devices
 	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
@@ -68,6 +69,11 @@ type Step struct {
 	Front  string // dm name
 	To     string // dm name
 	Table  targets.Table
+	// Live is the table that a front must run on for Table to be loaded, or expected, in
+	// its inactive slot: on another one it is not ours to change.
+	Live targets.Table
+	// Held: it may be suspended already, by the operation that is being ended.
+	Held bool
 	// ReadOnly loads the table so that the device cannot be written.
 	ReadOnly bool
 	// LockFS lets the suspend freeze the filesystem: only for those that cannot
@@ -88,7 +94,7 @@ type Step struct {
 	Gone []string
 	// Peer is the other device of a handover: the front of a base that is engaged
 	// or disengaged, the base of a front that is restored. In a fold, the layer's
-	// store.
+	// store. The base that a front's waiting table leads to, when that is cleared.
 	Peer string
 	// Optional: a failure is worth a warning and nothing more.
 	Optional bool
@@ -169,6 +175,12 @@ func (s Step) Detail() string {
 	}
 	if s.Discard {
 		d = append(d, "the rest discarded if the device can")
+	}
+	switch {
+	case s.Action == Expect && len(s.Table) == 0:
+		d = append(d, "on the table it had")
+	case s.Action == Expect:
+		d = append(d, "on the table it had, with this one to come")
 	}
 	if text := s.File.detail(s.Action); text != "" {
 		d = append(d, text)

@@ -93,6 +93,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		}
 		if c.do, err = r.Control.PrepareSuspend(id, flags); err == nil {
 			c.undo, err = r.encodeRelease(id, s)
+			c.slots = r.slots[s.Device]
 		}
 	case plan.Resume:
 		if c.event, err = r.event(s); err == nil {
@@ -103,6 +104,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		}
 		if err == nil && s.Role == plan.RoleFront {
 			c.look, err = r.Control.PrepareStatus(id)
+			c.slots = r.slots[s.Device]
 		}
 		if err == nil && s.Role == plan.RoleBase {
 			c.undo, err = r.encodeHold(id)

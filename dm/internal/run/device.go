@@ -40,6 +40,11 @@ func (r *Runner) load(s plan.Step) error {
 		s.Table, s.File = table, nil
 		return errors.Join(r.load(s), done())
 	}
+	if s.Role == plan.RoleFront && len(s.Live) > 0 {
+		if err := r.replaceable(s); err != nil {
+			return err
+		}
+	}
 	specs, err := r.specs(s.Table)
 	if err != nil {
 		return err
@@ -190,40 +195,6 @@ func (r *Runner) forget(name string) {
 	r.gone[name] = true
 }
 
-// restore gives a front its own table back, wherever the operation stopped. A
-// table that is neither the front's own nor ours was loaded by somebody else in
-// the meantime and is left alone.
-func (r *Runner) restore(s plan.Step) error {
-	id := ioctl.ID{Name: s.Device}
-	info, live, err := r.table(id, 0)
-	if err != nil {
-		return err
-	}
-	own := live.Equal(s.Table)
-	switch {
-	case own && info.Inactive:
-		if err := r.Control.Clear(id); err != nil {
-			return err
-		}
-	case !own && isOrigin(live):
-		if err := r.load(s); err != nil {
-			return err
-		}
-		if s.Peer != "" {
-			return r.takeBack(s)
-		}
-		return r.resume(s)
-	case info.Inactive:
-		if err := r.clearOurs(id); err != nil {
-			return err
-		}
-	}
-	if info.Suspended {
-		return r.resume(s)
-	}
-	return nil
-}
-
 // takeBack hands over from the base to the front, whose own table is loaded. If
 // that fails the base goes on to serve, should the front still stand on it.
 func (r *Runner) takeBack(s plan.Step) error {
@@ -244,16 +215,6 @@ func (r *Runner) takeBack(s plan.Step) error {
 	return errors.Join(err, r.Control.Clear(ioctl.ID{Name: s.Device}), r.resume(base), r.resume(s))
 }
 
-// clearOurs drops our table from the inactive slot of a front that runs on
-// somebody else's: it holds the base.
-func (r *Runner) clearOurs(id ioctl.ID) error {
-	_, pending, err := r.table(id, ioctl.QueryInactive)
-	if err != nil || !isOrigin(pending) {
-		return err
-	}
-	return r.Control.Clear(id)
-}
-
 func isOrigin(t targets.Table) bool {
 	if len(t) != 1 {
 		return false
@@ -267,15 +228,8 @@ func (r *Runner) table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Tabl
 	if err != nil {
 		return info, nil, err
 	}
-	t := make(targets.Table, len(specs))
-	for i, s := range specs {
-		target, err := targets.Parse(s.Type, s.Params)
-		if err != nil {
-			return info, nil, err
-		}
-		t[i] = targets.Row{Start: targets.Sectors(s.Start), Length: targets.Sectors(s.Length), Target: target}
-	}
-	return info, t, nil
+	t, err := parse(specs)
+	return info, t, err
 }
 
 // verify checks that a device carries its table, is running, and, for an image,

@@ -51,8 +51,9 @@ func (e *PartialError) Unwrap() error { return e.Err }
 
 // Why a window was given up.
 var (
-	ErrDeadline = errors.New("the window took longer than allowed")
-	ErrReloaded = errors.New("somebody else loaded another table")
-	ErrResumed  = errors.New("somebody resumed it inside the window")
-	ErrGuard    = errors.New("the guard ended the window: it took longer than allowed, or this process stood still")
+	ErrDeadline  = errors.New("the window took longer than allowed")
+	ErrReloaded  = errors.New("somebody else loaded another table")
+	ErrSuspended = errors.New("somebody else suspended it")
+	ErrResumed   = errors.New("somebody resumed it inside the window")
+	ErrGuard     = errors.New("the guard ended the window: it took longer than allowed, or this process stood still")
 )

@@ -66,6 +66,8 @@ type Runner struct {
 	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	tables  map[string]targets.Table // loaded into stores that are made of files
+	loaded  map[string]targets.Table // loaded into fronts
+	slots   map[string]*slots        // of fronts, as they were when the window was prepared
 	undo    []plan.Step
 	plan    *plan.Plan
 	done    int // steps of the plan
@@ -168,6 +170,7 @@ func (r *Runner) take(p *plan.Plan) {
 	r.plan, r.done, r.total = p, 0, len(p.Steps)
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
+	r.loaded, r.slots = map[string]targets.Table{}, map[string]*slots{}
 }
 
 // late does what is left of the prepare phase, the window and the finish.
@@ -344,7 +347,7 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 	case plan.LoadTable:
 		return r.load(s)
 	case plan.ClearTable:
-		return r.Control.Clear(id)
+		return r.clear(s)
 	case plan.Suspend:
 		_, err := r.Control.Suspend(id, ioctl.SkipLockFS|ioctl.NoFlush)
 		return err
@@ -358,6 +361,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.Freezers[s.Filesystem.Key].SyncFS()
 	case plan.Restore:
 		return r.restore(s)
+	case plan.Expect:
+		return r.expect(s)
 	case plan.Verify:
 		return r.verify(s)
 	case plan.Attach:

@@ -33,6 +33,8 @@ type call struct {
 	step       plan.Step
 	freezer    Freezer       // filesystems
 	look       *ioctl.Call   // fronts about to be resumed
+	slots      *slots        // fronts
+	spared     bool          // not even tried: the front was another program's by then
 	do         *ioctl.Call   // devices
 	undo       []*ioctl.Call // devices
 	event      ioctl.Event
@@ -65,6 +67,7 @@ func (w *window) run() (Trace, error) {
 	}
 	end := time.Now()
 	w.close(undone)
+	undone = errors.Join(undone, w.reinstate())
 	settled := w.settleEvents()
 	t := w.trace(end)
 	if failed < 0 {
@@ -168,8 +171,16 @@ func (w *window) attempt(c *call) error {
 		return c.freezer.Prove()
 	case plan.Thaw:
 		return w.thaw(c)
+	case plan.Suspend:
+		if err := c.slots.beforehand(); err != nil {
+			c.spared = true
+			return err
+		}
 	case plan.Resume:
 		if err := c.stillHeld(); err != nil {
+			return err
+		}
+		if err := c.slots.untouched(); err != nil {
 			return err
 		}
 	}
@@ -239,7 +250,7 @@ func (w *window) back(begun int) error {
 		c := &w.calls[i]
 		var err error
 		switch {
-		case w.passed(c, begun):
+		case c.spared, w.passed(c, begun):
 		case c.step.Action == plan.Freeze && stuck != "":
 			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
@@ -264,6 +275,7 @@ var errLeftFrozen = errors.New("left frozen")
 // only if the resume fails too.
 func (c *call) release() error {
 	var cleared error
+	c.slots.displace()
 	for _, u := range c.undo[:len(c.undo)-1] {
 		cleared = errors.Join(cleared, u.Do())
 	}

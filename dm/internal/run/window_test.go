@@ -30,12 +30,12 @@ func TestWindowCalls(t *testing.T) {
 	for _, round := range [][]string{
 		{"FIFREEZE", "FIFREEZE"}, // db, home
 		{"FIFREEZE", "FIFREEZE"}, // the proofs
-		{"DM_DEV_SUSPEND boot", "DM_DEV_SUSPEND db", "DM_DEV_SUSPEND home"},
+		looked("DM_DEV_SUSPEND boot", "DM_DEV_SUSPEND db", "DM_DEV_SUSPEND home"),
 		{"DM_DEV_RESUME dmsnap-nightly-boot", "DM_DEV_RESUME dmsnap-nightly-db", "DM_DEV_RESUME dmsnap-nightly-home"},
-		{
+		looked(
 			"DM_DEV_RESUME boot", "DM_DEV_RESUME db", "DM_DEV_RESUME home",
 			"DM_DEV_STATUS boot", "DM_DEV_STATUS db", "DM_DEV_STATUS home",
-		},
+		),
 		{"FITHAW", "FITHAW"},
 	} {
 		var got []string
@@ -48,6 +48,14 @@ func TestWindowCalls(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+}
+
+// looked adds the looks at both slots of each front.
+func looked(calls ...string) []string {
+	for _, front := range []string{"boot", "db", "home"} {
+		calls = append(calls, "DM_TABLE_STATUS "+front, "DM_TABLE_STATUS "+front)
+	}
+	return calls
 }
 
 // meeting is a filesystem whose freeze returns when all others are being frozen
