@@ -97,7 +97,7 @@ func (s *session) holds(d stack.Device) (bool, error) {
 }
 
 // runFront makes a front run with the table it has: what waits for a resume goes
-// first, unless it is somebody else's. A base that was handed over must not run
+// first. If that is another program's, it comes back when the front runs. A base that was handed over must not run
 // beside its front's own table.
 func (s *session) runFront(f stack.Front, base stack.Device) error {
 	if f.Info.Inactive && !f.Foreign {
@@ -110,10 +110,31 @@ func (s *session) runFront(f stack.Front, base stack.Device) error {
 			return err
 		}
 	}
-	if !f.Info.Suspended {
+	switch {
+	case !f.Info.Suspended:
 		return nil
+	case f.Foreign:
+		return s.resumeBeside(f.Info)
 	}
 	return s.resumeDevice(f.Info)
+}
+
+// resumeBeside resumes a device in whose inactive slot another program has a table:
+// the resume must not bring that live, which is for the other one to do.
+func (s *session) resumeBeside(info ioctl.Info) error {
+	id := ioctl.ID{Dev: info.Dev}
+	waits, specs, err := s.ctl.Table(id, ioctl.QueryInactive|ioctl.SecureData)
+	if err == nil {
+		err = s.runAgain(info)
+	}
+	if err != nil || len(specs) == 0 {
+		return err
+	}
+	flags := ioctl.SecureData
+	if waits.ReadOnly {
+		flags |= ioctl.ReadOnly
+	}
+	return s.ctl.Load(id, flags, specs)
 }
 
 // runAgain does the same with a device of ours.

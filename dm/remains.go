@@ -153,6 +153,8 @@ func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id strin
 		if err != nil {
 			return err
 		}
+		// The table the plan is made for, not the one that was seen before it.
+		b.Fronted = stack.LeadsTo(v.Origin.Table, base.Dev)
 	}
 	v.Origin.Base = &b
 	v.Last = last(b, id, ours)

@@ -125,6 +125,14 @@ func (k *Kernel) Reload(name string, rows ...Row) {
 	must("resume "+name, k.resume(md, &message{b: make([]byte, headerSize)}, false))
 }
 
+// Load puts a table into the inactive slot, as another program does before it
+// suspends and resumes the device.
+func (k *Kernel) Load(name string, rows ...Row) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.loadRows(k.named(name), rows)
+}
+
 // Suspend suspends a device without a freeze, or resumes it, with the table that
 // waits in its inactive slot if there is one.
 func (k *Kernel) Suspend(name string, on bool) {

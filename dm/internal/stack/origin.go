@@ -31,6 +31,9 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin
 		return o, err
 	}
 	o.Name, o.UUID, o.Table = info.Name, info.UUID, table
+	if info.Live {
+		o.Size = table.Size() // it may have been resized since
+	}
 	o.Volume = plan.VolumeName(info.Name)
 	o.Suspended, o.InactiveLoaded = info.Suspended, info.Inactive
 	if _, _, role, ok := plan.ParseUUID(info.UUID); ok && role != plan.RoleAdopted {
