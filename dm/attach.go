@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -56,86 +57,89 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	return s.fail(s.detach(ctx, origin))
 }
 
-// plainOrigin finds and locks an origin, and reads what there is of it.
-func (s *session) plainOrigin(ctx context.Context, spec string) (*facts, *journal.Locks, error) {
-	if _, err := s.recoverInterrupted(ctx); err != nil {
-		return nil, nil, err
-	}
-	mounts, err := s.mounts()
-	if err != nil {
-		return nil, nil, err
-	}
-	dev, err := s.read.Resolve(spec, mounts)
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, err := s.read.Look()
-	if err != nil {
-		return nil, nil, err
-	}
-	dev = s.read.Adopter(dev, ours)
-	locks, err := s.state.Lock(ownPID(), journal.OriginKey(dev.String()))
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := s.originFacts(spec, dev)
-	if err != nil {
-		return nil, nil, errors.Join(err, locks.Release())
-	}
-	return f, locks, nil
+// layering is a plain device that is to get a layer, or to lose it.
+type layering struct {
+	*session
+	spec  string
+	id    string // of a layer to be made
+	facts *facts
 }
 
-func (s *session) originFacts(spec string, dev targets.DevNo) (*facts, error) {
-	f := &facts{above: map[targets.DevNo][]targets.DevNo{dev: {dev}}}
-	var err error
-	if f.mounts, err = s.mounts(); err != nil {
+// look finds the device that is meant: the one that an adopted device was put
+// beneath, and the layer that it has.
+func (l *layering) look() ([]string, error) {
+	mounts, err := l.mounts()
+	if err != nil {
 		return nil, err
 	}
-	if f.ours, err = s.read.Look(); err != nil {
+	dev, err := l.read.Resolve(l.spec, mounts)
+	if err != nil {
 		return nil, err
 	}
-	o, err := s.read.Origin(spec, dev, f.ours)
-	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}
-	return f, err
+	ours, err := l.read.Look()
+	if err != nil {
+		return nil, err
+	}
+	dev = l.read.Adopter(dev, ours)
+	l.facts = &facts{ours: ours, mounts: mounts, above: map[targets.DevNo][]targets.DevNo{dev: {dev}}}
+	o, err := l.read.Origin(l.spec, dev, ours)
+	l.facts.request.Volumes = []plan.VolumeRequest{{Origin: o}}
+	return []string{journal.OriginKey(dev.String()), journal.IDKey(l.id), journal.IDKey(layerID(o))}, err
+}
+
+func (l *layering) origin() plan.Origin { return l.facts.request.Volumes[0].Origin }
+
+// layerID is that of the layer an origin has; "" if it has none.
+func layerID(o plan.Origin) (id string) {
+	switch {
+	case o.Adopted():
+		id, _, _, _ = plan.ParseUUID(o.UUID)
+	case o.Base != nil:
+		id, _, _, _ = plan.ParseUUID(o.Base.UUID)
+	}
+	return id
 }
 
 func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) {
-	f, locks, err := s.plainOrigin(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	defer s.release(locks)
-	o := f.request.Volumes[0].Origin
+	a := &attacher{layering: layering{session: s, spec: spec, id: newID()}}
+	_, err := s.perform(ctx, change{look: a.look, plan: a.plan, commit: a.commit, leases: true})
+	return a.made, err
+}
+
+// attacher is a layer that is to be made.
+type attacher struct {
+	layering
+	record journal.Attachment
+	made   *Attachment
+}
+
+func (a *attacher) plan(context.Context) (*plan.Plan, error) {
+	o := a.origin()
 	if o.Adopted() {
-		return s.adopted(f, o), nil
+		a.made = a.adopted(a.facts, o)
+		return nil, nil
 	}
-	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: newID(), Mounted: len(f.mountpoints(o.Dev)) > 0})
+	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: a.id, Mounted: len(a.facts.mountpoints(o.Dev)) > 0})
 	if err != nil {
 		return nil, err
 	}
-	record := journal.Attachment{Base: p.Set, ID: p.ID, Since: time.Now().UTC().Truncate(time.Second)}
-	if o.Base != nil {
-		record.ID, _, _, _ = plan.ParseUUID(o.Base.UUID)
+	a.record = journal.Attachment{Base: p.Set, ID: cmp.Or(layerID(o), p.ID), Since: time.Now().UTC().Truncate(time.Second)}
+	if known, err := a.state.Attached(p.Set); err == nil && known.ID == a.record.ID {
+		a.record.Since = known.Since // it has stood all the while
 	}
-	if known, err := s.state.Attached(record.Base); err == nil && known.ID == record.ID {
-		record.Since = known.Since // it has stood all the while
+	return p, nil
+}
+
+func (a *attacher) commit(ctx context.Context, d done) error {
+	if err := a.state.Attach(a.record); err != nil {
+		return a.takeAttachBack(ctx, d.plan, d.intent, err)
 	}
-	runner := s.runner(&facts{}, CreateRequest{})
-	intent, err := s.begin(p, runner)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := runner.Run(ctx, p); err != nil {
-		return nil, s.ended(intent, err)
-	}
-	if err := s.state.Attach(record); err != nil {
-		return nil, s.takeAttachBack(ctx, p, intent, err)
-	}
-	s.tidy("journal entry", s.state.End(intent)) // the next command ends it
-	return &Attachment{
+	o := a.origin()
+	a.made = &Attachment{
 		Origin: o.Path, OriginDevno: o.Dev.String(), Redirector: plan.RedirectorOf(o).Name(),
-		Front: "/dev/mapper/" + p.Volumes[0].Front, Mountpoints: f.mountpoints(o.Dev),
-	}, nil
+		Front: "/dev/mapper/" + d.plan.Volumes[0].Front, Mountpoints: a.facts.mountpoints(o.Dev),
+	}
+	return nil
 }
 
 // adopted is what there is of a device that stands on a plain one.
@@ -158,9 +162,9 @@ func (s *session) takeAttachBack(ctx context.Context, p *plan.Plan, i journal.In
 		return errors.Join(cause, s.state.End(i))
 	}
 	// It may be there although writing it failed, and would keep the base.
-	err := s.state.Detach(p.Set)
+	err := s.state.Detach(p.Set, p.ID)
 	if err == nil {
-		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, s.dropAttachment(p.Set))
+		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.Detach(p.Set, p.ID) })
 	}
 	if err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
@@ -168,38 +172,30 @@ func (s *session) takeAttachBack(ctx context.Context, p *plan.Plan, i journal.In
 	return errors.Join(cause, s.state.End(i))
 }
 
-// dropAttachment is the last act of a detach.
-func (s *session) dropAttachment(base string) func() error {
-	return func() error { return s.state.Detach(base) }
+func (s *session) detach(ctx context.Context, spec string) error {
+	d := &detacher{layering: layering{session: s, spec: spec}}
+	_, err := s.perform(ctx, change{look: d.look, plan: d.plan, commit: d.commit, leases: true})
+	return err
 }
 
-func (s *session) detach(ctx context.Context, spec string) error {
-	f, locks, err := s.plainOrigin(ctx, spec)
-	if err != nil {
-		return err
+// detacher is a layer that is to go.
+type detacher struct {
+	layering
+	rest plan.RemoveRequest
+}
+
+func (d *detacher) plan(context.Context) (p *plan.Plan, err error) {
+	if d.rest, err = d.attachedLayer(d.facts, d.origin()); err != nil {
+		return nil, err
 	}
-	defer s.release(locks)
-	o := f.request.Volumes[0].Origin
-	r, err := s.attachedLayer(f, o)
-	if err != nil {
-		return err
-	}
-	p := plan.Remove(r)
+	p = takingDown(d.rest)
 	p.Op = "detach"
-	runner := s.runner(&facts{}, CreateRequest{})
-	affects(p, r)
-	intent, err := s.begin(p, runner)
-	if err != nil {
-		return err
-	}
-	if _, err := runner.Run(ctx, p); err != nil {
-		return s.ended(intent, err)
-	}
-	if err := s.state.Detach(r.Set); err != nil {
-		return err
-	}
-	s.tidy("journal entry", s.state.End(intent))
-	return nil
+	return p, nil
+}
+
+// commit comes last: until then recover ends what was begun.
+func (d *detacher) commit(context.Context, done) error {
+	return d.state.Detach(d.rest.Set, d.rest.ID)
 }
 
 // attached tells whether the layer of an origin was asked for by itself.
@@ -210,8 +206,7 @@ func (s *session) attached(o plan.Origin) (bool, error) {
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
-	id, _, _, _ := plan.ParseUUID(o.Base.UUID)
-	return s.state.HeldBase(o.Base.Name, id)
+	return s.state.HeldBase(o.Base.Name, layerID(o))
 }
 
 // attachedLayer is what a detach takes down. It refuses what is not attached, and
@@ -224,11 +219,10 @@ func (s *session) attachedLayer(f *facts, o plan.Origin) (plan.RemoveRequest, er
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first, dmsnap list names them", "%s has sets", o.Path)
 	}
 	if !o.Adopted() {
-		return plan.RemoveRequest{Set: o.Base.Name, ID: newID(), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
+		return plan.RemoveRequest{Set: o.Base.Name, ID: layerID(o), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
 	}
 	if mounted := f.mountpoints(o.Dev); len(mounted) > 0 {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "unmount it first", "%s is mounted on %s", o.Path, strings.Join(mounted, ", "))
 	}
-	id, _, _, _ := plan.ParseUUID(o.UUID)
-	return plan.RemoveRequest{Set: o.Name, ID: id, Adopted: o.Name}, nil
+	return plan.RemoveRequest{Set: o.Name, ID: layerID(o), Adopted: o.Name}, nil
 }

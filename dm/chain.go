@@ -106,11 +106,11 @@ func (s *Store) settled() {
 }
 
 // removable refuses what is left of a removed set: it goes by itself.
-func (s *session) removable(name string) error {
+func (v *view) removable(name string) error {
 	if !plan.IsLayer(name) {
 		return nil
 	}
-	set, err := s.show(name)
+	set, err := pick(v.sets(), name)
 	if err != nil {
 		return err
 	}
@@ -162,40 +162,58 @@ func (s *session) keepRecord(r plan.RemoveRequest) error {
 	return s.state.SaveSet(set)
 }
 
+// tidyLayers is what removals do beside their own work.
+func (s *session) tidyLayers(ctx context.Context) {
+	ours, err := s.read.Look()
+	if err == nil {
+		_, err = s.dropLayers(ctx, ours)
+	}
+	if err != nil {
+		s.log.Warn("what is left of removed sets stays for now", "error", err)
+	}
+}
+
 // dropLayers takes down what is left of removed sets and what nobody reads through
-// any more. What is in the way is told of: the next removal tries again.
-func (s *session) dropLayers(ctx context.Context) {
+// any more, one after the other: those it read through are next. What is in the way
+// is told of: the next removal tries again. It returns our devices as they are then.
+func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View, error) {
 	for {
-		down, err := s.dropLayer(ctx)
-		if err != nil {
-			s.log.Warn("what is left of a removed set stays for now", "error", err)
+		ids := s.layerIDs(ours)
+		i := slices.IndexFunc(ids, func(id string) bool { return !read(id, ours) })
+		if i < 0 {
+			return ours, nil
 		}
-		if err != nil || !down {
-			return
+		if err := s.apply(ctx, s.layerRemoval(ids[i])); err != nil {
+			s.log.Warn("what is left of a removed set stays for now", "error", err)
+			return ours, nil
+		}
+		var err error
+		if ours, err = s.read.Look(); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// dropLayer takes one of them down; those it read through are next.
-func (s *session) dropLayer(ctx context.Context) (down bool, err error) {
-	ours, err := s.read.Look()
-	if err != nil {
-		return false, err
+// layerRemoval takes down what is left of a removed set, unless somebody reads
+// through it by now.
+func (s *session) layerRemoval(id string) change {
+	r := &removal{session: s, name: plan.LayerName(id), id: id}
+	return change{
+		look: func() (keys []string, err error) {
+			if r.ours, err = s.read.Look(); err != nil {
+				return nil, err
+			}
+			r.rest, err = s.remains(r.ours, r.name, id)
+			return setKeys(r.rest), err
+		},
+		plan: func(context.Context) (*plan.Plan, error) {
+			if read(id, r.ours) {
+				return nil, nil
+			}
+			return takingDown(r.rest), nil
+		},
+		begun: r.begun, commit: r.commit,
 	}
-	for _, id := range s.layerIDs(ours) {
-		if read(id, ours) {
-			continue
-		}
-		name := plan.LayerName(id)
-		locks, err := s.lockSet(ctx, name, id)
-		if err != nil {
-			return false, err
-		}
-		err = s.teardown(ctx, name, id, false, s.dropRecord(name))
-		s.release(locks)
-		return err == nil, err
-	}
-	return false, nil
 }
 
 // layerIDs are the ids of what is left of removed sets, by the kernel's tables and,
@@ -227,34 +245,36 @@ func read(id string, ours *stack.View) bool {
 
 // endChains clears tables that were to chain images onto those of a set and did
 // not come live: they hold these. It resumes what that left suspended. The locks of
-// its origins are held.
-func (s *session) endChains(id string) error {
-	ours, err := s.read.Look()
-	if err != nil {
-		return err
-	}
+// its origins are held. It returns our devices as they are then.
+func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
+	changed := false
 	for d := range ours.Devices() {
 		newer, err := s.pendingOn(d, ours)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		at := ioctl.ID{Dev: ioctl.DevNo(d.Dev)}
 		switch {
 		case newer != nil && newer.ID == id:
 			if err := s.ctl.Clear(at); err != nil {
-				return err
+				return nil, err
 			}
+			changed = true
 		case d.Info.Inactive:
 			continue // a resume would bring that table live
 		}
 		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
 		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && sharesBase(d, id, ours) {
 			if _, err := s.ctl.Resume(at, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden)); err != nil {
-				return err
+				return nil, err
 			}
+			changed = true
 		}
 	}
-	return nil
+	if !changed {
+		return ours, nil
+	}
+	return s.read.Look()
 }
 
 // sharesBase tells whether a snapshot of a set reads the same base as another one.
@@ -284,11 +304,7 @@ func (s *session) pendingOn(d stack.Device, ours *stack.View) (*stack.Device, er
 
 // endAllChains does that for all sets that nobody is at. A fold has no entry in the
 // journal: what it left suspended shows by that alone.
-func (s *session) endAllChains(ctx context.Context) error {
-	ours, err := s.read.Look()
-	if err != nil {
-		return err
-	}
+func (s *session) endAllChains(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {
 		of, err := s.pendingOn(d, ours)
 		if err != nil {
@@ -300,18 +316,30 @@ func (s *session) endAllChains(ctx context.Context) error {
 		if of == nil {
 			continue
 		}
-		locks, err := s.lockSet(ctx, of.ID, of.ID)
-		if _, held := errors.AsType[*journal.LockedError](err); held {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = s.endChains(of.ID)
-		s.release(locks)
-		if err != nil {
+		if err := s.endChainsOf(ctx, of.ID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// endChainsOf does it for one set, unless somebody is at its origins.
+func (s *session) endChainsOf(ctx context.Context, id string) error {
+	var ours *stack.View
+	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
+		if ours, err = s.read.Look(); err != nil {
+			return nil, err
+		}
+		r, err := s.remains(ours, "", id)
+		return append(originKeys(r), journal.IDKey(id)), err
+	}})
+	if _, held := errors.AsType[*journal.LockedError](err); held {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer s.release(locks)
+	_, err = s.endChains(ours, id)
+	return err
 }

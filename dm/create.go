@@ -58,7 +58,7 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 }
 
 func (s *session) planCreate(r CreateRequest) (*Plan, error) {
-	f, err := s.gather(r)
+	f, err := s.gather(r, newID())
 	if err != nil {
 		return nil, err
 	}
@@ -76,118 +76,151 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
-	locks, err := s.lockedFor(ctx, r)
+	c, err := s.newCreation(r, false)
 	if err != nil {
 		return nil, err
 	}
-	defer s.release(locks)
-	f, p, err := s.planned(r, false)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { s.drop(f, err) }()
-	runner := s.runner(f, r)
-	runner.LastLook = func() error { return s.lastLook(f) }
-	intent, err := s.begin(p, runner)
-	if err != nil {
-		return nil, err
-	}
-	hooks := s.hooks(&intent, p, r)
-	runner.Hook = hooks.call
-	trace, err := runner.Run(ctx, p)
-	if err != nil {
-		return nil, s.ended(intent, err)
-	}
-	return s.taken(ctx, p, f, r, f.receipt(trace, p, r, hooks.done), intent, runner)
+	_, err = s.perform(ctx, c.change())
+	return c.set, err
 }
 
-// lockedFor ends what was interrupted and takes the locks of a create.
-func (s *session) lockedFor(ctx context.Context, r CreateRequest) (*journal.Locks, error) {
+// creation is one set that is to be cut.
+type creation struct {
+	*session
+	request CreateRequest
+	id      string
+	phased  bool
+	facts   *facts
+	hooks   *hooks
+	set     *Set
+}
+
+func (s *session) newCreation(r CreateRequest, phased bool) (*creation, error) {
 	if err := plan.CheckSetName(r.Name); err != nil {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
-	if _, err := s.recoverInterrupted(ctx); err != nil {
-		return nil, err
-	}
-	s.expireToo(ctx)
-	if err := s.leasable(r); err != nil {
-		return nil, err
-	}
-	return s.lockForCreate(ctx, r)
+	return &creation{session: s, request: r, id: newID(), phased: phased}, nil
 }
 
-// lockForCreate takes the locks of all origins and of the name. Facts are
-// gathered after that: what was seen before may have changed.
-func (s *session) lockForCreate(ctx context.Context, r CreateRequest) (*journal.Locks, error) {
-	mounts, err := s.ownMounts()
+func (c *creation) change() change {
+	return change{
+		keys: c.keys, look: c.look, plan: c.plan, begun: c.begun, commit: c.commit, drop: c.drop, result: c.result,
+		runner: func() *run.Runner {
+			r := c.runner(c.facts, c.request)
+			r.LastLook = func() error { return c.lastLook(c.facts) }
+			return r
+		},
+		leases: true,
+	}
+}
+
+// keys are those of the name and of what the origins lead to now.
+func (c *creation) keys() ([]string, error) {
+	if err := c.leasable(c.request); err != nil {
+		return nil, err
+	}
+	mounts, err := c.ownMounts()
 	if err != nil {
 		return nil, err
 	}
-	keys := []string{journal.SetKey(r.Name)}
-	for _, origin := range r.Origins {
-		dev, err := s.read.Resolve(origin, mounts)
+	var origins []targets.DevNo
+	for _, origin := range c.request.Origins {
+		dev, err := c.read.Resolve(origin, mounts)
 		if err != nil {
 			return nil, err
 		}
+		origins = append(origins, dev)
+	}
+	return c.lockKeys(origins), nil
+}
+
+func (c *creation) lockKeys(origins []targets.DevNo) []string {
+	keys := []string{journal.SetKey(c.request.Name), journal.IDKey(c.id)}
+	for _, dev := range origins {
 		keys = append(keys, journal.OriginKey(dev.String()))
 	}
-	return s.lock(ctx, keys...)
+	return keys
 }
 
-// planned looks up what there is, opens the filesystems and makes the plan. The
-// locks are held. The caller drops the facts.
-func (s *session) planned(r CreateRequest, phased bool) (*facts, *plan.Plan, error) {
-	f, err := s.gather(r)
-	if err != nil {
-		return nil, nil, err
+// look gathers the facts. What an origin's name leads to may have changed since its
+// lock was taken.
+func (c *creation) look() (keys []string, err error) {
+	if c.facts, err = c.gather(c.request, c.id); err != nil {
+		return nil, err
 	}
-	f.request.Phased = phased
-	p, err := s.planFrom(f, r)
-	if err != nil {
-		s.drop(f, err)
-		return nil, nil, err
+	var origins []targets.DevNo
+	for _, v := range c.facts.request.Volumes {
+		origins = append(origins, v.Origin.Dev)
 	}
-	return f, p, nil
+	return c.lockKeys(origins), nil
 }
 
-func (s *session) planFrom(f *facts, r CreateRequest) (*plan.Plan, error) {
-	if err := s.nameFree(r.Name, f); err != nil {
+// plan opens the filesystems, too.
+func (c *creation) plan(context.Context) (*plan.Plan, error) {
+	f := c.facts
+	f.request.Phased = c.phased
+	if err := c.nameFree(c.request.Name, f); err != nil {
 		return nil, err
 	}
-	s.watch.Now("open the filesystems")
-	if err := s.hold(f); err != nil {
+	if err := c.unclaimed(c.request.Name); err != nil {
 		return nil, err
 	}
-	if err := s.freezable(f); err != nil {
+	c.watch.Now("open the filesystems")
+	if err := c.hold(f); err != nil {
+		return nil, err
+	}
+	if err := c.freezable(f); err != nil {
 		return nil, err
 	}
 	return plan.Create(f.request)
 }
 
-// taken writes the record of a set that was cut. What comes after needs it.
-func (s *session) taken(ctx context.Context, p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent, runner *run.Runner) (*Set, error) {
-	set := record(p, f, r, receipt, i)
-	if err := errors.Join(s.leased(&set, r.Lease), s.state.SaveSet(set)); err != nil {
-		return nil, s.takeBack(ctx, p, i, err)
-	}
-	runner.After(context.WithoutCancel(ctx))
-	return s.created(r.Name, i)
+// drop gives back what plan opened.
+func (c *creation) drop(err error) { c.session.drop(c.facts, err) }
+
+func (c *creation) begun(d *done) error {
+	c.hooks = c.session.hooks(&d.intent, d.plan, c.request)
+	d.runner.Hook = c.hooks.call
+	return nil
 }
 
-// created reads the new set back. It exists by now, whatever fails.
-func (s *session) created(name string, i journal.Intent) (*Set, error) {
-	if err := s.state.End(i); err != nil {
-		s.log.Warn("the journal entry of a finished create stays until the next command", "error", err)
+// commit writes the record. What comes after needs it.
+func (c *creation) commit(ctx context.Context, d done) error {
+	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
+	if err := errors.Join(c.leased(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
+		return c.takeBack(ctx, d.plan, d.intent, err)
 	}
-	set, err := s.show(name)
-	if err == nil && set.Receipt == nil {
+	d.runner.After(context.WithoutCancel(ctx))
+	return nil
+}
+
+// result reads the new set back. It exists by now, whatever fails.
+func (c *creation) result() (err error) {
+	name := c.request.Name
+	c.set, err = c.show(name)
+	if err == nil && (c.set.Receipt == nil || c.set.UUID != c.id) {
 		err = errors.New("its record was lost")
 	}
 	if err != nil {
-		s.set = name
-		return nil, &run.PartialError{Err: fmt.Errorf("the set exists, but cannot be read: %w", err)}
+		c.session.set, c.set = name, nil
+		return &run.PartialError{Err: fmt.Errorf("the set exists, but cannot be read: %w", err)}
 	}
-	return set, nil
+	return nil
+}
+
+// unclaimed refuses the name of a set that an interrupted operation is about, which
+// could not be ended yet: its end would meet the new set.
+func (s *session) unclaimed(name string) error {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return err
+	}
+	for _, i := range intents {
+		if i.Set == name {
+			return plan.Refuse(plan.Busy, "", "choose another --name, or try again when dmsnap recover has ended it", "an interrupted %s of another set %s has not been ended yet", i.Op, name)
+		}
+	}
+	return nil
 }
 
 // nameFree refuses a name that a record or a device already has.
@@ -207,15 +240,6 @@ func (s *session) nameFree(name string, f *facts) error {
 		}
 	}
 	return nil
-}
-
-// begin writes the intent: from here on an interrupted operation can be told
-// from a finished one.
-func (s *session) begin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
-	if i, err = s.tryBegin(p, r); err != nil {
-		return i, errors.Join(err, s.state.End(i))
-	}
-	return i, nil
 }
 
 // tryBegin leaves what there is of the intent when it fails. The semaphore of the
@@ -297,7 +321,7 @@ func (s *session) ended(i journal.Intent, err error) error {
 
 // takeBack removes a set whose record could not be written.
 func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, s.dropRecord(p.Set)); err != nil {
+	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.DropSet(p.Set, p.ID) }); err != nil {
 		s.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}

@@ -71,34 +71,51 @@ func (m *Manager) PlanExtend(_ context.Context, r ExtendRequest) (p *Plan, err e
 }
 
 func (s *session) extend(ctx context.Context, r ExtendRequest) error {
-	if _, err := s.recoverInterrupted(ctx); err != nil {
-		return err
-	}
-	locks, err := s.lockForExtend(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer s.release(locks)
-	p, err := s.planExtend(r)
-	if err != nil {
-		return err
-	}
-	runner := s.runner(&facts{}, CreateRequest{})
-	intent, err := s.begin(p, runner)
-	if err != nil {
-		return err
-	}
-	if _, err := runner.Run(ctx, p); err != nil {
-		return s.ended(intent, err)
-	}
-	err = s.noteStores(intent.Set, intent.ID)
-	if err == nil {
-		err = s.state.End(intent)
-	}
-	if err != nil { // the stores have grown all the same
+	e := &extender{session: s, request: r}
+	_, err := s.perform(ctx, change{look: e.look, plan: e.plan, commit: e.commit})
+	if e.grown && err != nil { // the stores have grown all the same
 		s.log.Warn("the journal entry of a finished extend stays until the next command", "error", err)
+		return nil
 	}
-	return nil
+	return err
+}
+
+// extender makes stores of a set larger.
+type extender struct {
+	*session
+	request ExtendRequest
+	ours    *view
+	set     *Set
+	grown   bool
+}
+
+// look finds the set. Its origins are locked too if a file on one of them may grow:
+// an image cut meanwhile might need what was in the file's new blocks.
+func (e *extender) look() (keys []string, err error) {
+	if e.ours, err = e.glance(); err != nil {
+		return nil, err
+	}
+	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
+		return nil, err
+	}
+	keys = []string{journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID)}
+	files, err := e.storeFiles(e.set.Name, e.set.UUID, e.ours.View)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.Backing == plan.Extents && e.request.Store == "" {
+			rest, err := e.remains(e.ours.View, e.set.Name, e.set.UUID)
+			return append(keys, originKeys(rest)...), err
+		}
+	}
+	return keys, nil
+}
+
+// commit notes how large the stores are now.
+func (e *extender) commit(_ context.Context, d done) error {
+	e.grown = true
+	return e.noteStores(d.intent.Set, d.intent.ID)
 }
 
 // endExtend ends one that was interrupted: once a store has its larger table all
@@ -200,16 +217,17 @@ func (s *session) spill(d stack.Device) (paths []string) {
 }
 
 func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
-	v, err := s.glance()
-	if err != nil {
+	e := &extender{session: s, request: r}
+	if _, err := e.look(); err != nil {
 		return nil, err
 	}
-	set, err := pick(v.sets(), r.Name)
-	if err != nil {
-		return nil, err
-	}
+	return e.plan(context.Background())
+}
+
+func (e *extender) plan(context.Context) (*plan.Plan, error) {
+	r, v, set := e.request, e.ours, e.set
 	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
-	files, err := s.storeFiles(set.Name, set.UUID, v.View)
+	files, err := e.storeFiles(set.Name, set.UUID, v.View)
 	if err != nil {
 		return nil, err
 	}
@@ -222,13 +240,13 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := s.extendVolume(r, vol, v, set.UUID, files[vol.number])
+		ev, err := e.extendVolume(r, vol, v, set.UUID, files[vol.number])
 		if err != nil {
 			return nil, err
 		}
 		request.Volumes = append(request.Volumes, ev)
 	}
-	if err := s.further(r, &request, set, v.View); err != nil {
+	if err := e.further(r, &request, set, v.View); err != nil {
 		return nil, err
 	}
 	return plan.Extend(request)

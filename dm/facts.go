@@ -33,7 +33,7 @@ type facts struct {
 }
 
 // gather looks up all a plan needs, and changes nothing.
-func (s *session) gather(r CreateRequest) (*facts, error) {
+func (s *session) gather(r CreateRequest, id string) (*facts, error) {
 	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
 	release, err := s.kernel.Release()
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 	if f.ours, err = s.read.Look(); err != nil {
 		return nil, err
 	}
-	f.request = request(r)
+	f.request = request(r, id)
 	for _, origin := range r.Origins {
 		v, err := s.gatherVolume(f, r, origin)
 		if err != nil {
@@ -70,13 +70,13 @@ func (s *session) gather(r CreateRequest) (*facts, error) {
 }
 
 // request is what a plan takes from the request itself.
-func request(r CreateRequest) plan.CreateRequest {
+func request(r CreateRequest, id string) plan.CreateRequest {
 	mode := targets.Transient
 	if r.Persistent {
 		mode = targets.PersistentOverflow
 	}
 	return plan.CreateRequest{
-		Set: r.Name, ID: newID(), Mode: mode,
+		Set: r.Name, ID: id, Mode: mode,
 		Writable: r.Writable, Crash: r.Consistency == Crash, Apart: r.Transient || r.Lease != Lease{},
 	}
 }

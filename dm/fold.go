@@ -57,15 +57,15 @@ func (m *Manager) PlanRemoveFold(_ context.Context, name string) (p *Plan, err e
 }
 
 func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
-	id, err := s.find(name)
+	v, id, err := s.found(name)
 	if err != nil {
 		return nil, err
 	}
-	_, fold, err := s.planFold(name, id)
+	_, fold, err := s.planFold(v.View, name, id)
 	if err != nil || plan.IsLayer(name) {
 		return fold, err
 	}
-	r, err := s.remains(name, id)
+	r, err := s.remains(v.View, name, id)
 	if err != nil {
 		return nil, err
 	}
@@ -75,17 +75,14 @@ func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
 }
 
 func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) error {
-	if err := s.state.Init(); err != nil {
+	if _, err := s.before(ctx, change{leases: true, spare: name}); err != nil {
 		return err
 	}
-	if _, err := s.recoverInterrupted(ctx); err != nil {
-		return err
-	}
-	id, err := s.find(name)
+	v, id, err := s.found(name)
 	if err != nil {
 		return err
 	}
-	if _, _, err := s.planFold(name, id); err != nil {
+	if _, _, err := s.planFold(v.View, name, id); err != nil {
 		return err // before anything is gone
 	}
 	if !plan.IsLayer(name) {
@@ -100,18 +97,21 @@ func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) er
 			Hint: "dmsnap remove --fold " + layer + " goes on",
 		}
 	}
-	s.dropLayers(ctx)
-	s.expireToo(ctx)
+	s.tidyLayers(ctx)
 	return nil
+}
+
+// found is a look at what there is, and the id of a set in it.
+func (s *session) found(name string) (v *view, id string, err error) {
+	if v, err = s.glance(); err == nil {
+		id, err = v.find(name)
+	}
+	return v, id, err
 }
 
 // planFold has no steps if nobody reads through the set, or if the kernel copies
 // into it still.
-func (s *session) planFold(name, id string) (r plan.FoldRequest, p *plan.Plan, err error) {
-	ours, err := s.read.Look()
-	if err != nil {
-		return r, nil, err
-	}
+func (s *session) planFold(ours *stack.View, name, id string) (r plan.FoldRequest, p *plan.Plan, err error) {
 	r = plan.FoldRequest{Set: name, ID: id}
 	for layer := range ours.Devices() {
 		through := ours.Through(layer)
@@ -164,24 +164,25 @@ func setOf(snap stack.Device, ours *stack.View) string {
 // that read through it are locked all the time, their origin only while a table
 // changes: others may be cut, chained and removed while chunks are copied.
 func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) error {
-	request, p, err := s.planFold(layer, id)
-	if err != nil {
-		return err
-	}
-	if len(p.Steps) == 0 {
-		return s.unfoldable(layer, id)
-	}
-	keys := []string{journal.SetKey(layer)}
-	for _, reader := range request.Readers {
-		keys = append(keys, journal.SetKey(reader.Set))
-	}
-	locks, err := s.lock(ctx, keys...)
+	var ours *stack.View
+	var p *plan.Plan
+	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
+		if ours, err = s.read.Look(); err != nil {
+			return nil, err
+		}
+		request, planned, err := s.planFold(ours, layer, id)
+		p, keys = planned, []string{journal.SetKey(layer)}
+		for _, reader := range request.Readers {
+			keys = append(keys, journal.SetKey(reader.Set))
+		}
+		return keys, err
+	}})
 	if err != nil {
 		return err
 	}
 	defer s.release(locks)
-	if _, p, err = s.planFold(layer, id); err != nil { // as it is now
-		return err
+	if len(p.Steps) == 0 && read(id, ours) {
+		s.log.Warn("chunks are copied into it still: it stays until a newer set takes over", "layer", layer)
 	}
 	for _, step := range p.Steps {
 		if err := s.foldStep(ctx, step, layer, id, r); err != nil {
@@ -191,17 +192,8 @@ func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) err
 	return nil
 }
 
-// unfoldable says why a layer stays, if it does.
-func (s *session) unfoldable(layer, id string) error {
-	ours, err := s.read.Look()
-	if err == nil && read(id, ours) {
-		s.log.Warn("chunks are copied into it still: it stays until a newer set takes over", "layer", layer)
-	}
-	return err
-}
-
 func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string, r FoldRequest) error {
-	runner := s.runner(&facts{}, CreateRequest{})
+	runner := s.usualRunner()
 	if step.Action == plan.FoldChunks {
 		runner.Rate = r.Rate
 		runner.Copied = s.progress(layer, r)
@@ -236,7 +228,11 @@ func (s *session) progress(layer string, r FoldRequest) func(done, total uint64)
 const foldPatience = time.Minute
 
 func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Locks, error) {
-	r, err := s.remains(name, id)
+	ours, err := s.read.Look()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.remains(ours, name, id)
 	if err != nil {
 		return nil, err
 	}

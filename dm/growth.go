@@ -13,29 +13,6 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// lockForExtend locks the set, and its origins too if a file on one of them may
-// grow: an image cut meanwhile might need what was in the file's new blocks.
-func (s *session) lockForExtend(ctx context.Context, r ExtendRequest) (*journal.Locks, error) {
-	id, err := s.find(r.Name)
-	if err != nil {
-		return nil, err
-	}
-	ours, err := s.read.Look()
-	if err != nil {
-		return nil, err
-	}
-	files, err := s.storeFiles(r.Name, id, ours)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		if f.Backing == plan.Extents && r.Store == "" {
-			return s.lockSet(ctx, r.Name, id)
-		}
-	}
-	return s.lock(ctx, journal.SetKey(r.Name))
-}
-
 // growth looks up how a store grows that dmsnap made of a file or of memory. One
 // that went on to a device uses that up first.
 func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, file *plan.File) error {
@@ -181,6 +158,6 @@ func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.V
 	if len(p.Steps) == 0 {
 		return nil
 	}
-	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
+	_, err = s.usualRunner().Run(ctx, p)
 	return err
 }

@@ -71,11 +71,11 @@ func (m *Manager) Expire(ctx context.Context) (removed []string, err error) {
 		return nil, err
 	}
 	defer s.close()
-	removed, err = s.expire(ctx)
+	removed, err = s.expire(ctx, "")
 	return removed, s.fail(err)
 }
 
-func (s *session) expire(ctx context.Context) (removed []string, err error) {
+func (s *session) expire(ctx context.Context, spare string) (removed []string, err error) {
 	records, err := s.state.Sets()
 	if err != nil {
 		s.log.Warn("a record cannot be read; its lease is not looked at", "error", err)
@@ -86,29 +86,47 @@ func (s *session) expire(ctx context.Context) (removed []string, err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if !over || r.Held {
+		if !over || r.Held || r.Name == spare {
 			continue
 		}
-		switch err := s.removeExpired(ctx, r.Name); {
+		switch err := s.removeExpired(ctx, r); {
 		case err == nil:
 			s.log.Info("lease over, set removed", "set", r.Name, "lease", r.Lease)
 			removed = append(removed, r.Name)
-		case !errors.Is(err, ErrNotFound): // somebody else was faster
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, errWanted): // somebody else was faster
 			errs = append(errs, err)
 		}
 	}
 	return removed, errors.Join(errs...)
 }
 
-func (s *session) removeExpired(ctx context.Context, name string) error {
-	r, err := s.Manager.open("remove", name)
+// removeExpired removes the set of a record, unless it is wanted again by now.
+func (s *session) removeExpired(ctx context.Context, was journal.Set) error {
+	r, err := s.Manager.open("remove", was.Name)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	err = r.remove(ctx, name)
-	r.dropLayers(ctx)
+	end := &removal{session: r, name: was.Name, id: was.ID, still: func() error { return r.unwanted(was) }}
+	err = end.run(ctx, false)
+	r.tidyLayers(ctx)
 	return r.fail(err)
+}
+
+// errWanted: a lease that was over is not any more, since the set was held.
+var errWanted = errors.New("it is held")
+
+// unwanted reads the record of a set again, with its locks held.
+func (s *session) unwanted(was journal.Set) error {
+	now, err := s.state.LoadSet(was.Name)
+	if err != nil {
+		return err
+	}
+	over, err := s.over(now)
+	if err == nil && (!over || now.Held) {
+		err = errWanted
+	}
+	return err
 }
 
 // over tells whether the lease of a record has ended. Within one boot the clock
@@ -228,8 +246,11 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 		return nil, err
 	}
 	defer s.close()
-	_, err = locked(ctx, s, name, func(*Set) (struct{}, error) {
+	_, err = locked(ctx, s, name, func(set *Set) (struct{}, error) {
 		r, err := s.state.LoadSet(name)
+		if err == nil && r.ID != set.UUID {
+			err = fs.ErrNotExist
+		}
 		if err != nil {
 			return struct{}{}, fmt.Errorf("its record: %w", err)
 		}
@@ -244,8 +265,8 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 
 // expireToo is what commands that change something do beside their own work,
 // which does not depend on it.
-func (s *session) expireToo(ctx context.Context) {
-	if _, err := s.expire(ctx); err != nil {
+func (s *session) expireToo(ctx context.Context, spare string) {
+	if _, err := s.expire(ctx, spare); err != nil {
 		s.log.Warn("a set whose lease is over could not be removed", "error", err)
 	}
 }

@@ -118,8 +118,8 @@ func TestBusyImageIsNamedAndKept(t *testing.T) {
 func TestListWithoutRecords(t *testing.T) {
 	h := newHost(t, ioctltest.Options{Udev: true})
 	before := h.Snapshot()
-	h.create(t, both())
-	check(t, h.m.state.DropSet("nightly"))
+	nightly := h.create(t, both())
+	check(t, h.m.state.DropSet("nightly", nightly.UUID))
 	sets, err := h.m.List(context.Background())
 	check(t, err)
 	if len(sets) != 1 || sets[0].Name != "nightly" || sets[0].State != StateActive || sets[0].Created != nil || len(sets[0].Volumes) != 2 {

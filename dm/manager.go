@@ -146,9 +146,12 @@ func (s *session) watching(ctx context.Context, what string) (stop func()) {
 func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 
 // lock takes the locks of an operation, all or none.
-func (s *session) lock(ctx context.Context, keys ...string) (*journal.Locks, error) {
+func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journal.Locks, error) {
 	s.watch.Now("take the locks")
 	defer s.watch.Now("look at the devices again")
+	if noWait {
+		return s.state.Lock(ownPID(), keys...)
+	}
 	return s.state.LockWithin(ctx, s.opts.Wait, ownPID(), keys...)
 }
 

@@ -74,18 +74,17 @@ func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T
 	if err := s.state.Init(); err != nil {
 		return result, err
 	}
-	if _, err := s.find(name); err != nil {
-		return result, err
-	}
-	locks, err := s.lock(ctx, journal.SetKey(name))
+	var set *Set
+	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
+		if set, err = s.show(name); err != nil {
+			return nil, err
+		}
+		return []string{journal.SetKey(name), journal.IDKey(set.UUID)}, nil
+	}})
 	if err != nil {
 		return result, err
 	}
 	defer s.release(locks)
-	set, err := s.show(name)
-	if err != nil {
-		return result, err
-	}
 	return f(set)
 }
 

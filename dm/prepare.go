@@ -22,13 +22,9 @@ type Prepared struct {
 	mu sync.Mutex
 	s  *session // nil once it has ended
 
-	request CreateRequest
-	locks   *journal.Locks
-	facts   *facts
-	plan    *plan.Plan
-	runner  *run.Runner
-	intent  journal.Intent
-	hooks   *hooks
+	creation *creation
+	locks    *journal.Locks
+	done     done
 }
 
 // Prepare does what takes time in a Create, and everything that may fail for
@@ -61,13 +57,21 @@ func nameOf(r CreateRequest) string {
 	return r.Name
 }
 
+// prepare is perform as far as it comes without the cut.
 func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
-	p = &Prepared{s: s, request: r}
-	if p.locks, err = s.lockedFor(ctx, r); err != nil {
+	p = &Prepared{s: s}
+	if p.creation, err = s.newCreation(r, true); err != nil {
 		return nil, err
 	}
-	if err = p.plans(); err == nil {
-		err = p.begin(ctx)
+	o := p.creation.change()
+	if _, err := s.before(ctx, o); err != nil {
+		return nil, err
+	}
+	if p.locks, err = s.lockFor(ctx, o); err != nil {
+		return nil, err
+	}
+	if err = p.plans(ctx, o); err == nil {
+		err = p.begin(ctx, o)
 	}
 	if err != nil {
 		s.release(p.locks)
@@ -78,36 +82,31 @@ func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 
 // plans looks up everything, also whether the filesystems can be held, and lets
 // them go again: nobody shall find one busy because of us.
-func (p *Prepared) plans() error {
-	f, made, err := p.s.planned(p.request, true)
-	if err != nil {
-		return err
-	}
-	p.facts, p.plan = f, made
-	p.s.drop(f, nil)
-	return nil
+func (p *Prepared) plans(ctx context.Context, o change) (err error) {
+	p.done.plan, err = o.plan(ctx)
+	o.drop(err)
+	return err
 }
 
-func (p *Prepared) begin(ctx context.Context) (err error) {
-	s := p.s // Cut takes it from p
-	p.runner = s.runner(p.facts, p.request)
-	p.runner.LastLook = func() error { return s.lastLook(p.facts) }
-	if p.intent, err = p.s.begin(p.plan, p.runner); err != nil {
+func (p *Prepared) begin(ctx context.Context, o change) error {
+	p.done.runner = o.runner()
+	if err := p.s.begin(&p.done, false); err != nil {
 		return err
 	}
-	p.hooks = p.s.hooks(&p.intent, p.plan, p.request)
-	p.runner.Hook = p.hooks.call
-	if err := p.runner.Prepare(ctx, p.plan); err != nil {
-		return p.s.ended(p.intent, err)
+	if err := o.begun(&p.done); err != nil {
+		return p.s.ended(p.done.intent, err)
+	}
+	if err := p.done.runner.Prepare(ctx, p.done.plan); err != nil {
+		return p.s.ended(p.done.intent, err)
 	}
 	return nil
 }
 
 // Name is the set's name.
-func (p *Prepared) Name() string { return p.request.Name }
+func (p *Prepared) Name() string { return p.creation.request.Name }
 
 // ID is the uuid that the set will have.
-func (p *Prepared) ID() string { return p.plan.ID }
+func (p *Prepared) ID() string { return p.creation.id }
 
 // end makes p unusable and returns its session.
 func (p *Prepared) end(op string) (*session, error) {
@@ -115,7 +114,7 @@ func (p *Prepared) end(op string) (*session, error) {
 	defer p.mu.Unlock()
 	s := p.s
 	if s == nil {
-		return nil, &Error{Op: op, Set: p.request.Name, Code: CodeNotFound, Err: errors.New("this preparation has ended already")}
+		return nil, &Error{Op: op, Set: p.creation.request.Name, Code: CodeNotFound, Err: errors.New("this preparation has ended already")}
 	}
 	p.s = nil
 	s.op = op
@@ -137,15 +136,15 @@ func (p *Prepared) Cut(ctx context.Context) (*Set, error) {
 }
 
 func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
-	defer func() { s.drop(p.facts, err) }()
+	defer func() { p.creation.drop(err) }()
 	if err := p.resume(s); err != nil {
-		return nil, s.ended(p.intent, p.runner.Abort(ctx, err))
+		return nil, s.ended(p.done.intent, p.done.runner.Abort(ctx, err))
 	}
-	trace, err := p.runner.Cut(ctx)
-	if err != nil {
-		return nil, s.ended(p.intent, err)
+	if p.done.trace, err = p.done.runner.Cut(ctx); err != nil {
+		return nil, s.ended(p.done.intent, err)
 	}
-	return s.taken(ctx, p.plan, p.facts, p.request, p.facts.receipt(trace, p.plan, p.request, p.hooks.done), p.intent, p.runner)
+	err = s.finish(ctx, p.creation.change(), p.done)
+	return p.creation.set, err
 }
 
 // resume finds everything as it was, opens the filesystems again, and notes the
@@ -154,11 +153,11 @@ func (p *Prepared) resume(s *session) (err error) {
 	if err := p.unchanged(s); err != nil {
 		return err
 	}
-	if err := s.hold(p.facts); err != nil {
+	if err := s.hold(p.creation.facts); err != nil {
 		return err
 	}
-	p.runner.Freezers = p.facts.freezers
-	p.runner.Cookie, err = s.noted(&p.intent)
+	p.done.runner.Freezers = p.creation.facts.freezers
+	p.done.runner.Cookie, err = s.noted(&p.done.intent)
 	return err
 }
 
@@ -173,7 +172,7 @@ func (p *Prepared) unchanged(s *session) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range p.plan.Volumes {
+	for _, v := range p.done.plan.Volumes {
 		o, err := s.read.Origin(v.Origin.Spec, v.Origin.Dev, ours)
 		if err != nil {
 			return err
@@ -182,19 +181,19 @@ func (p *Prepared) unchanged(s *session) error {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it anew", "%s is not what it was when the cut was prepared: %s", v.Origin.Path, why)
 		}
 	}
-	if err := s.sameAbove(p.facts, mounted); err != nil || p.request.Consistency == Crash {
+	if err := s.sameAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
 		return err
 	}
-	was := p.facts.systems
-	p.facts.mounts = mounted
-	now := mounted.Plan(p.facts.devices()...)
+	was := p.creation.facts.systems
+	p.creation.facts.mounts = mounted
+	now := mounted.Plan(p.creation.facts.devices()...)
 	if !sameFilesystems(was, now) {
 		return otherFilesystems()
 	}
 	for i := range now {
 		now[i].Method, now[i].Trial, now[i].Reason = was[i].Method, was[i].Trial, was[i].Reason
 	}
-	p.facts.systems = now
+	p.creation.facts.systems = now
 	return nil
 }
 
@@ -223,8 +222,8 @@ func (p *Prepared) Abort(ctx context.Context) error {
 	}
 	defer s.close()
 	defer s.release(p.locks)
-	err = p.runner.Abort(ctx, errAborted)
-	if err = s.ended(p.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
+	err = p.done.runner.Abort(ctx, errAborted)
+	if err = s.ended(p.done.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
 		err = nil
 	}
 	return s.fail(err)

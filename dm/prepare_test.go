@@ -181,8 +181,8 @@ func TestFailedCutIsAsBeforeThePreparation(t *testing.T) {
 func TestPlansSplit(t *testing.T) {
 	h := newHost(t, ioctltest.Options{Udev: true})
 	p := h.prepare(t, both())
-	early, late := p.plan.Split()
-	if len(early) == 0 || len(late) == 0 || len(early)+len(late) != len(p.plan.In(plan.Prepare)) {
+	early, late := p.done.plan.Split()
+	if len(early) == 0 || len(late) == 0 || len(early)+len(late) != len(p.done.plan.In(plan.Prepare)) {
 		t.Errorf("%d early and %d late steps", len(early), len(late))
 	}
 	check(t, p.Abort(context.Background()))

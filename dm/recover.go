@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -37,7 +38,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	if err := s.recover(ctx, r); err != nil {
 		return r, s.fail(err)
 	}
-	s.expireToo(ctx)
+	s.expireToo(ctx, "")
 	return r, nil
 }
 
@@ -48,17 +49,22 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := s.recoverIntents(ctx, r); err != nil {
 		return err
 	}
-	if err := s.endAllChains(ctx); err != nil {
+	ours, err := s.read.Look()
+	if err != nil {
 		return err
 	}
-	s.dropLayers(ctx)
-	if err := s.recoverBases(ctx, r); err != nil {
+	if err := s.endAllChains(ctx, ours); err != nil {
 		return err
 	}
-	if err := s.forgetAttachments(); err != nil {
+	if ours, err = s.dropLayers(ctx, ours); err != nil {
 		return err
 	}
-	var err error
+	if err := s.recoverBases(ctx, r, ours); err != nil {
+		return err
+	}
+	if err := s.forgetAttachments(ctx, ours); err != nil {
+		return err
+	}
 	if r.Left, err = s.leftFiles(); err != nil {
 		return err
 	}
@@ -66,21 +72,23 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	return err
 }
 
-// recoverIntent takes an interrupted operation down, if nobody is at it.
+// recoverIntent takes an interrupted operation down, if nobody is at it or at any
+// of its origins: its locks tell, and not the process that it names.
 func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
-	if i.Unread != nil {
-		s.log.Warn("an entry of the journal cannot be read; the kernel's tables are used instead", "error", i.Unread)
-		if i, err = s.reconstruct(i); err != nil {
-			return false, err
-		}
+	if i, err = s.readable(i); err != nil {
+		return false, err
 	}
 	boot, err := s.bootID()
 	if err != nil {
 		return false, err
 	}
+	held, err := s.state.Held(i.Keys()...)
+	if err != nil || held != nil {
+		return false, err
+	}
 	// Writers first, and before any file is written: the state directory itself
 	// may lie on what is frozen.
-	if i.BootID == boot && !s.kernel.Alive(i.PID) {
+	if i.BootID == boot {
 		if err := s.letGo(ctx, i); err != nil {
 			return false, err
 		}
@@ -93,12 +101,22 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 		return false, err
 	}
 	defer s.release(locks)
-	if i.BootID == boot {
-		if err := s.letGo(ctx, i); err != nil {
+	now, err := s.state.Again(i)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it has come to its end since
+	}
+	if err == nil {
+		now, err = s.readable(now)
+	}
+	if err != nil || missing(i.Keys(), now.Keys()) {
+		return false, err
+	}
+	if now.BootID == boot {
+		if err := s.letGo(ctx, now); err != nil {
 			return false, err
 		}
 	}
-	return s.finishIntent(ctx, i)
+	return s.finishIntent(ctx, now)
 }
 
 // finishIntent: a create whose record was written is complete but for its
@@ -110,7 +128,11 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		s.endHooks(i, freeze.HookPostThaw)
-		if err := s.endChains(i.ID); err != nil {
+		ours, err := s.read.Look()
+		if err == nil {
+			_, err = s.endChains(ours, i.ID)
+		}
+		if err != nil {
 			return false, err
 		}
 		return false, s.state.End(i)
@@ -124,9 +146,9 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	last := func() error { return nil }
 	switch i.Op {
 	case "remove":
-		last = s.dropRecord(i.Set)
+		last = func() error { return s.state.DropSet(i.Set, i.ID) }
 	case "detach":
-		last = s.dropAttachment(i.Set)
+		last = func() error { return s.state.Detach(i.Set, i.ID) }
 	}
 	if err := s.teardown(ctx, i.Set, i.ID, true, last); err != nil {
 		return false, err
@@ -134,21 +156,25 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 	return true, s.state.End(i)
 }
 
-// reconstruct makes an intent that cannot be read out of the tables and the set's
+// readable makes an intent that cannot be read out of the tables and the set's
 // record, if it has one. Only a create freezes, and what has devices in the kernel
 // is of this boot.
-func (s *session) reconstruct(i journal.Intent) (journal.Intent, error) {
-	sets, err := s.list()
+func (s *session) readable(i journal.Intent) (journal.Intent, error) {
+	if i.Unread == nil {
+		return i, nil
+	}
+	s.log.Warn("an entry of the journal cannot be read; the kernel's tables are used instead", "error", i.Unread)
+	v, err := s.glance()
 	if err != nil {
 		return i, err
 	}
 	i.Set = i.ID
-	for _, set := range sets {
+	for _, set := range v.sets() {
 		if set.UUID == i.ID {
 			i.Set = set.Name
 		}
 	}
-	r, err := s.remains(i.Set, i.ID)
+	r, err := s.remains(v.View, i.Set, i.ID)
 	if err != nil {
 		return i, err
 	}
@@ -188,7 +214,11 @@ func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 		unread = unread || i.Unread != nil
 	}
 	if unread { // a base of such an operation is known by standing alone only
-		return s.recoverBases(ctx, r)
+		ours, err := s.read.Look()
+		if err != nil {
+			return err
+		}
+		return s.recoverBases(ctx, r, ours)
 	}
 	return nil
 }
@@ -201,92 +231,136 @@ func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err erro
 	return r, s.recoverIntents(ctx, &r)
 }
 
-// recoverBases takes down bases that no image stands on and no operation under
-// way is about to use.
-func (s *session) recoverBases(ctx context.Context, r *Recovered) error {
-	ours, err := s.read.Look()
-	if err != nil {
-		return err
-	}
-	intents, err := s.state.Intents()
-	if err != nil {
-		return err
-	}
+// recoverBases takes down bases that no image stands on and no operation under way
+// is about to use. What it was given to look at may be old.
+func (s *session) recoverBases(ctx context.Context, r *Recovered, ours *stack.View) error {
 	for d := range ours.Devices() {
-		underWay := slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
-		if d.Role != plan.RoleBase || underWay || len(ours.PlanBase(d).Images) > 0 || ours.CarriesStore(d.Dev) {
-			continue
-		}
-		held, err := s.state.HeldBase(d.Name, d.ID)
+		alone, err := s.alone(ours, d)
 		if err != nil {
 			return err
 		}
-		if held {
+		if !alone {
 			continue
 		}
-		down, err := s.recoverBase(ctx, d, ours)
+		err = s.apply(ctx, s.baseRemoval(d))
+		if _, held := errors.AsType[*journal.LockedError](err); held || errors.Is(err, errInUse) {
+			continue // somebody is at its origin, whom this journal does not tell of, or was
+		}
 		if err != nil {
 			return err
 		}
-		if down {
-			r.Sets = append(r.Sets, d.Name)
-		}
+		r.Sets = append(r.Sets, d.Name)
 	}
 	return nil
 }
 
-// forgetAttachments drops the records of layers that are gone: they do not
-// outlive a reboot.
-func (s *session) forgetAttachments() error {
-	names, err := s.state.Attachments()
-	if err != nil {
-		return err
+// alone tells whether a device is a base on which nothing stands, and which no
+// operation or attachment claims.
+func (s *session) alone(ours *stack.View, d stack.Device) (bool, error) {
+	if d.Role != plan.RoleBase || len(ours.PlanBase(d).Images) > 0 || ours.CarriesStore(d.Dev) {
+		return false, nil
 	}
-	ours, err := s.read.Look()
+	intents, err := s.state.Intents()
+	if err != nil || slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) }) {
+		return false, err
+	}
+	held, err := s.state.HeldBase(d.Name, d.ID)
+	return !held, err
+}
+
+// errInUse: a base that stood alone was taken into use before it was locked.
+var errInUse = errors.New("in use")
+
+// baseRemoval takes a base down that stood alone when it was seen without locks. A
+// create may have taken it into use before its origin was locked: so it must be the
+// same base still, and alone, by devices and journal as they are read under the lock.
+func (s *session) baseRemoval(base stack.Device) change {
+	var ours *stack.View
+	var fronts []stack.Front
+	return change{
+		look: func() (keys []string, err error) {
+			alone := false
+			if ours, err = s.read.Look(); err != nil {
+				return nil, err
+			}
+			if d := ours.Named(base.Name); d != nil && d.UUID == base.UUID {
+				base = *d
+				alone, err = s.alone(ours, base)
+			}
+			if err == nil && !alone {
+				err = errInUse
+			}
+			if err != nil {
+				return nil, err
+			}
+			if fronts, err = s.read.Fronts(base); err != nil {
+				return nil, err
+			}
+			origins, err := s.read.OriginsOf(base)
+			keys = []string{journal.IDKey(base.ID)}
+			for _, d := range origins {
+				keys = append(keys, journal.OriginKey(d.String()))
+			}
+			return keys, err
+		},
+		plan: func(context.Context) (*plan.Plan, error) {
+			for _, f := range fronts {
+				if err := s.runFront(f, base); err != nil {
+					return nil, err
+				}
+			}
+			v := plan.RemoveVolume{}
+			if err := s.remainsFront(&v, base, "", ours); err != nil {
+				return nil, err
+			}
+			return takingDown(plan.RemoveRequest{Set: base.Name, ID: base.ID, Volumes: []plan.RemoveVolume{v}}), nil
+		},
+		commit:  func(context.Context, done) error { return nil },
+		covered: true, // it stands alone, which leads recover here again
+		noWait:  true,
+	}
+}
+
+// forgetAttachments drops the records of layers that are gone: they do not
+// outlive a reboot. What it was given to look at may be old.
+func (s *session) forgetAttachments(ctx context.Context, ours *stack.View) error {
+	names, err := s.state.Attachments()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if ours.Named(name) == nil {
-			err = errors.Join(err, s.state.Detach(name))
+			err = errors.Join(err, s.forgetAttachment(ctx, name))
 		}
 	}
 	return err
 }
 
-// recoverBase takes one down, unless somebody is at its origin: an operation that
-// the journal does not tell of.
-func (s *session) recoverBase(ctx context.Context, base stack.Device, ours *stack.View) (down bool, err error) {
-	origins, err := s.read.OriginsOf(base)
-	if err != nil {
-		return false, err
+// forgetAttachment looks again under the lock of who might attach it just now.
+func (s *session) forgetAttachment(ctx context.Context, base string) error {
+	record, err := s.state.Attached(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	var keys []string
-	for _, d := range origins {
-		keys = append(keys, journal.OriginKey(d.String()))
+	if err != nil { // it says nothing, and the base is gone
+		s.log.Warn("the record of an attachment cannot be read", "error", err)
+		s.tidy("record of an attachment", s.state.Detach(base, ""))
+		return nil
 	}
-	locks, err := s.state.Lock(ownPID(), keys...)
+	var ours *stack.View
+	locks, err := s.lockFor(ctx, change{noWait: true, look: func() (keys []string, err error) {
+		ours, err = s.read.Look()
+		return []string{journal.IDKey(record.ID)}, err
+	}})
 	if _, held := errors.AsType[*journal.LockedError](err); held {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer s.release(locks)
-	fronts, err := s.read.Fronts(base)
-	if err != nil {
-		return false, err
+	if d := ours.Named(base); d != nil && d.ID == record.ID {
+		return nil
 	}
-	for _, f := range fronts {
-		if err := s.runFront(f, base); err != nil {
-			return false, err
-		}
-	}
-	v := plan.RemoveVolume{}
-	if err := s.remainsFront(&v, base, "", ours); err != nil {
-		return false, err
-	}
-	p := plan.Remove(plan.RemoveRequest{Volumes: []plan.RemoveVolume{v}})
-	_, err = s.runner(&facts{}, CreateRequest{}).Run(ctx, p)
-	return err == nil, err
+	return s.state.Detach(base, record.ID)
 }

@@ -12,12 +12,8 @@ import (
 )
 
 // remains reads what there is of a set in the kernel.
-func (s *session) remains(name, id string) (plan.RemoveRequest, error) {
-	r := plan.RemoveRequest{Set: name, ID: id}
-	ours, err := s.read.Look()
-	if err != nil {
-		return r, err
-	}
+func (s *session) remains(ours *stack.View, name, id string) (r plan.RemoveRequest, err error) {
+	r = plan.RemoveRequest{Set: name, ID: id}
 	if r.Names, err = s.recordedNames(name, id, ours); err != nil {
 		return r, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
 // Remove takes a set down and gives its origins their own tables back. A set
@@ -24,8 +25,7 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 	if err := s.remove(ctx, name); err != nil {
 		return s.fail(err)
 	}
-	s.dropLayers(ctx)
-	s.expireToo(ctx)
+	s.tidyLayers(ctx)
 	return nil
 }
 
@@ -41,108 +41,147 @@ func (m *Manager) PlanRemove(_ context.Context, name string) (p *Plan, err error
 }
 
 func (s *session) planRemove(name string) (*Plan, error) {
-	id, err := s.find(name)
-	if err == nil {
-		err = s.removable(name)
-	}
-	if err != nil {
+	r := &removal{session: s, name: name}
+	if _, err := r.look(); err != nil {
 		return nil, err
 	}
-	r, err := s.remains(name, id)
-	if err != nil {
-		return nil, err
-	}
-	return shown(plan.Remove(r)), nil
+	return shown(plan.Remove(r.rest)), nil
 }
 
 func (s *session) remove(ctx context.Context, name string) error {
-	if err := s.state.Init(); err != nil {
-		return err
-	}
-	done, err := s.recoverInterrupted(ctx)
-	if err != nil {
-		return err
-	}
-	id, err := s.find(name)
-	if err != nil && slices.Contains(done.Sets, name) {
+	return (&removal{session: s, name: name}).run(ctx, true)
+}
+
+// removal takes down a set that a user, or the end of its lease, wants to go.
+type removal struct {
+	*session
+	name, id string // the first set found by that name is meant, and no later one
+	// still asks under the lock whether the set is to go; nil: it is.
+	still func() error
+	ours  *stack.View
+	rest  plan.RemoveRequest
+}
+
+func (r *removal) run(ctx context.Context, leases bool) error {
+	ended, err := r.perform(ctx, change{
+		look: r.look, plan: r.plan, begun: r.begun, commit: r.commit,
+		leases: leases, spare: r.name,
+	})
+	if isNoSet(err) && slices.Contains(ended, r.name) {
 		return nil // that was its removal, interrupted before
 	}
+	return err
+}
+
+func (r *removal) look() (keys []string, err error) {
+	v, err := r.glance()
+	if err != nil {
+		return nil, err
+	}
+	r.ours = v.View
+	id, err := v.find(r.name)
+	if err == nil && r.id != "" && id != r.id {
+		err = noSet(r.name) // another one has its name by now
+	}
 	if err == nil {
-		err = s.removable(name)
+		err = v.removable(r.name)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	locks, err := s.lockSet(ctx, name, id)
-	if err != nil {
-		return err
-	}
-	defer s.release(locks)
-	if s.opts.Wait > 0 { // whoever held the locks may have removed it
-		if id, err = s.find(name); err != nil {
-			return err
+	r.id = id
+	if r.still != nil {
+		if err := r.still(); err != nil {
+			return nil, err
 		}
 	}
-	return s.removeLocked(ctx, name, id)
+	r.rest, err = r.remains(r.ours, r.name, id)
+	return setKeys(r.rest), err
 }
 
-func (s *session) removeLocked(ctx context.Context, name, id string) error {
-	if err := s.endChains(id); err != nil {
-		return err
-	}
-	if err := s.idle(ctx, id); err != nil {
-		return err
-	}
-	return s.teardown(ctx, name, id, false, s.dropRecord(name))
-}
-
-// dropRecord is the last act of a removal. The intent outlives it: a record
-// without devices would be a broken set for ever.
-func (s *session) dropRecord(name string) func() error {
-	return func() error { return s.state.DropSet(name) }
-}
-
-// find looks a set's id up, by record or by the names of its images.
-func (s *session) find(name string) (string, error) {
-	sets, err := s.list()
+func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
+	ours, err := r.endChains(r.ours, r.id)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for _, set := range sets {
-		if set.Name == name {
-			return set.UUID, nil
+	if ours, err = r.idle(ctx, ours, r.id); err != nil {
+		return nil, err
+	}
+	if ours != r.ours {
+		r.rest, err = r.remains(ours, r.name, r.id)
+	}
+	return takingDown(r.rest), err
+}
+
+func (r *removal) begun(*done) error { return r.keepRecord(r.rest) }
+
+// commit comes last. The intent outlives it: a record without devices would be a
+// broken set for ever.
+func (r *removal) commit(context.Context, done) error { return r.state.DropSet(r.name, r.id) }
+
+// takingDown is the plan of a removal with what its intent has to tell of.
+func takingDown(r plan.RemoveRequest) *plan.Plan {
+	p := plan.Remove(r)
+	for _, v := range r.Volumes {
+		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
+		if v.Origin.Base != nil && v.Last {
+			pv.Base = v.Origin.Base.Name
 		}
+		p.Volumes = append(p.Volumes, pv)
 	}
-	return "", plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+	return p
+}
+
+// find looks a set's id up, by its record or by the names of its devices.
+func (v *view) find(name string) (string, error) {
+	r, err := v.s.state.LoadSet(name)
+	if err == nil {
+		return r.ID, nil
+	}
+	if set, err := pick(v.sets(), name); err == nil {
+		return set.UUID, nil
+	}
+	return "", noSet(name)
+}
+
+func noSet(name string) error {
+	return plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+}
+
+// isNoSet tells that error from others.
+func isNoSet(err error) bool {
+	r, refused := errors.AsType[*plan.Refusal](err)
+	return refused && r.Kind == plan.NotFound
 }
 
 func (s *session) release(l *journal.Locks) { s.tidy("locks", l.Release()) }
 
-// lockSet locks a set's name and all its origins.
-func (s *session) lockSet(ctx context.Context, name, id string) (*journal.Locks, error) {
-	r, err := s.remains(name, id)
-	if err != nil {
-		return nil, err
-	}
-	return s.lock(ctx, append(originKeys(r), journal.SetKey(name))...)
+// setKeys are the locks of a set: of its name, of itself, and of its origins.
+func setKeys(r plan.RemoveRequest) []string {
+	return append(originKeys(r), journal.SetKey(r.Set), journal.IDKey(r.ID))
 }
 
 // idle waits until nobody has an image open, for as long as udev may need, and
-// names who does otherwise. It is the last moment at which nothing has changed.
-func (s *session) idle(ctx context.Context, id string) error {
+// names who does otherwise. It is the last moment at which nothing has changed. It
+// returns our devices as they are then.
+func (s *session) idle(ctx context.Context, ours *stack.View, id string) (*stack.View, error) {
 	end := time.Now().Add(s.opts.BusyTimeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		held, err := s.heldImage(id)
-		if err != nil || held == nil {
-			return err
+		held := s.heldImage(ours, id)
+		if held == nil {
+			return ours, nil
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != "process" {
-			return &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeing(held)}
+			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeing(held)}
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		case <-time.After(wait):
+		}
+		var err error
+		if ours, err = s.read.Look(); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -157,61 +196,29 @@ func (s *session) freeing(held *BusyError) string {
 	return "dmsnap umount " + s.set
 }
 
-func (s *session) heldImage(id string) (*BusyError, error) {
-	ours, err := s.read.Look()
-	if err != nil {
-		return nil, err
-	}
+func (s *session) heldImage(ours *stack.View, id string) *BusyError {
 	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
-			return s.busy("/dev/mapper/"+d.Name, d.Dev), nil
+			return s.busy("/dev/mapper/"+d.Name, d.Dev)
 		}
 	}
-	return nil, nil
-}
-
-// teardown removes whatever there is of a set. It is what remove, recover and a
-// create that could not write its record have in common: from any state the
-// kernel may be in, it leads to none of the set's devices and the origins' own
-// tables. When it has, it calls last, and then forgets its intent.
-//
-// If another intent leads recover here already it needs none of its own: taking
-// down is what helps when the state directory is full.
-func (s *session) teardown(ctx context.Context, name, id string, covered bool, last func() error) error {
-	r, err := s.remains(name, id)
-	if err != nil {
-		return err
-	}
-	p := plan.Remove(r)
-	runner := s.runner(&facts{}, CreateRequest{})
-	affects(p, r)
-	intent, err := s.tryBegin(p, runner)
-	switch {
-	case err != nil && !covered:
-		return errors.Join(err, s.state.End(intent))
-	case err != nil:
-		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
-	}
-	if err := s.keepRecord(r); err != nil {
-		return s.ended(intent, errors.Join(err, runner.Cookie.Discard()))
-	}
-	if _, err := runner.Run(ctx, p); err != nil {
-		return s.ended(intent, err)
-	}
-	if err := last(); err != nil {
-		return err
-	}
-	s.tidy("journal entry", s.state.End(intent)) // the next command ends it again
 	return nil
 }
 
-// affects notes in a plan what its intent has to tell of.
-func affects(p *plan.Plan, r plan.RemoveRequest) {
-	for _, v := range r.Volumes {
-		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
-		if v.Origin.Base != nil && v.Last {
-			pv.Base = v.Origin.Base.Name
-		}
-		p.Volumes = append(p.Volumes, pv)
-	}
+// teardown removes whatever there is of a set, with its locks held. It is what
+// recover and a create that could not write its record have in common with remove:
+// from any state the kernel may be in, it leads to none of the set's devices and
+// the origins' own tables. When it has, it calls last.
+func (s *session) teardown(ctx context.Context, name, id string, covered bool, last func() error) error {
+	r := &removal{session: s, name: name, id: id}
+	return s.carryOut(ctx, change{
+		plan: func(context.Context) (*plan.Plan, error) {
+			ours, err := s.read.Look()
+			if err == nil {
+				r.rest, err = s.remains(ours, name, id)
+			}
+			return takingDown(r.rest), err
+		},
+		begun: r.begun, commit: func(context.Context, done) error { return last() }, covered: covered,
+	})
 }

@@ -87,18 +87,17 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	// Small chunks against large writes: the case the rules are about.
 	f, err := s.gather(CreateRequest{
 		Name: "rule", Origins: []string{"/dev/mapper/drift"}, Stores: map[string]string{"": disks[1]}, ChunkBytes: 4096,
-	})
+	}, newID())
 	check(t, err)
 	p, err := plan.Create(f.request)
 	check(t, err)
 	spoil(p)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Verify })
-	runner := s.runner(f, CreateRequest{})
-	intent, err := s.begin(p, runner) // by which the base is found again when no image stands on it
+	d := done{plan: p, runner: s.runner(f, CreateRequest{})}
+	check(t, s.begin(&d, false)) // the intent by which the base is found again when no image stands on it
+	_, err = d.runner.Run(context.Background(), p)
 	check(t, err)
-	_, err = runner.Run(context.Background(), p)
-	check(t, err)
-	defer func() { check(t, m.state.End(intent)) }()
+	defer func() { check(t, m.state.End(d.intent)) }()
 	defer func() { check(t, s.teardown(context.Background(), "rule", p.ID, false, func() error { return nil })) }()
 	before := readImage(t)
 	pattern(t, "b")

@@ -28,8 +28,12 @@ func (d Dir) Attached(base string) (Attachment, error) {
 	return a, err
 }
 
-// Detach removes the record of a base; none is no error.
-func (d Dir) Detach(base string) error { return d.remove(attachedDir, base+suffix) }
+// Detach removes the record of the base with that name and id. None is no error,
+// nor one of another base, which stays.
+func (d Dir) Detach(base, id string) error {
+	a, err := d.Attached(base)
+	return d.dropFor(attachedDir, base+suffix, id, a.ID, err)
+}
 
 // Attachments are the names of the bases that have a record.
 func (d Dir) Attachments() ([]string, error) { return d.names(attachedDir) }

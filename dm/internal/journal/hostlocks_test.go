@@ -94,6 +94,7 @@ func TestLockedNamesTheDevice(t *testing.T) {
 		journal.OriginKey("252:32"):      "another dmsnap (pid 42) works on /dev/vdc",
 		journal.BeneathKey("252:32"):     "another dmsnap (pid 42) works on /dev/vdc",
 		journal.OriginKey("8:0"):         "another dmsnap (pid 42) works on device 8:0",
+		journal.IDKey("5e7"):             "another dmsnap (pid 42) works on what has uuid 5e7",
 		journal.SetKey("a-b_c"):          "another dmsnap (pid 42) works on set a-b_c",
 		journal.MonitorKey:               "another dmsnap (pid 42) monitors already",
 	} {

@@ -52,6 +52,7 @@ const (
 	originKind  = "origin-"
 	beneathKind = "beneath-"
 	setKind     = "set-"
+	idKind      = "uuid-" // after the others, so that a set is told by its name first
 )
 
 // OriginKey is the lock of a device that is made an origin, or a store: what is
@@ -64,6 +65,10 @@ func BeneathKey(devno string) string { return beneathKind + strings.ReplaceAll(d
 
 // SetKey is the lock of a set's name.
 func SetKey(name string) string { return setKind + name }
+
+// IDKey is the lock of a set by its id, or of an operation that has no set: of two
+// sets one after the other may have the same name.
+func IDKey(id string) string { return idKind + id }
 
 // lockFile is one file to lock, and how.
 type lockFile struct {

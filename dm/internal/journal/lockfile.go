@@ -80,6 +80,9 @@ func (d Dir) what(key string) string {
 	if name, ok := strings.CutPrefix(key, setKind); ok {
 		return "set " + name
 	}
+	if id, ok := strings.CutPrefix(key, idKind); ok {
+		return "what has uuid " + id
+	}
 	kind, number, ok := strings.Cut(key, "-")
 	if !ok || kind+"-" != originKind && kind+"-" != beneathKind {
 		return key

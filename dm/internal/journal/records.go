@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
@@ -68,8 +70,25 @@ func (d Dir) LoadSet(name string) (Set, error) {
 	return s, err
 }
 
-// DropSet removes a record; none is no error.
-func (d Dir) DropSet(name string) error { return d.remove(setsDir, name+suffix) }
+// DropSet removes the record of the set with that name and id. None is no error,
+// nor one of another set, which stays.
+func (d Dir) DropSet(name, id string) error {
+	s, err := d.LoadSet(name)
+	return d.dropFor(setsDir, name+suffix, id, s.ID, err)
+}
+
+// dropFor removes a file that is of an id. A torn one was written by nobody who is
+// still at it; one that cannot be read now may be anybody's.
+func (d Dir) dropFor(sub, name, id, found string, err error) error {
+	_, unreadable := errors.AsType[unix.Errno](err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && found != id:
+		return nil
+	case unreadable, errors.Is(err, ErrNewer):
+		return d.wrap(err)
+	}
+	return d.remove(sub, name)
+}
 
 // Sets reads all records. Those that cannot be read are in the error and the
 // others are returned all the same: the kernel knows the devices.
@@ -160,9 +179,20 @@ func (d Dir) Existing() ([]Intent, error) {
 	return d.Intents()
 }
 
-// Keys are the locks of the operation.
+// Again reads an intent once more, under its locks: fs.ErrNotExist if it ended since.
+func (d Dir) Again(i Intent) (Intent, error) {
+	var now Intent
+	err := d.load(intentsDir, i.ID+"-"+i.Op+suffix, &now)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Intent{ID: i.ID, Op: i.Op, Unread: err}, nil
+	}
+	return now, err
+}
+
+// Keys are the locks of the operation. That of the id is known of an intent that
+// cannot be read, too.
 func (i Intent) Keys() []string {
-	keys := []string{SetKey(i.Set)}
+	keys := []string{SetKey(i.Set), IDKey(i.ID)}
 	for _, o := range i.Origins {
 		keys = append(keys, OriginKey(o))
 	}

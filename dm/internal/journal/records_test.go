@@ -79,8 +79,12 @@ func TestRecords(t *testing.T) {
 	if _, err := d.LoadSet("monthly"); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
-	for _, name := range []string{"weekly", "nightly", "nightly"} {
-		check(t, d.DropSet(name))
+	check(t, d.DropSet("nightly", "1")) // whose record there is no more
+	got, err = d.LoadSet("nightly")
+	check(t, err)
+	same(t, changed, got)
+	for name, id := range map[string]string{"weekly": "1", "nightly": "2", "monthly": "3"} {
+		check(t, d.DropSet(name, id))
 	}
 	if diff := cmp.Diff(empty, k.Snapshot()); diff != "" {
 		t.Error(diff)
