@@ -147,7 +147,6 @@ func (s *session) examine(spec string) OriginReport {
 	if o.Plain != nil && o.StoreOf == "" && !o.Plain.Interposer {
 		release, _ := s.kernel.Release()
 		r.Problems = append(r.Problems, missingInterposer(s.kernel, release)...)
-		r.Problems = append(r.Problems, s.blkInterposerProblems()...)
 	}
 	if r.Attached, err = s.attached(o); err != nil {
 		r.Problems = append(r.Problems, Problem{Message: err.Error()})

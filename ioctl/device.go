@@ -155,23 +155,6 @@ func statusRequest(id ID) (*request, error) {
 	return r, err
 }
 
-// StatusRaw is Status with further bits in the request, and returns all bits of
-// the reply. A stock kernel echoes bits it does not know: an echo is no proof
-// that it has what the bit means.
-func (c *Control) StatusRaw(id ID, raw RawFlags) (Info, RawFlags, error) {
-	r, err := statusRequest(id)
-	if err != nil {
-		return Info{}, 0, err
-	}
-	r.head.flags |= uint32(raw)
-	var echo RawFlags
-	info, err := c.call(r, func(h *header, _ []byte) error {
-		echo = RawFlags(h.flags)
-		return nil
-	})
-	return info, echo, err
-}
-
 // SetGeometry sets what HDIO_GETGEO reports; start is the sector the device
 // begins at, at most 32 bits. It needs a live table.
 func (c *Control) SetGeometry(id ID, cylinders, heads, sectors, start uint64) error {

@@ -32,13 +32,6 @@ const (
 	DeferredRemove Flags = 1 << 17
 )
 
-// RawFlags are bits of dm_ioctl.flags that this package gives no meaning to.
-// They exist for one purpose: to ask a kernel for an extension that is not in
-// mainline (the block-device interposer), whose bit differs between patch sets.
-// A stock kernel ignores bits it does not know and echoes them, so an echo
-// proves nothing.
-type RawFlags uint32
-
 // Bits of dm_ioctl.flags that the verbs set or read themselves.
 const (
 	flagReadOnly        = uint32(ReadOnly)

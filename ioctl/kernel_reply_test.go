@@ -67,18 +67,6 @@ func TestKernelMany(t *testing.T) {
 	}
 }
 
-// TestKernelEcho: why a flag's echo proves nothing.
-func TestKernelEcho(t *testing.T) {
-	_, c := guest(t)
-	id, _ := device(t, c, "echo", zero(8))
-	for _, bit := range []ioctl.RawFlags{1 << 7, 1 << 19, 1 << 20, 1 << 31} {
-		if _, echo, err := c.StatusRaw(id, bit); err != nil || echo&bit == 0 {
-			t.Errorf("bit %#x: reply %#x, %v", bit, echo, err)
-		}
-	}
-	must(t, c.LoadRaw(id, 1<<19, 0, []ioctl.Spec{zero(8)}))
-}
-
 func TestKernelMessage(t *testing.T) {
 	_, c := guest(t)
 	id := ioctl.ID{Name: mark + "message"}

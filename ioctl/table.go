@@ -10,11 +10,6 @@ import "strconv"
 // has gaps. ENXIO of a target is not mistaken for a missing device: after ENXIO
 // the device is looked up once more.
 func (c *Control) Load(id ID, flags Flags, specs []Spec) error {
-	return c.LoadRaw(id, 0, flags, specs)
-}
-
-// LoadRaw is Load with further bits in the request; see RawFlags.
-func (c *Control) LoadRaw(id ID, raw RawFlags, flags Flags, specs []Spec) error {
 	r, err := loadRequest(id, flags, ReadOnly|SecureData, specs)
 	if err != nil {
 		return err
@@ -22,7 +17,6 @@ func (c *Control) LoadRaw(id ID, raw RawFlags, flags Flags, specs []Spec) error 
 	if flags&SecureData != 0 {
 		defer clear(r.body)
 	}
-	r.head.flags |= uint32(raw)
 	r.room = headerSize + len(r.body)
 	_, err = c.call(r, nil)
 	return c.orNotFound(id, err)

@@ -1,18 +1,16 @@
 package targets
 
-import "strings"
-
-// interposePrefix asks a kernel with the (unmerged) blk_interposer series to
-// slide the target under a device that is in use. Stock kernels refuse it.
-const interposePrefix = "[interpose]"
+import (
+	"cmp"
+	"strings"
+)
 
 // Device is the device argument of a target: a number, or a path that the
 // kernel looks up in the caller's mount namespace. Tables read back from a
 // kernel always have numbers. Prefer numbers: paths change their meaning.
 type Device struct {
-	DevNo     DevNo  // used when Path is empty
-	Path      string // never of the form major:minor
-	Interpose bool   // carries the prefix "[interpose]"
+	DevNo DevNo  // used when Path is empty
+	Path  string // never of the form major:minor
 }
 
 // Numbered is the argument for a device number.
@@ -20,34 +18,23 @@ func Numbered(major, minor uint32) Device {
 	return Device{DevNo: DevNo{Major: major, Minor: minor}}
 }
 
-// ParseDevice reads one argument, already unescaped: "8:1", a path, either
-// with "[interpose]" before it. Text of the form digits:digits is a number or
+// ParseDevice reads one argument, already unescaped: "8:1" or a path.
+// Text of the form digits:digits is a number or
 // an error, as in the kernel.
 func ParseDevice(text string) (Device, error) {
-	rest, interpose := strings.CutPrefix(text, interposePrefix)
-	d := Device{Interpose: interpose}
-	if looksNumbered(rest) {
-		n, err := ParseDevNo(rest)
-		d.DevNo = n
-		return d, err
+	if looksNumbered(text) {
+		n, err := ParseDevNo(text)
+		return Device{DevNo: n}, err
 	}
-	d.Path = rest
-	if reason := pathFault(rest); reason != "" {
+	if reason := pathFault(text); reason != "" {
 		return Device{}, &ParseError{Kind: "device", Text: text, Reason: reason}
 	}
-	return d, nil
+	return Device{Path: text}, nil
 }
 
 // String is the argument before escaping; ParseDevice reads it back.
 func (d Device) String() string {
-	text := d.Path
-	if text == "" {
-		text = d.DevNo.String()
-	}
-	if d.Interpose {
-		return interposePrefix + text
-	}
-	return text
+	return cmp.Or(d.Path, d.DevNo.String())
 }
 
 // MarshalText is String as bytes.
@@ -65,7 +52,7 @@ func (d *Device) UnmarshalText(text []byte) error {
 // Validate refuses the zero Device, a device that has both a number and a
 // path, and paths that no table text can carry.
 func (d Device) Validate() error {
-	if d == (Device{Interpose: d.Interpose}) {
+	if d == (Device{}) {
 		return &InvalidError{Kind: "device", Reason: "neither number nor path"}
 	}
 	if d.Path == "" {
@@ -100,8 +87,6 @@ func pathFault(path string) string {
 	switch {
 	case path == "":
 		return "empty"
-	case strings.HasPrefix(path, interposePrefix):
-		return "prefix " + interposePrefix + " twice"
 	case strings.ContainsAny(path, "\x00\n"):
 		return "NUL or newline in path"
 	}

@@ -29,7 +29,6 @@ var known = []struct {
 	{"error", "", targets.Error{}},
 	{"error", "8:1 0", targets.Raw{Kind: "error", Text: "8:1 0"}},
 	{"snapshot-origin", "8:1", targets.Origin{Dev: dev81}},
-	{"snapshot-origin", "[interpose]/dev/vda1", targets.Origin{Dev: targets.Device{Path: "/dev/vda1", Interpose: true}}},
 	{"interpose", "8:1", targets.Interpose{Dev: dev81}},
 	{"snapshot", "8:1 254:5 N 8", targets.Snapshot{Origin: dev81, Store: dev25, Mode: targets.Transient, Chunk: 8}},
 	{"snapshot", "8:1 254:5 PO 0", targets.Snapshot{Origin: dev81, Store: dev25, Mode: targets.PersistentOverflow}},
@@ -42,7 +41,6 @@ var known = []struct {
 	}},
 	{"snapshot-merge", "8:1 254:5 P 16", targets.Merge{Origin: dev81, Store: dev25, Mode: targets.Persistent, Chunk: 16}},
 	{"era", "254:5 8:1 128", targets.Era{Meta: dev25, Origin: dev81, Block: 128}},
-	{"era", "254:5 [interpose]8:1 128", targets.Era{Meta: dev25, Origin: targets.Device{DevNo: dev81.DevNo, Interpose: true}, Block: 128}},
 	{"thin", "254:5  7 ", targets.Raw{Kind: "thin", Text: "254:5  7 "}},
 }
 
@@ -74,7 +72,6 @@ func TestParseRefuses(t *testing.T) {
 		{"linear", "8:1 0 0", ""},
 		{"linear", "8:1048576 0", "device"},
 		{"linear", "4096:1 0", "device"},
-		{"linear", "[interpose][interpose]8:1 0", "device"},
 		{"striped", "2 128 8:1 0", "device"},
 		{"striped", "4294967295 128 8:1 0", "device"},
 		{"striped", "4294967296 128 8:1 0", "stripe count"},

@@ -52,12 +52,9 @@ func TestDeviceText(t *testing.T) {
 	}{
 		{"8:1", dev81, true},
 		{"/dev/vda1", byPath, true},
-		{"[interpose]/dev/vda1", targets.Device{Path: "/dev/vda1", Interpose: true}, true},
-		{"[interpose]8:1", targets.Device{DevNo: dev81.DevNo, Interpose: true}, true},
 		{"/dev/disk/by-path/pci-0000:00:1f.2", targets.Device{Path: "/dev/disk/by-path/pci-0000:00:1f.2"}, true},
 		{"8:1x", targets.Device{Path: "8:1x"}, true},
 		{"", targets.Device{}, false},
-		{"[interpose]", targets.Device{}, false},
 		{"99999:1", targets.Device{}, false},
 		{"/dev/a\x00b", targets.Device{}, false},
 	} {

@@ -164,7 +164,7 @@ func (k *Kernel) mappedIO(md *mapped, off uint64, b []byte, write bool) error {
 			continue
 		}
 		from, to := max(off, begin), min(off+uint64(len(b)), end)
-		if err := md.past(func() error { return t.impl.io(from, b[from-off:to-off], write) }); err != nil {
+		if err := t.impl.io(from, b[from-off:to-off], write); err != nil {
 			return err
 		}
 	}

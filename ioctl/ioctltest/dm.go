@@ -212,9 +212,6 @@ func (k *Kernel) status(md *mapped, m *message) {
 	m.mark(flagDeferredRemove, md.deferred)
 	m.mark(flagReadOnly, false)
 	m.mark(flagActive, md.live != nil)
-	if k.opts.BlkInterposer {
-		m.mark(flagInterpose, md.attached())
-	}
 	m.dev = hugeDev(md.dev.no)
 	m.eventNr = md.event
 	m.targets = 0
@@ -297,7 +294,6 @@ func (k *Kernel) destroy(md *mapped, eventNr uint32) {
 	}
 	k.removeDevice(md.dev)
 	k.thawFor(md)
-	md.detach()
 	for _, t := range []*table{md.live, md.inactive} {
 		k.release(t)
 	}

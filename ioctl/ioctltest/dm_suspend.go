@@ -65,7 +65,6 @@ func (k *Kernel) resume(md *mapped, m *message, lockFS bool) error {
 
 // swap makes a table the live one and returns the one before.
 func (k *Kernel) swap(md *mapped, next *table) (old *table) {
-	md.detach()
 	old, md.live = md.live, next
 	md.dev.ro = next.ro
 	md.dev.logical, md.dev.physical = next.blockSizes()
@@ -87,9 +86,6 @@ func (k *Kernel) start(md *mapped, m *message) error {
 				return err
 			}
 		}
-	}
-	if err := md.attach(); err != nil {
-		return err
 	}
 	k.seq++
 	md.resumed = k.seq

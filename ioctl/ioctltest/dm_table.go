@@ -23,9 +23,6 @@ type table struct {
 	targets []*target
 	ro      bool
 	uses    []use
-	// interposes: loaded with flagInterpose; interposed is the device it takes in.
-	interposes bool
-	interposed *device
 }
 
 // target is one row of a table.
@@ -64,9 +61,6 @@ func (t *table) blockSizes() (logical, physical uint32) {
 	for _, u := range t.uses {
 		logical, physical = max(logical, u.d.logical), max(physical, u.d.physical)
 	}
-	if d := t.interposed; d != nil {
-		logical, physical = max(logical, d.logical), max(physical, d.physical)
-	}
 	return logical, physical
 }
 
@@ -75,12 +69,8 @@ func (k *Kernel) dmLoad(m *message) error {
 	if err != nil {
 		return err
 	}
-	t := &table{md: md, ro: m.has(flagReadOnly), interposes: k.opts.BlkInterposer && m.has(flagInterpose)}
-	err = k.populate(t, m)
-	if err == nil {
-		err = t.canInterpose()
-	}
-	if err != nil {
+	t := &table{md: md, ro: m.has(flagReadOnly)}
+	if err := k.populate(t, m); err != nil {
 		k.release(t)
 		return err
 	}
@@ -193,9 +183,6 @@ func splitArgs(params string) []string {
 // hold is dm_get_device: it opens a lower device exclusively for all of
 // device-mapper, once per mode and upper device.
 func (k *Kernel) hold(t *table, path string, ro bool) (*device, error) {
-	if rest, asks := k.asksToInterpose(path); asks {
-		return k.takeIn(t, rest)
-	}
 	d, err := k.lowerDevice(path)
 	if err != nil {
 		return nil, err
@@ -260,10 +247,6 @@ func (k *Kernel) release(t *table) {
 		}
 	}
 	t.uses = nil
-	if t.interposed != nil {
-		k.closeDevice(t.interposed)
-		t.interposed = nil
-	}
 }
 
 // fits is the check of dm_calculate_queue_limits: every area lies inside its

@@ -27,9 +27,6 @@ type Options struct {
 	MergeStep int
 	// Interposer installs the module of kernel/.
 	Interposer bool
-	// BlkInterposer gives device-mapper the interposer that was published for
-	// Linux 5.13: a flag of the table load and a prefix of a device argument.
-	BlkInterposer bool
 }
 
 // Kernel is one host in memory. It is safe for concurrent use.

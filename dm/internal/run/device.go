@@ -102,7 +102,7 @@ func (r *Runner) device(d targets.Device) (targets.Device, error) {
 		return d, nil
 	}
 	n, err := r.number(name)
-	return targets.Device{DevNo: n, Interpose: d.Interpose}, err
+	return targets.Device{DevNo: n}, err
 }
 
 func (r *Runner) number(name string) (targets.DevNo, error) {
