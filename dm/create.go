@@ -50,6 +50,7 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 		return nil, err
 	}
 	defer s.close()
+	s.read.LoadNothing = true
 	if r.Name == "" {
 		r.Name = "snap"
 	}

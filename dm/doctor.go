@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -23,8 +24,9 @@ type Report struct {
 // TargetReport is one device-mapper target of interest.
 type TargetReport struct {
 	Name      string `json:"name"`
-	Version   string `json:"version"` // "" when missing
+	Version   string `json:"version"` // "" when missing, or not loaded
 	NeededFor string `json:"needed_for"`
+	Loadable  bool   `json:"loadable,omitempty"` // not loaded, but its module is installed
 }
 
 // Problem is something that stands in the way, and what to do about it.
@@ -64,8 +66,8 @@ var needed = []struct{ name, why string }{
 }
 
 // Doctor tells what works on this host and, for each origin named, what a cut
-// would do and what stands in its way. It changes nothing; asking for a target's
-// version may load its kernel module. Problems are in the report, not errors.
+// would do and what stands in its way. It changes nothing and loads no module.
+// Problems are in the report, not errors.
 func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err error) {
 	k := m.opts.Kernel
 	r = &Report{
@@ -90,6 +92,7 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 		return r, nil
 	}
 	defer s.close()
+	s.read.LoadNothing = true
 	if r.DM, err = s.life.version(); err != nil {
 		return nil, s.fail(err)
 	}
@@ -103,20 +106,25 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 func (r *Report) targets(s *session) {
 	for _, t := range needed {
 		report := TargetReport{Name: t.name, NeededFor: t.why}
-		if v, err := s.ctl.TargetVersion(t.name); err == nil {
-			report.Version = v.Version.String()
-		} else {
-			r.Problems = append(r.Problems, Problem{fmt.Sprintf("the kernel has no %s target (%s)", t.name, t.why), "install the module: dm-" + moduleOf(t.name)})
+		found, err := s.read.Target(t.name)
+		report.Version, report.Loadable = found.Version, found.Available && found.Version == ""
+		switch {
+		case err != nil:
+			r.Problems = append(r.Problems, Problem{Message: err.Error()})
+		case !found.Available:
+			r.Problems = append(r.Problems, Problem{missingTarget(t.name, t.why), targetHint(t.name)})
 		}
 		r.Targets = append(r.Targets, report)
 	}
 }
 
-func moduleOf(target string) string {
-	if target == "era" {
-		return "era"
-	}
-	return "snapshot"
+func missingTarget(name, why string) string {
+	return fmt.Sprintf("the kernel has no %s target (%s)", name, why)
+}
+
+func targetHint(name string) string {
+	module := stack.ModuleOf(name)
+	return "install the module " + module + "; if it is there, but not to be seen here: modprobe " + module
 }
 
 func (r *Report) add(err error) {

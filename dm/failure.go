@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -130,7 +131,7 @@ func (s *session) missingTarget(e *Error, step plan.Step) {
 	for _, row := range step.Table {
 		name := row.Target.Type()
 		if _, err := s.ctl.TargetVersion(name); errors.Is(err, unix.EINVAL) {
-			e.Code, e.Hint = CodeUnsupported, "install or allow the module: modprobe dm-"+moduleOf(name)
+			e.Code, e.Hint = CodeUnsupported, "install or allow the module: modprobe "+stack.ModuleOf(name)
 			e.Err = fmt.Errorf("the kernel has no target %s: %w", name, e.Err)
 			return
 		}

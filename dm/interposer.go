@@ -17,7 +17,7 @@ const (
 // this host: headers to build it with, and signatures where they are demanded.
 // Files that cannot be read say nothing.
 func missingInterposer(k *ioctl.Kernel, release string) []Problem {
-	out := []Problem{{"the module dm-interpose is not loaded, and could not be", interposeHint}}
+	out := []Problem{{"the module dm-interpose is neither loaded nor installed", interposeHint}}
 	if _, err := k.Stat("/lib/modules/" + release + "/build"); err != nil {
 		out = append(out, Problem{
 			fmt.Sprintf("the headers of kernel %s, which the module is built with, are not installed", release),

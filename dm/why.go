@@ -2,13 +2,10 @@ package dm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -61,6 +58,7 @@ func (m *Manager) Why(ctx context.Context, name string, sample time.Duration) (x
 		return nil, err
 	}
 	defer s.close()
+	s.read.LoadNothing = true
 	x, err = s.why(ctx, name, sample)
 	return x, s.fail(err)
 }
@@ -236,8 +234,8 @@ func (x *explainer) copies(dev targets.DevNo, sets []Set) {
 // kernel names the parts that every set needs and this kernel lacks.
 func (x *explainer) kernel() {
 	for _, t := range needed[:3] {
-		if _, err := x.s.ctl.TargetVersion(t.name); errors.Is(err, unix.EINVAL) {
-			x.add(Finding{Level: LevelProblem, Topic: "kernel", Message: fmt.Sprintf("the kernel has no %s target (%s)", t.name, t.why), Hint: "install the module: dm-" + moduleOf(t.name)})
+		if found, err := x.s.read.Target(t.name); err == nil && !found.Available {
+			x.add(Finding{Level: LevelProblem, Topic: "kernel", Message: missingTarget(t.name, t.why), Hint: targetHint(t.name)})
 		}
 	}
 }

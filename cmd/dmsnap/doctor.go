@@ -66,7 +66,7 @@ func impossible(r *dm.Report) error {
 // lacksTargets tells whether a target that every set needs is missing.
 func lacksTargets(r *dm.Report) bool {
 	return slices.ContainsFunc(r.Targets, func(t dm.TargetReport) bool {
-		return t.Version == "" && (t.Name == "snapshot" || t.Name == "snapshot-origin")
+		return t.Version == "" && !t.Loadable && (t.Name == "snapshot" || t.Name == "snapshot-origin")
 	})
 }
 
@@ -76,7 +76,11 @@ func writeReport(w io.Writer, r *dm.Report) {
 	check(w, r.Privileged, "privileged", yesNo(r.Privileged))
 	check(w, r.Udev, "udev", yesNo(r.Udev))
 	for _, t := range r.Targets {
-		check(w, t.Version != "", "target "+t.Name, fmt.Sprintf("%s\tfor %s", orDash(t.Version), clean(t.NeededFor)))
+		version := orDash(t.Version)
+		if t.Loadable {
+			version = "not loaded"
+		}
+		check(w, t.Version != "" || t.Loadable, "target "+t.Name, fmt.Sprintf("%s\tfor %s", version, clean(t.NeededFor)))
 	}
 	writeProblems(w, r.Problems)
 	for i := range r.Origins {

@@ -58,6 +58,17 @@ func (k *Kernel) targetType(name string) (targetType, bool) {
 	return types[i], true
 }
 
+// modulesDep lists the modules that are installed, as depmod does.
+func (k *Kernel) modulesDep() string {
+	text := ""
+	for _, t := range targetTypes() {
+		if t.module != "" && (t.module != interposeModule || k.opts.Interposer) {
+			text += "kernel/drivers/md/" + strings.ReplaceAll(t.module, "_", "-") + ".ko.xz: kernel/drivers/md/dm-mod.ko.xz\n"
+		}
+	}
+	return text
+}
+
 func (k *Kernel) loadedTypes() []targetType {
 	return slices.DeleteFunc(targetTypes(), func(t targetType) bool {
 		return t.module != "" && !k.modules[t.module]

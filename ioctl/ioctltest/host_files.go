@@ -177,8 +177,12 @@ func (k *Kernel) Symlink(target, at string) {
 func (k *Kernel) WriteFile(at, text string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.place(path.Clean(at), k.text(text))
+}
+
+func (k *Kernel) text(text string) *node {
 	n := k.newNode(unix.S_IFREG | 0o644)
 	n.data.write(0, []byte(text))
 	n.size = int64(len(text))
-	k.place(path.Clean(at), n)
+	return n
 }

@@ -79,6 +79,7 @@ func (k *Kernel) bootFiles(files *node) {
 	}
 	k.mkdirAll("/proc").n.list = k.procRoot
 	k.mkdirAll("/sys").n.list = k.sysRoot
+	k.place("/lib/modules/"+k.opts.Release+"/modules.dep", k.text(k.modulesDep()))
 	k.mkdirAll("/tmp")
 	k.mkdirAll("/var/lib")
 	k.place("/dev/mapper/control", k.charDev(miscMajor, controlMinor))

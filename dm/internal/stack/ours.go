@@ -18,6 +18,8 @@ import (
 type Reader struct {
 	Kernel  *ioctl.Kernel
 	Control *ioctl.Control
+	// LoadNothing keeps questions from loading modules into the kernel.
+	LoadNothing bool
 }
 
 // Device is one device of ours.

@@ -45,10 +45,9 @@ func (r *Reader) plain(o *plan.Origin, ours *View) error {
 			return r.Layer(o, d, ours)
 		}
 	}
-	// The question loads the module if it is installed.
-	_, err = r.Control.TargetVersion("interpose")
-	o.Plain.Interposer = err == nil
-	return nil
+	interposer, err := r.Target("interpose")
+	o.Plain.Interposer = interposer.Available
+	return err
 }
 
 // Layer fills in what stands on a plain device: base, and the front made with
