@@ -19,7 +19,7 @@ const (
 	CodeLocked      Code = "locked"          // another dmsnap works on the origin
 	CodeNotFound    Code = "not_found"       // no such set, origin or device
 	CodeBusy        Code = "busy"            // somebody holds a device
-	CodeNoSpace     Code = "no_space"        // store too small, or overflowed
+	CodeNoSpace     Code = "no_space"        // store too small, or the image is lost
 	CodeUnsupported Code = "unsupported"     // not possible on this host
 	CodeFreeze      Code = "freeze_failed"   // freeze or hook failed, nothing taken
 	CodeDegraded    Code = "degraded"        // taken at a lower consistency than asked

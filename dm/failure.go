@@ -26,10 +26,10 @@ func (s *session) fail(err error) error {
 		return nil
 	}
 	if done, ok := errors.AsType[*Error](err); ok {
-		done.Op, done.Set = s.op, s.set
+		done.Op, done.Set, done.Err = s.op, s.set, readable(done.Err)
 		return done
 	}
-	e := &Error{Op: s.op, Set: s.set, Err: err, Code: CodeFailed}
+	e := &Error{Op: s.op, Set: s.set, Err: readable(err), Code: CodeFailed}
 	if step, ok := errors.AsType[*run.StepError](err); ok {
 		e.Device, e.Step = step.Step.Device, step.Step.String()
 		if step.Step.Filesystem != nil {
@@ -101,7 +101,10 @@ func (s *session) classifyErrno(e *Error) {
 	case errors.Is(e.Err, run.ErrReloaded), errors.Is(e.Err, run.ErrSuspended):
 		e.Code, e.Hint = CodeBusy, "wait until whoever changes it is done, then try again"
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
-		e.Hint = "everything was taken back"
+		e.Hint = "nothing was changed"
+		if inStep {
+			e.Hint = "everything was taken back"
+		}
 	case errors.Is(e.Err, unix.EBUSY):
 		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; end that, then try again"
 		if inStep && step.Step.Device != "" {

@@ -226,7 +226,9 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	}
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
-		vol.Store.fill(r.Created)
+		if vol.State != StateBypassed { // nothing is copied into its store any more
+			vol.Store.fill(r.Created)
+		}
 	}
 	if vol.ChunkBytes >= 512 {
 		vol.Store.NeededBytes = plan.NeverFull(targets.Sectors(vol.SizeBytes/512), targets.Sectors(vol.ChunkBytes/512)).Bytes()

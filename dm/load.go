@@ -110,8 +110,13 @@ func (x *explainer) store(v Volume, l Load) {
 		return // it is lost; the state says why
 	}
 	used, size := *v.Store.UsedBytes, v.Store.SizeBytes
-	f := Finding{Level: LevelOK, Topic: "store", Volume: v.Name, Load: &l}
+	f := Finding{Level: LevelOK, Topic: "store", Volume: v.Name}
 	f.Message = fmt.Sprintf("%s of %s of its store are used", Size{Bytes: used}, Size{Bytes: size})
+	if v.State == StateBypassed {
+		x.add(f) // nothing is copied into it any more
+		return
+	}
+	f.Load = &l
 	if l.FillBytesPerSecond != nil && *l.FillBytesPerSecond > 0 {
 		f.Message += fmt.Sprintf(", %s more each second", Size{Bytes: max(*l.FillBytesPerSecond>>10, 1) << 10})
 	}

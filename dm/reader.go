@@ -15,8 +15,8 @@ import (
 )
 
 // StateError says that an image is not, or no longer, what its origin held at
-// the cut. It is found with errors.As inside an Error of CodeNoSpace (overflow
-// and invalid) or CodeFailed.
+// the cut. It is found with errors.As inside an Error of CodeNoSpace (overflow,
+// invalid and bypassed) or CodeFailed.
 type StateError struct {
 	Device string // the image
 	State  State
@@ -33,8 +33,11 @@ func unusable(v Volume) error {
 		Device: v.Device, Code: CodeFailed, Hint: "remove the set and cut a new one",
 		Err: &StateError{Device: v.Device, State: v.State, Reason: v.Reason},
 	}
-	if v.State == StateOverflow || v.State == StateInvalid {
+	switch v.State {
+	case StateOverflow, StateInvalid:
 		e.Code, e.Hint = CodeNoSpace, "remove the set and cut a new one with a larger store"
+	case StateBypassed:
+		e.Code = CodeNoSpace
 	}
 	return e
 }

@@ -78,6 +78,32 @@ func TestWhyStoreFills(t *testing.T) {
 	}
 }
 
+// TestWhyBypassed: nothing fills the store of an image that the origin's writes do
+// not reach any more.
+func TestWhyBypassed(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	r := both()
+	r.Origins, r.StoreSize = []string{"/home"}, Size{Bytes: 4 * mib}
+	r.Stores = map[string]string{"": "/dev/vdc"}
+	h.create(t, r)
+	h.Fill("dmsnap-nightly-home", 60)
+	h.Reload("home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
+	x, err := h.m.Why(h.ctx, "nightly", 0)
+	check(t, err)
+	for _, f := range x.Findings {
+		if f.Load != nil || f.Topic == "store" && f.Level != LevelOK {
+			t.Errorf("%+v", f)
+		}
+	}
+	if s := h.set(t).Volumes[0].Store; s.FullIn != nil || s.FillRate != nil {
+		t.Errorf("%+v", s)
+	}
+	h.WriteFile("/snap/.keep", "")
+	if _, err := h.m.Mount(h.ctx, "nightly", "/snap"); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("mounted: %v", err)
+	}
+}
+
 // TestWhyInterrupted: an operation whose process is gone is called interrupted.
 func TestWhyInterrupted(t *testing.T) {
 	h := newHost(t, ioctltest.Options{Udev: true})

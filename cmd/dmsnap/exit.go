@@ -25,7 +25,7 @@ func statuses() []status {
 		{exit: 3, code: dm.CodeLocked, meaning: "locked by another dmsnap"},
 		{exit: 4, code: dm.CodeNotFound, meaning: "no such set, origin or device"},
 		{exit: 5, code: dm.CodeBusy, meaning: "busy: somebody holds a device"},
-		{exit: 6, code: dm.CodeNoSpace, meaning: "no space, or a store overflowed"},
+		{exit: 6, code: dm.CodeNoSpace, meaning: "no space, or the image is lost"},
 		{exit: 7, code: dm.CodeUnsupported, meaning: "not possible on this host"},
 		{exit: 8, code: dm.CodeFreeze, meaning: "freeze or hook failed, nothing taken"},
 		{exit: 9, code: dm.CodeDegraded, meaning: "taken at a lower consistency than asked"},
