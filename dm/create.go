@@ -15,6 +15,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -189,7 +190,7 @@ func (c *creation) begun(d *done) error {
 func (c *creation) commit(ctx context.Context, d done) error {
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.leased(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
-		return c.takeBack(ctx, d.plan, d.intent, err)
+		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)
 	}
 	d.runner.After(context.WithoutCancel(ctx))
 	return nil
@@ -297,6 +298,7 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	i := journal.Intent{
 		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
 	}
+	i.Media = labelled(p)
 	i.Freezes = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Freeze })
 	for _, v := range p.Volumes {
 		i.Bases = append(i.Bases, v.Base)
@@ -321,11 +323,12 @@ func (s *session) ended(i journal.Intent, err error) error {
 }
 
 // takeBack removes a set whose record could not be written.
-func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
+func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, runner *run.Runner, cause error) error {
 	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.DropSet(p.Set, p.ID) }); err != nil {
 		s.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
+	s.tidy("stores", runner.PutBack())
 	return errors.Join(cause, s.state.End(i))
 }
 
@@ -356,7 +359,7 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 			Name: v.Name, Origin: v.Origin.Path, OriginDevno: v.Origin.Dev.String(), FrontUUID: v.Origin.UUID,
 			Mountpoints: f.mountpoints(v.Origin.Dev), FSType: f.fstype(v.Origin.Dev),
 			StoreKind: v.StoreFacts.Kind, StorePath: v.StoreFacts.Path, StoreBytes: v.StoreSize.Bytes(),
-			StoreWhy: v.StoreFacts.Why, StoreFile: v.File,
+			StoreLead: layout.Lead, StoreWhy: v.StoreFacts.Why, StoreFile: v.File,
 			SizeBytes: v.Origin.Size.Bytes(), ChunkBytes: v.Chunk.Bytes(), Writable: v.Writable,
 		})
 	}

@@ -2,11 +2,13 @@ package dm
 
 import (
 	"errors"
+	"io"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/store/format"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 )
 
 // EndedVolume is a volume of a persistent set that ended with an earlier boot,
@@ -39,15 +41,15 @@ func (s *session) endedVolumes() ([]EndedVolume, error) {
 			continue
 		}
 		for _, v := range set.Volumes {
-			out = append(out, s.endedVolume(set.Name, v))
+			out = append(out, s.endedVolume(set.Name, set.ID, v))
 		}
 	}
 	return out, nil
 }
 
-func (s *session) endedVolume(set string, v journal.Volume) EndedVolume {
+func (s *session) endedVolume(set, id string, v journal.Volume) EndedVolume {
 	e := EndedVolume{Set: set, Volume: v.Name, Store: v.StorePath}
-	header, used, err := s.readEnded(v)
+	header, used, err := s.readEnded(id, v)
 	switch {
 	case v.StorePath == "":
 		e.Reason = "it was in memory"
@@ -65,7 +67,20 @@ func (s *session) endedVolume(set string, v journal.Volume) EndedVolume {
 	return e
 }
 
-func (s *session) readEnded(v journal.Volume) (h format.Header, used uint64, err error) {
+// ownLabel refuses what another device by the same name carries.
+func ownLabel(f io.ReaderAt, id string) error {
+	b := make([]byte, layout.Align)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return err
+	}
+	l, _, err := layout.Decode(b)
+	if err == nil && l.ID != id {
+		err = errors.New("it is the store of set " + l.Set)
+	}
+	return err
+}
+
+func (s *session) readEnded(id string, v journal.Volume) (h format.Header, used uint64, err error) {
 	if v.StorePath == "" {
 		return h, 0, nil
 	}
@@ -73,7 +88,13 @@ func (s *session) readEnded(v journal.Volume) (h format.Header, used uint64, err
 	if err != nil {
 		return h, 0, err
 	}
-	on, err := format.Open(f, int64(v.StoreBytes))
+	if v.StoreLead > 0 {
+		err = ownLabel(f, id)
+	}
+	if err != nil {
+		return h, 0, errors.Join(err, f.Close())
+	}
+	on, err := format.Open(io.NewSectionReader(f, int64(v.StoreLead), int64(v.StoreBytes)), int64(v.StoreBytes))
 	if err == nil {
 		var u format.Usage
 		u, err = on.Usage()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -84,7 +85,7 @@ func overwrite(t *testing.T, h *host, dev string) {
 	t.Helper()
 	f, err := h.Border().Open(dev, 2, 0)
 	check(t, err)
-	_, err = f.WriteAt(make([]byte, 8192), 0)
+	_, err = f.WriteAt(make([]byte, 8192), layout.Lead)
 	check(t, err)
 	check(t, f.Close())
 }

@@ -6,11 +6,14 @@ import (
 	"io/fs"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -240,7 +243,7 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
 			continue
 		}
-		ev, err := e.extendVolume(r, vol, v, set.UUID, files[vol.number])
+		ev, err := e.extendVolume(r, set.Name, vol, v, set.UUID, files[vol.number])
 		if err != nil {
 			return nil, err
 		}
@@ -253,7 +256,7 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 }
 
 // extendVolume looks up what there is of a volume's store.
-func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, set string, file *plan.File) (plan.ExtendVolume, error) {
+func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *view, set string, file *plan.File) (plan.ExtendVolume, error) {
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
@@ -266,6 +269,9 @@ func (s *session) extendVolume(r ExtendRequest, v Volume, look *view, set string
 		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "volume %s has no store any more", v.Name)
 	}
 	out.Store, out.Table = d.Name, d.Table
+	out.Label = layout.Label{
+		ID: d.ID, Set: name, Volume: uint32(d.Volume), VolumeName: v.Name, Kind: layout.Device, Persistent: v.persistent,
+	}
 	g, err := s.read.Geometry(s.read.Node(d.Dev))
 	if err != nil {
 		return out, err
@@ -287,10 +293,33 @@ func (s *session) room(v *plan.ExtendVolume, ours *stack.View) error {
 	node := s.read.Node(last.Dev.DevNo)
 	g, err := s.read.Geometry(node)
 	v.Room = g.Size
+	if plan.LeadOn(v.Table, last.Dev.DevNo) {
+		tail, tailErr := layout.TailAt(g.Size.Bytes())
+		v.Room, err = targets.Sectors(tail/targets.SectorSize), errors.Join(err, tailErr)
+		v.Last = s.outgrown(node, last.Dev.DevNo, g.Size)
+	}
 	if len(v.Table) > 1 {
 		v.Path = node
 	}
 	return err
+}
+
+// outgrown is a device that became larger since its tail was written; nil if it did
+// not, or does not tell.
+func (s *session) outgrown(node string, dev targets.DevNo, size targets.Sectors) *plan.Medium {
+	f, err := s.kernel.Open(node, unix.O_RDONLY, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b := make([]byte, layout.Align)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return nil
+	}
+	if l, _, err := layout.Decode(b); err != nil || l.Medium == size.Bytes() {
+		return nil
+	}
+	return &plan.Medium{Path: node, Dev: dev}
 }
 
 // further looks a device up on which a store may go on.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -68,7 +69,7 @@ func TestExtendSpills(t *testing.T) {
 		t.Errorf("a second set on the further disk: %v", err)
 	}
 	vdd := ioctl.DevNo{Major: 252, Minor: 48}
-	check(t, h.Write(vdd, 0, []byte("XFSB"))) // as a chunk of the origin may be
+	check(t, h.Write(vdd, layout.Lead, []byte("XFSB"))) // as a chunk of the origin may be
 	check(t, h.m.Remove(context.Background(), "nightly"))
 	_, err = h.m.Create(context.Background(), CreateRequest{Name: "b", Origins: []string{"/var"}, Stores: map[string]string{"": "/dev/vdd"}})
 	check(t, err)

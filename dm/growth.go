@@ -9,6 +9,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/probe"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -24,7 +25,7 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 	h := &store.Host{Read: s.read, Ours: look.View}
 	if v.Store.Kind == "ram" {
 		room, err := h.Memory()
-		out.File = &plan.File{Backing: plan.Memory, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
+		out.File = &plan.File{Backing: plan.Memory, Lead: layout.Lead, Label: out.Label, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
 		return err
 	}
 	now, err := s.fileNow(file, d, look.View)
@@ -44,7 +45,11 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 	if err != nil {
 		return err
 	}
-	now.Growth.Room, out.File = room.Bytes(), &now
+	now.Growth.Room, now.Label, out.File = room.Bytes(), out.Label, &now
+	now.Label.Kind = layout.Mapped
+	if now.Backing == plan.Loop {
+		now.Label.Kind = layout.Looped
+	}
 	if now.Backing == plan.Extents {
 		at := mounted.Of(ioctl.DevNo(now.Dev))
 		if len(at) == 0 {
@@ -135,7 +140,7 @@ func options(fstype string) []string {
 }
 
 // trimFiles ends the growth of files that was interrupted: what no live table has
-// goes, and all are pinned again.
+// goes, and all are pinned again. So do labels of devices that no table has.
 func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.View) error {
 	files, err := s.storeFiles(i.Set, i.ID, ours)
 	if err != nil {
@@ -155,7 +160,11 @@ func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.V
 			p.Steps = append(p.Steps, plan.Step{Phase: plan.Finish, Action: plan.TrimFile, Role: plan.RoleStore, Device: d.Name, File: &now})
 		}
 	}
-	if len(p.Steps) == 0 {
+	unlabel, err := s.unlabel(i, ours)
+	if err != nil {
+		return err
+	}
+	if p.Steps = append(p.Steps, unlabel...); len(p.Steps) == 0 {
 		return nil
 	}
 	_, err = s.usualRunner().Run(ctx, p)

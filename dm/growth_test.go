@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -112,7 +113,7 @@ func (h *host) agrees(t *testing.T, spec string, m *Manager) {
 	check(t, err)
 	flags, err := f.GetFlags()
 	check(t, err)
-	if uint64(st.Size) != size || flags&(ioctl.FlagImmutable|ioctl.FlagAppend) == 0 {
+	if uint64(st.Size) != layout.Medium(size) || flags&(ioctl.FlagImmutable|ioctl.FlagAppend) == 0 {
 		t.Errorf("a store of %d bytes in a file of %d, flags %#x", size, st.Size, flags)
 	}
 }
@@ -195,7 +196,7 @@ func TestGrowthKeepsThePast(t *testing.T) {
 		}
 	}
 	// What is left besides the deleted file's blocks is not enough.
-	allocate("/home/rest", 7*mib/2)
+	allocate("/home/rest", 3*mib/2)
 	before := withoutLocks(h.Snapshot())
 	_, err = h.m.Extend(context.Background(), ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true})
 	if !errors.Is(err, ErrNoSpace) {
@@ -248,7 +249,7 @@ func TestMonitorGrowsFiles(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	h.agrees(t, "file:/home/.cow", h.m)
-	h.fill(t, 25, 100)
+	h.fill(t, 25, 75)
 	if n = expect(t, notices, HappenedLow, HappenedGrown); n.SizeBytes <= 8*mib {
 		t.Errorf("%+v", n)
 	}

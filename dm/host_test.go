@@ -44,7 +44,7 @@ func linearHost(t *testing.T, o ioctltest.Options) *host {
 	t.Helper()
 	k := ioctltest.New(o)
 	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
-		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, diskSize(name))
 	}
 	return mounted(t, k, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
 }
@@ -55,11 +55,19 @@ func newCopiesHost(t *testing.T, o ioctltest.Options) *host {
 	t.Helper()
 	k := ioctltest.New(o)
 	for i, name := range []string{"vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh"} {
-		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, 16*mib)
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, diskSize(name))
 	}
 	return mounted(t, k,
 		ioctltest.Row{Length: 32768, Type: "raid", Params: "raid1 3 0 region_size 1024 2 252:64 252:0 252:80 252:16"},
 		ioctltest.Row{Length: 16384, Type: "mirror", Params: "disk 2 252:96 1024 2 252:112 0 252:112 16384 1 handle_errors"})
+}
+
+// diskSize is 16 MiB, and for those of stores a lead and a tail more.
+func diskSize(name string) uint64 {
+	if name == "vdc" || name == "vdd" {
+		return 18 * mib
+	}
+	return 16 * mib
 }
 
 func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {

@@ -27,6 +27,9 @@ func shown(p *plan.Plan) *Plan {
 		if s.Filesystem != nil {
 			ps.Device = s.Filesystem.Mountpoints[0]
 		}
+		if s.Medium != nil {
+			ps.Device = s.Medium.Path
+		}
 		if s.Program != "" {
 			ps.Detail = s.Program + " " + s.Event
 		}

@@ -62,6 +62,16 @@ func (s *session) remains(ours *stack.View, name, id string) (r plan.RemoveReque
 		}
 		volumes[n].File = f
 	}
+	media, err := s.storeMedia(name, id, ours)
+	if err != nil {
+		return r, err
+	}
+	for n, m := range media {
+		if volumes[n] == nil {
+			volumes[n] = &plan.RemoveVolume{Number: n}
+		}
+		volumes[n].Media = m
+	}
 	for _, n := range slices.Sorted(maps.Keys(volumes)) {
 		r.Volumes = append(r.Volumes, *volumes[n])
 	}

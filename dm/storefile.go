@@ -7,6 +7,8 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -59,7 +61,11 @@ func (s *session) lostFile(d stack.Device, ours *stack.View) (*plan.File, error)
 		if err != nil || name == "/"+plan.MemoryName {
 			return nil, err
 		}
-		return &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}, nil
+		f := &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}
+		if plan.LeadOn(d.Table, lower) {
+			f.Lead = layout.Lead
+		}
+		return f, nil
 	}
 	if b := ours.Base(lower); b != nil {
 		return s.lostOn(*b, d)
@@ -92,7 +98,8 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 			for _, m := range mounted.Of(ioctl.DevNo(a)) {
 				f.Dev, f.Path = a, path.Join(m.Reach, plan.FileName(d.ID, d.Volume))
 				if _, err := s.kernel.Lstat(f.Path); err == nil {
-					return f, nil
+					f.Lead, err = store.FindLead(s.kernel, f, d.Table, base.Dev)
+					return f, err
 				}
 			}
 		}

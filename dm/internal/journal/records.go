@@ -46,6 +46,8 @@ type Volume struct {
 	StoreKind   string   `json:"store_kind"`
 	StorePath   string   `json:"store_path"`
 	StoreBytes  uint64   `json:"store_bytes"`
+	// StoreLead is where the store begins on its device or in its file, in bytes.
+	StoreLead uint64 `json:"store_lead,omitempty"`
 	// StoreWhy says why dmsnap chose the store; empty if the user did.
 	StoreWhy string `json:"store_why,omitempty"`
 	// StoreFile is what the store is made of, if it is no device.
@@ -108,6 +110,12 @@ func (d Dir) Sets() ([]Set, error) {
 	return out, errors.Join(errs...)
 }
 
+// Medium is a device that becomes a part of a store.
+type Medium struct {
+	Path   string `json:"path"`
+	Volume int    `json:"volume"`
+}
+
 // Intent says what an operation is about to do.
 type Intent struct {
 	Schema  int       `json:"schema_version"`
@@ -128,6 +136,8 @@ type Intent struct {
 	Bases []string `json:"bases"`
 	// Files are those it makes for stores, by volume; null for none.
 	Files []*plan.File `json:"files,omitempty"`
+	// Media are devices that it labels as stores.
+	Media []Medium `json:"media,omitempty"`
 	// Hooks were called with pre-freeze, and not yet with anything else. HookSet is
 	// what they are told about the set.
 	Hooks   []string        `json:"hooks,omitempty"`

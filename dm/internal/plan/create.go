@@ -211,7 +211,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
 	var steps, late []Step
 	for i := range vs {
-		vs[i].File = vs[i].file(bases)
+		vs[i].File = vs[i].file(r.ID, r.Set, bases)
 		steps = append(steps, allocate(vs[i].File)...)
 	}
 	for i, v := range vs {
@@ -227,6 +227,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 		}
 	}
 	for i := range vs {
+		steps = append(steps, vs[i].label(r.ID, r.Set)...)
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}

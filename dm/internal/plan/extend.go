@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -20,8 +21,12 @@ type ExtendVolume struct {
 	// Table is what the store is made of now.
 	Table targets.Table
 	Path  string // where the last piece lies, for people
-	// Room is how large the device beneath the last piece is.
+	// Room is how far the last piece can reach on the device beneath.
 	Room targets.Sectors
+	// Label says whose the store is. Last is the device of the last piece, if that
+	// became larger and needs its tail at its new end.
+	Label layout.Label
+	Last  *Medium
 	// LogicalBlock is the store's, in bytes.
 	LogicalBlock uint32
 	Origin       targets.Sectors
@@ -59,7 +64,7 @@ func Extend(r ExtendRequest) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Steps = append(append(p.Steps, v.growFile(file)...), Step{
+		p.Steps = append(append(append(p.Steps, v.growFile(file)...), v.label(table)...), Step{
 			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table, File: file,
 			Undo: &Step{Action: ClearTable, Role: RoleStore, Device: v.Store},
 		})
@@ -72,6 +77,30 @@ func Extend(r ExtendRequest) (*Plan, error) {
 	p.Steps = append(append(p.Steps, window...), finish...)
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
 	return p, nil
+}
+
+// label gives a further device lead and tail, and the one that the store ended with
+// a new tail, should it have become larger.
+func (v ExtendVolume) label(grown targets.Table) []Step {
+	var steps []Step
+	n := len(v.Table)
+	if v.Last != nil && len(grown) >= n && grown[n-1].Length > v.Table[n-1].Length {
+		m := *v.Last
+		m.Held, m.Label, m.Area = true, v.Label, (grown[n-1].Length + last(v.Table).Offset - LeadSectors).Bytes()
+		m.Label.Piece = uint32(len(v.Table.Devices()) - 1)
+		steps = append(steps, Step{Phase: Prepare, Action: LabelMedium, Role: RoleStore, Medium: &m})
+	}
+	if v.Further == nil || len(grown) == n {
+		return steps
+	}
+	m := &Medium{Path: v.Further.Path, Dev: v.Further.Dev, Label: v.Label, Area: grown[n].Length.Bytes()}
+	m.Label.Piece = uint32(len(v.Table.Devices()))
+	return append(steps, labelMedium(m))
+}
+
+func last(t targets.Table) (l targets.Linear) {
+	l, _ = t[len(t)-1].Target.(targets.Linear)
+	return l
 }
 
 // growFile gives the file of a store its blocks; what is made of memory has no
@@ -156,7 +185,7 @@ func (v ExtendVolume) further(size targets.Sectors) (targets.Table, error) {
 		return nil, v.noRoom(size, table.Size()+v.Further.Size, "ask for at most what there is")
 	}
 	return append(table, targets.Row{
-		Start: table.Size(), Length: rest, Target: targets.Linear{Dev: numbered(v.Further.Dev)},
+		Start: table.Size(), Length: rest, Target: targets.Linear{Dev: numbered(v.Further.Dev), Offset: LeadSectors},
 	}), nil
 }
 

@@ -47,8 +47,11 @@ func TestExtendKeepsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := p.Steps[0].Table
-	if len(table) != 2 || table[0].Start != 0 || table[0].Length != 800<<10 || table[1].Start != 800<<10 || table.Size() != 1<<20 {
+	if s := p.Steps[0]; s.Action != plan.LabelMedium || s.Undo == nil || s.Medium.Label.Piece != 1 {
+		t.Errorf("the further device gets no lead and tail: %+v", s)
+	}
+	table := p.Steps[1].Table
+	if len(table) != 2 || table[0].Start != 0 || table[0].Length != 800<<10 || table[1].Start != 800<<10 || !plan.HasLead(table[1]) || table.Size() != 1<<20 {
 		t.Errorf("the table becomes\n%s", table)
 	}
 	if v.Table[0].Length != 600<<10 {

@@ -35,12 +35,14 @@ func stretchAt(way []Stretch, at targets.Sectors) (Stretch, bool) {
 // file in more pieces would be read slowly as well.
 const maxRows = 20000
 
-// Rows is the table of a store over the pieces of a file: logical is where a
-// piece stands in the file, Offset where it lies on the filesystem's device.
+// Rows is the table of a store over the pieces of a file, from the end of its lead
+// on: Start is where a piece stands in the file, Offset where it lies on the
+// filesystem's device.
 // The pieces must be in order and without a gap from the beginning.
 func (f *File) Rows(pieces []Stretch) (targets.Table, error) {
 	var table targets.Table
-	size, next := targets.Sectors(f.Bytes/512), targets.Sectors(0)
+	lead := targets.Sectors(f.Lead / 512)
+	size, next := lead+targets.Sectors(f.Bytes/512), targets.Sectors(0)
 	for _, p := range pieces {
 		if next >= size {
 			break // the file's last block may reach further
@@ -59,12 +61,12 @@ func (f *File) Rows(pieces []Stretch) (targets.Table, error) {
 		next += length
 	}
 	if next < size {
-		return nil, Refuse(Unsupported, f.Path, "use another filesystem", "%s ends at byte %d of %d", f.Path, next.Bytes(), f.Bytes)
+		return nil, Refuse(Unsupported, f.Path, "use another filesystem", "%s ends at byte %d of %d", f.Path, next.Bytes(), size.Bytes())
 	}
 	if len(table) > maxRows {
 		return nil, Refuse(NoSpace, f.Path, "use a smaller store, or one elsewhere", "%s would lie in %d pieces, more than %d: the free space is too fragmented", f.Path, len(table), maxRows)
 	}
-	return table, nil
+	return From(table, lead), nil
 }
 
 // row adds a piece.

@@ -33,6 +33,8 @@ type RemoveVolume struct {
 	Spill []targets.Sectors
 	// File is what the store is made of; nil if it is a device.
 	File *File
+	// Media are the devices it is made of that may have our label.
+	Media []Medium
 	// Dead tells that the kernel gave the image up: its store may have failed.
 	Dead bool
 	// Last tells that no image of another set uses the base.
@@ -185,7 +187,8 @@ func dropStore(v RemoveVolume) []Step {
 			At: at.Bytes(), Bytes: min(wipeBytes, (v.StoreSize - at).Bytes()),
 		})
 	}
-	return append(steps, drop(RoleStore, v.Store)...)
+	// While the store has them: nobody else can have taken them meanwhile.
+	return append(append(steps, free(v.Media, v.Dead)...), drop(RoleStore, v.Store)...)
 }
 
 func dropBase(v RemoveVolume) []Step {

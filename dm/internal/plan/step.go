@@ -48,6 +48,9 @@ const (
 	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
 	CheckFile    Action = "check"    // that File lies where Device's table says
 	DropFile     Action = "delete"   // File
+	LabelMedium  Action = "label"    // lead and tail of Medium
+	PutBack      Action = "put back" // what LabelMedium found there
+	WipeLabel    Action = "unlabel"  // Medium, if the label is the set's
 	GrowFile     Action = "grow"     // File, with blocks that no image needs, while Device has the old ones
 	TrimFile     Action = "trim"     // File to what Device's table has of it, and pin it
 	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
@@ -84,6 +87,8 @@ type Step struct {
 	// needed.
 	Discard    bool
 	Filesystem *Filesystem
+	// Medium is a device that a store is made of.
+	Medium *Medium
 	// File is what a store is made of. In a load it takes the place of Table's row.
 	File *File
 	// Why says for what reason dmsnap chose it.
@@ -144,6 +149,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s to %s", s.Device, s.Front+s.To)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
+	case s.Medium != nil:
+		fmt.Fprintf(&b, " %s", s.Medium.Path)
 	case s.File != nil:
 		fmt.Fprintf(&b, " %s", s.File.Path)
 	}

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -25,7 +26,7 @@ type Store struct {
 	Backing Backing
 	// Dev is the device itself, or the one that the file's filesystem is on.
 	Dev          targets.DevNo
-	Size         targets.Sectors // all it may have
+	Size         targets.Sectors // all it may have, without lead and tail
 	LogicalBlock uint32          // bytes
 	// Beneath are the devices that what is written to it may reach; of Extents
 	// those beneath the host's base.
@@ -67,8 +68,11 @@ type Demand struct {
 // File is a store's file, to be made, mapped or removed. Records keep it.
 type File struct {
 	Path    string  `json:"path"`
-	Bytes   uint64  `json:"bytes"`
+	Bytes   uint64  `json:"bytes"` // that the store's table has of it
 	Backing Backing `json:"backing"`
+	// Lead is how much of the file comes before that; 0 in stores of older releases,
+	// which have no tail either.
+	Lead uint64 `json:"lead,omitempty"`
 	// Dev is the device that the file's filesystem is on.
 	Dev targets.DevNo `json:"devno"`
 	// Over is the dm name of the device that Way leads to. For Extents only.
@@ -77,6 +81,8 @@ type File struct {
 	Fill         bool      `json:"-"`
 	NoCOW        bool      `json:"-"` // the filesystem must be told to write in place
 	LogicalBlock uint32    `json:"-"` // of the loop device
+	// Label is what stands in lead and tail.
+	Label layout.Label `json:"-"`
 	// Growth is set when a live store gets more of it.
 	Growth Growth `json:"-"`
 }
@@ -102,14 +108,29 @@ type Past struct {
 	Options []string
 }
 
+// Size is how large the whole file is.
+func (f *File) Size() uint64 {
+	if f.Lead == 0 {
+		return f.Bytes
+	}
+	return f.Lead + f.Bytes + layout.Tail
+}
+
+// Had is how large a file was before it grows.
+func (f *File) Had() uint64 {
+	g := *f
+	g.Bytes = f.Growth.From
+	return g.Size()
+}
+
 // file describes what a store is made of; nil if it is a device that exists.
-func (v *Volume) file(bases map[targets.DevNo]string) *File {
+func (v *Volume) file(id, set string, bases map[targets.DevNo]string) *File {
 	s := v.StoreFacts
 	if s.Backing == Whole {
 		return nil
 	}
 	return &File{
-		Path: s.Path, Bytes: v.StoreSize.Bytes(), Backing: s.Backing, Dev: s.Dev,
+		Path: s.Path, Bytes: v.StoreSize.Bytes(), Lead: layout.Lead, Label: v.Label(id, set), Backing: s.Backing, Dev: s.Dev,
 		Over: bases[s.Host], Way: s.Way, Fill: s.Fill, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
 	}
 }
@@ -139,11 +160,11 @@ func recheck(v *Volume) []Step {
 // becomes extents or a loop device when the step runs.
 func storeDevice(v *Volume, uuid string) []Step {
 	f := v.File
-	on := numbered(v.StoreFacts.Dev)
+	linear := targets.Linear{Dev: numbered(v.StoreFacts.Dev), Offset: LeadSectors}
 	if f != nil {
-		on = targets.Device{Path: f.standIn()}
+		linear = targets.Linear{Dev: targets.Device{Path: f.standIn()}}
 	}
-	table := targets.Table{{Length: v.StoreSize, Target: targets.Linear{Dev: on}}}
+	table := targets.Single(v.StoreSize, linear)
 	steps := newDevice(RoleStore, v.Store, uuid, table, false)
 	for i := range steps {
 		if steps[i].Action == LoadTable {
@@ -166,9 +187,9 @@ func (f *File) detail(a Action) string {
 	case f == nil:
 		return ""
 	case a == MakeFile && f.Fill:
-		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Bytes)
+		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Size())
 	case a == MakeFile:
-		return fmt.Sprintf("%d bytes", f.Bytes)
+		return fmt.Sprintf("%d bytes", f.Size())
 	case a == GrowFile && len(f.Growth.Pasts) > 0:
 		return fmt.Sprintf("%s from %d to %d bytes, with blocks that were free at the cut", f.Path, f.Growth.From, f.Bytes)
 	case a == GrowFile:
@@ -178,7 +199,7 @@ func (f *File) detail(a Action) string {
 	case a == LoadTable && f.Backing == Extents:
 		return "the extents of the file on " + f.Over
 	case a == LoadTable && f.Backing == Memory:
-		return fmt.Sprintf("a loop device over %d bytes of memory", f.Bytes)
+		return fmt.Sprintf("a loop device over %d bytes of memory", f.Size())
 	case a == LoadTable:
 		return "a loop device with direct I/O"
 	case a == CheckFile, a == TrimFile:

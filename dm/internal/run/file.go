@@ -51,13 +51,16 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 	if err := addFlags(f, flags); err != nil {
 		return err
 	}
-	if err := f.Allocate(0, int64(file.Bytes)); err != nil {
+	if err := f.Allocate(0, int64(file.Size())); err != nil {
 		return store.Unfit(err, file.Path)
 	}
 	if file.Fill {
-		if err := fill(ctx, f, file.Bytes); err != nil {
+		if err := fill(ctx, f, file.Size()); err != nil {
 			return err
 		}
+	}
+	if err := writeEnds(f, file.Label, file.Size()); err != nil {
+		return err
 	}
 	if err := f.Sync(); err != nil || file.Backing != plan.Extents {
 		return err
@@ -152,7 +155,8 @@ func (r *Runner) rows(file *plan.File) (t targets.Table, done func() error, err 
 		}
 		on, done = targets.Device{DevNo: targets.DevNo(st.Rdev)}, loop.Close
 	}
-	row := targets.Row{Length: targets.Sectors(file.Bytes/512) - from, Target: targets.Linear{Dev: on, Offset: from}}
+	lead := targets.Sectors(file.Lead / 512)
+	row := targets.Row{Length: targets.Sectors(file.Bytes/512) - from, Target: targets.Linear{Dev: on, Offset: lead + from}}
 	return targets.Table{row}, done, nil
 }
 
@@ -174,7 +178,7 @@ func (r *Runner) layout(f *ioctl.File, file *plan.File) (targets.Table, error) {
 		if err != nil {
 			return nil, err
 		}
-		want.Bytes = min(want.Bytes, uint64(st.Size))
+		want.Bytes = min(want.Bytes, want.Bytes-min(want.Bytes, want.Size()-min(want.Size(), uint64(st.Size))))
 	}
 	t, err := store.Layout(f, &want, ioctl.FiemapSync)
 	if err != nil {
@@ -223,7 +227,10 @@ func (r *Runner) attachMemory(file *plan.File) (loop *ioctl.File, err error) {
 	if err != nil {
 		return nil, errors.Join(err, mount.Close())
 	}
-	if err = fill(context.Background(), f, file.Bytes); err == nil {
+	if err = fill(context.Background(), f, file.Size()); err == nil {
+		err = writeEnds(f, file.Label, file.Size())
+	}
+	if err == nil {
 		loop, err = r.Kernel.AttachLoop(f, file.LogicalBlock, ioctl.LoopAutoclear)
 		err = noLoop(err, "")
 	}
@@ -245,7 +252,7 @@ func (r *Runner) checkFile(s plan.Step) error {
 		return err
 	}
 	live = plan.On(live, base)
-	file := plan.File{Path: s.File.Path, Bytes: live.Size().Bytes(), Over: s.File.Over, Way: s.File.Way}
+	file := plan.File{Path: s.File.Path, Bytes: live.Size().Bytes(), Lead: s.File.Lead, Over: s.File.Over, Way: s.File.Way}
 	want, err := r.fileTable(&file)
 	if err == nil && (len(live) == 0 || !live.Equal(want)) {
 		err = plan.Refuse(plan.Busy, file.Path, "find out who moved it", "%s does not lie any more where its blocks were", file.Path)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 	"github.com/dmsnap/dmsnap/targets"
@@ -166,7 +167,7 @@ func TestNameTaken(t *testing.T) {
 func TestWipe(t *testing.T) {
 	for _, mode := range []targets.Mode{targets.Transient, targets.PersistentOverflow} {
 		g := newRig(t, ioctltest.Options{})
-		check(t, g.Write(disk(10), 0, []byte("SnAp\x01\x00\x00\x00\x01\x00\x00\x00\x10\x00\x00\x00")))
+		check(t, g.Write(disk(10), layout.Lead, []byte("SnAp\x01\x00\x00\x00\x01\x00\x00\x00\x10\x00\x00\x00")))
 		r := g.request("nightly", "home")
 		r.Mode = mode
 		p := g.plan(r)
@@ -178,7 +179,7 @@ func TestWipe(t *testing.T) {
 		}
 		_, err = g.runner().Run(background, g.removal(p))
 		check(t, err)
-		head := make([]byte, 4096)
+		head := make([]byte, layout.Lead+4096)
 		check(t, g.Read(disk(10), 0, head))
 		if strings.Trim(string(head), "\x00") != "" {
 			t.Errorf("%v: a header is left on the store", mode)

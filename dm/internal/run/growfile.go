@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ func (r *Runner) growFile(ctx context.Context, s plan.Step) error {
 		if err := obtain(ctx, f, s.File, free); err != nil {
 			return err
 		}
+		if err := growTail(f, s.File); err != nil {
+			return err
+		}
 		return errors.Join(f.Sync(), f.SyncFS())
 	}), r.checkFile(s))
 }
@@ -46,9 +50,10 @@ func (r *Runner) growLoop(file *plan.File) error {
 		err = changed(file.Path)
 	}
 	if err == nil {
-		from := file.Growth.From
-		err = f.Allocate(int64(from), int64(file.Bytes-from))
+		had := file.Had()
+		err = f.Allocate(int64(had), int64(file.Size()-had))
 	}
+
 	if err == nil {
 		err = errors.Join(f.Sync(), f.SyncFS())
 	}
@@ -58,12 +63,30 @@ func (r *Runner) growLoop(file *plan.File) error {
 	return r.refreshLoop(file)
 }
 
+// growTail writes the tail where the file ends now, before the store's table
+// reaches over the old one. That of a loop device's file is written through that.
+func growTail(f *ioctl.File, file *plan.File) error {
+	if file.Lead == 0 || file.Backing == plan.Loop {
+		return nil
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return relabel(f, file.Label, uint64(st.Size))
+}
+
 func (r *Runner) refreshLoop(file *plan.File) error {
 	loop, err := r.Kernel.Open(file.Growth.LoopNode, unix.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	return errors.Join(loop.RefreshLoop(), loop.Close())
+	err = loop.RefreshLoop()
+	if size, sizeErr := loop.BlockSize(); err == nil && file.Lead > 0 {
+		// Through the loop device: the file can only be appended to.
+		err = cmp.Or(sizeErr, relabel(loop, file.Label, size))
+	}
+	return errors.Join(err, loop.Close())
 }
 
 // unpinned has f at a file of ours that can be written for as long as it takes.
@@ -132,12 +155,12 @@ func unknownPast(p plan.Past, err error) error {
 // obtain makes a file larger with blocks that were free. It holds on to others it
 // is given until there are enough, so that it is not given them again.
 func obtain(ctx context.Context, f *ioctl.File, file *plan.File, free []ioctl.Range) error {
-	g := file.Growth
+	g, had := file.Growth, file.Had()
 	want, have := file.Bytes-g.From, uint64(0)
 	var others []ioctl.Range
 	for {
 		var err error
-		if others, err = store.Others(f, g.From, free); err != nil {
+		if others, err = store.Others(f, had, free); err != nil {
 			return err
 		}
 		good := have - total(others)
@@ -149,12 +172,12 @@ func obtain(ctx context.Context, f *ioctl.File, file *plan.File, free []ioctl.Ra
 			return plan.Refuse(plan.NoSpace, file.Path, "name another device with --store to go on there",
 				"only %d of the %d bytes that are free for %s were free at the cut", good, have, file.Path)
 		}
-		if err := errors.Join(ctx.Err(), f.Allocate(int64(g.From+have), int64(more))); err != nil {
+		if err := errors.Join(ctx.Err(), f.Allocate(int64(had+have), int64(more))); err != nil {
 			return err
 		}
 		have += more
 	}
-	return giveBack(f, g.From+have, file.Bytes, others)
+	return giveBack(f, had+have, file.Size(), others)
 }
 
 // giveBack takes parts out of a file, the last first, so that the places of those
@@ -217,16 +240,17 @@ func (r *Runner) trim(s plan.Step, live targets.Table) error {
 			return err
 		}
 	}
-	keep := plan.On(live, dev).Size().Bytes()
-	if keep == 0 {
+	was := *s.File
+	if was.Bytes = plan.On(live, dev).Size().Bytes(); was.Bytes == 0 {
 		return changed(s.File.Path)
 	}
+	keep := was.Size()
 	err := r.unpinned(s.File, func(f *ioctl.File) error {
 		st, err := f.Stat()
 		if err != nil || uint64(st.Size) <= keep {
 			return err
 		}
-		return errors.Join(f.Truncate(int64(keep)), f.Sync())
+		return errors.Join(f.Truncate(int64(keep)), growTail(f, s.File), f.Sync())
 	})
 	if err != nil || s.File.Backing == plan.Extents {
 		return err

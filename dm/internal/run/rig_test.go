@@ -75,7 +75,7 @@ func linear(d ioctl.DevNo) ioctltest.Row {
 // filesystems opened.
 func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 	g.t.Helper()
-	r := plan.CreateRequest{Set: set, ID: "1d" + set, Chunk: 16, Mode: targets.PersistentOverflow, Writable: true}
+	r := plan.CreateRequest{Set: set, ID: fmt.Sprintf("1d%030x", set), Chunk: 16, Mode: targets.PersistentOverflow, Writable: true}
 	table, err := freeze.Mounts(g.Border())
 	check(g.t, err)
 	var devices []freeze.Device
@@ -90,7 +90,7 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 		v.Origin, err = g.read.Origin(name, targets.DevNo(g.devices[name]), ours)
 		check(g.t, err)
 		store := disk(10 + i)
-		v.Store = plan.Store{Kind: "device", Path: "/dev/store", Dev: targets.DevNo(store), Size: 16 * mib / 512, LogicalBlock: 512}
+		v.Store = plan.Store{Kind: "device", Path: "/dev/vd" + string(rune('k'+i)), Dev: targets.DevNo(store), Size: 14 * mib / 512, LogicalBlock: 512}
 		for key, fs := range g.systems {
 			if fs.Uses(g.devices[name]) {
 				method := map[freeze.Method]plan.Method{freeze.Freeze: plan.ByFIFREEZE, freeze.LockFS: plan.ByLockFS}[fs.Method]
@@ -108,7 +108,7 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 func (g *rig) spare(r *plan.CreateRequest) {
 	for i := range r.Volumes {
 		g.AddDisk(fmt.Sprint("spare", i), disk(20+i), 16*mib)
-		r.Volumes[i].Store.Dev = targets.DevNo(disk(20 + i))
+		r.Volumes[i].Store.Path, r.Volumes[i].Store.Dev = fmt.Sprint("/dev/spare", i), targets.DevNo(disk(20+i))
 	}
 }
 
@@ -159,7 +159,8 @@ func (g *rig) removal(p *plan.Plan) *plan.Plan {
 	check(g.t, err)
 	r := plan.RemoveRequest{Set: p.Set, ID: p.ID}
 	for _, v := range p.Volumes {
-		rv := plan.RemoveVolume{Image: v.Image, Store: v.Store, StoreSize: 1 << 15}
+		rv := plan.RemoveVolume{Image: v.Image, Store: v.Store, StoreSize: v.StoreSize}
+		rv.Media = []plan.Medium{{Path: v.StoreFacts.Path, Dev: v.StoreFacts.Dev, Held: true, Label: v.Label(p.ID, p.Set)}}
 		rv.Origin, err = g.read.Origin(v.Front, v.Origin.Dev, ours)
 		check(g.t, err)
 		rv.Last = len(rv.Origin.Base.Images) == 1

@@ -68,6 +68,7 @@ type Runner struct {
 	tables  map[string]targets.Table // loaded into stores that are made of files
 	loaded  map[string]targets.Table // loaded into fronts
 	slots   map[string]*slots        // of fronts, as they were when the window was prepared
+	saved   map[string]kept          // of devices that became stores
 	undo    []plan.Step
 	plan    *plan.Plan
 	done    int // steps of the plan
@@ -171,6 +172,7 @@ func (r *Runner) take(p *plan.Plan) {
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	r.loaded, r.slots = map[string]targets.Table{}, map[string]*slots{}
+	r.saved = map[string]kept{}
 }
 
 // late does what is left of the prepare phase, the window and the finish.
@@ -379,6 +381,12 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.trimFile(s)
 	case plan.DropFile:
 		return r.dropFile(s)
+	case plan.LabelMedium:
+		return r.labelMedium(s.Medium)
+	case plan.PutBack:
+		return r.putBackMedium(s.Medium)
+	case plan.WipeLabel:
+		return r.wipeLabel(s.Medium)
 	case plan.Chain:
 		return r.chain(s)
 	case plan.Rename:

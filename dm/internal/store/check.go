@@ -48,7 +48,7 @@ func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View
 	if err != nil {
 		return "", err
 	}
-	if uint64(st.Size) < file.Bytes {
+	if uint64(st.Size) < file.Size() {
 		return "its store's file " + file.Path + " was cut short", nil
 	}
 	if file.Backing == plan.Loop {
@@ -83,7 +83,7 @@ func holes(f *ioctl.File, file *plan.File) (string, error) {
 		}
 		next = e.Logical + e.Length
 	}
-	if next < file.Bytes {
+	if next < file.Size() {
 		return "blocks of its store's file " + file.Path + " were taken out", nil
 	}
 	return "", nil

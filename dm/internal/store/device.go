@@ -24,7 +24,7 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	if err != nil {
 		return plan.Store{}, err
 	}
-	s := plan.Store{Kind: "device", Path: d.path, Dev: dev, Size: g.Size, LogicalBlock: g.LogicalBlock}
+	s := plan.Store{Kind: "device", Path: d.path, Dev: dev, Size: area(g.Size), LogicalBlock: g.LogicalBlock}
 	if s.Beneath, err = r.Beneath(dev); err != nil {
 		return s, err
 	}

@@ -57,7 +57,7 @@ func (f file) name(h *Host) (string, error) {
 }
 
 func inspectFile(h *Host, name string, system filesystem) (plan.Store, error) {
-	s := plan.Store{Kind: "file", Path: name, Size: h.room(system)}
+	s := plan.Store{Kind: "file", Path: name, Size: area(h.room(system))}
 	if !system.writable() {
 		return s, plan.Refuse(plan.Usage, name, "name a directory that can be written", "store file %s would be on a read-only filesystem", name)
 	}
@@ -98,7 +98,7 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 	for _, base := range way.Bases {
 		if len(base.Images) > 0 {
 			s.Fill = true
-			s.Size = min(s.Size, h.spare(base))
+			s.Size = min(s.Size, area(h.spare(base)))
 		}
 	}
 	var numbers []targets.DevNo

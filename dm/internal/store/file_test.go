@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
@@ -71,7 +72,7 @@ func (f files) look(t *testing.T, spec string, force bool, origins ...ioctl.DevN
 // through a loop device.
 func TestFilesAreMappedWhereTheyLie(t *testing.T) {
 	f := newFiles(t)
-	whole := []plan.Stretch{{Length: 8192}}
+	whole := []plan.Stretch{{Length: 16384}}
 	shifted := []plan.Stretch{{Length: 61440, Offset: 4096}}
 	for name, row := range map[string]struct {
 		spec    string
@@ -106,7 +107,7 @@ func TestFilesRefused(t *testing.T) {
 	f.WriteFile("/srv/old", "x")
 	f.AddDisk("vdi", disk(8), 64*mib)
 	f.Mount(disk(8), "/ro", "ext4", ioctltest.MountReadOnly())
-	striped := f.AddDM("striped", "", linear(f.disk), ioctltest.Row{Start: 8192, Length: 8192, Type: "linear", Params: disk(3).String() + " 0"})
+	striped := f.AddDM("striped", "", linear(f.disk), ioctltest.Row{Start: 16384, Length: 8192, Type: "linear", Params: disk(3).String() + " 0"})
 	f.Mount(striped, "/striped", "ext4")
 	f.AddDisk("vdj", disk(9), 64*mib)
 	f.AddDisk("vdk", disk(10), 64*mib)
@@ -165,9 +166,9 @@ func TestStoresDoNotWaitForEachOther(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	f := newFiles(t)
 	const available = 3000000 << 10 // as the fake host says
-	for spec, want := range map[string]uint64{"ram": available / 4, "ram:64m": 64 << 20, "ram:10%": available / 10} {
+	for spec, want := range map[string]uint64{"ram": layout.Area(available / 4), "ram:64m": 64 << 20, "ram:10%": available / 10 / 4096 * 4096} {
 		got, err := f.look(t, spec, false, f.home)
-		if err != nil || got.Backing != plan.Memory || got.Size.Bytes() != want/4096*4096 || got.Path != "" {
+		if err != nil || got.Backing != plan.Memory || got.Size.Bytes() != want || got.Path != "" {
 			t.Errorf("%s: %+v, %v", spec, got, err)
 		}
 	}
@@ -235,7 +236,7 @@ func full(t *testing.T, f files, path string) {
 	t.Helper()
 	file, err := f.Border().Open(path, unix.O_RDWR|unix.O_CREAT, 0o600)
 	check(t, err)
-	check(t, file.Allocate(0, 3*mib/2))
+	check(t, file.Allocate(0, 5*mib))
 	check(t, file.Close())
 }
 

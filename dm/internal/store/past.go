@@ -54,7 +54,7 @@ func Others(f *ioctl.File, from uint64, in []ioctl.Range) (parts []ioctl.Range, 
 	return parts, nil
 }
 
-// Room is how much more files may take of the filesystem that a file is on; none
+// Room is how much more files that are there may take of the filesystem that a file is on; none
 // if another one covers it now.
 func (h *Host) Room(file string, on targets.DevNo) (targets.Sectors, error) {
 	fs, err := h.at(path.Dir(file))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/dm/internal/units"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -45,8 +46,8 @@ func (r ram) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		return plan.Store{}, plan.Refuse(plan.NoSpace, "ram", fmt.Sprintf("ask for at most %dm", bound>>20),
 			"a store of %d bytes of memory is more than a quarter of the %d that are available", limit, available)
 	}
-	if limit == 0 {
-		limit = bound
+	if most := layout.Area(bound); limit == 0 || limit > most {
+		limit = most // lead and tail come on top
 	}
 	return plan.Store{
 		Kind: "ram", Backing: plan.Memory, LogicalBlock: max(o.LogicalBlock, 512),

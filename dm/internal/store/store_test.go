@@ -30,7 +30,7 @@ func check(t *testing.T, err error) {
 func disk(n uint32) ioctl.DevNo { return ioctl.DevNo{Major: 252, Minor: 16 * n} }
 
 func linear(d ioctl.DevNo) ioctltest.Row {
-	return ioctltest.Row{Length: 8192, Type: "linear", Params: d.String() + " 0"}
+	return ioctltest.Row{Length: 16384, Type: "linear", Params: d.String() + " 0"}
 }
 
 // host has the origins vg-home and vg-var on vda, and vdb to vdd for stores. A set
@@ -116,10 +116,10 @@ func TestInspect(t *testing.T) {
 	lv := h.AddDM("vg-free", "LVM-free", linear(disk(2)))
 	h.Symlink("../../vdb", "/dev/disk/by-id/b")
 	for spec, want := range map[string]plan.Store{
-		"/dev/vdb":            {Dev: targets.DevNo(disk(1)), Size: 32 * mib / 512, LogicalBlock: 512},
-		"/dev/disk/by-id/b":   {Dev: targets.DevNo(disk(1)), Size: 32 * mib / 512, LogicalBlock: 512},
-		"/dev/vde1":           {Dev: targets.DevNo{Major: 252, Minor: 65}, Size: 4 * mib / 512, LogicalBlock: 4096},
-		"/dev/mapper/vg-free": {Dev: targets.DevNo(lv), Size: 8192, LogicalBlock: 512},
+		"/dev/vdb":            {Dev: targets.DevNo(disk(1)), Size: 30 * mib / 512, LogicalBlock: 512},
+		"/dev/disk/by-id/b":   {Dev: targets.DevNo(disk(1)), Size: 30 * mib / 512, LogicalBlock: 512},
+		"/dev/vde1":           {Dev: targets.DevNo{Major: 252, Minor: 65}, Size: 2 * mib / 512, LogicalBlock: 4096},
+		"/dev/mapper/vg-free": {Dev: targets.DevNo(lv), Size: 12288, LogicalBlock: 512},
 	} {
 		want.Kind, want.Path = "device", spec
 		got, err := h.inspect(t, spec)
