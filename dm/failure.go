@@ -87,6 +87,8 @@ func (s *session) classify(e *Error) {
 func (s *session) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
+	case errors.Is(e.Err, freeze.ErrGuardStart):
+		e.Hint = "it needs descriptors, memory that it may lock, and a file size of 4 KiB: ulimit -n, -l and -f"
 	case errors.Is(e.Err, freeze.ErrHook):
 		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the set without what the hook does"
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):

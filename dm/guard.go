@@ -6,7 +6,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/freeze"
-	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // GuardMain is the life of a guard process; it returns its exit status. A
@@ -14,13 +13,16 @@ import (
 // its arguments are those.
 func GuardMain() int { return freeze.GuardMain() }
 
+// DefaultGuardSocket is where the packages' service makes guards.
+const DefaultGuardSocket = "/run/dmsnap/guard.sock"
+
 // guard makes what starts a guard for one window, nil if none is wanted.
 func (s *session) guard(f *facts, deadline time.Duration) func() (run.Guard, error) {
 	if s.opts.Guard == nil {
 		return nil
 	}
 	return func() (run.Guard, error) {
-		g, err := freeze.StartGuard(s.opts.Guard)
+		g, err := freeze.StartGuard(s.opts.Guard, s.opts.GuardSocket)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +53,7 @@ func (o *owner) Watch(fronts []freeze.Front, keys []int) (err error) {
 	}
 	w.Expedite = o.expedite
 	if o.s.opts.LockMemory {
-		if o.unlock, err = ioctl.LockMemory(); err != nil {
+		if o.unlock, err = run.LockMemory(); err != nil {
 			return err
 		}
 	}

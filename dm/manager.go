@@ -57,6 +57,10 @@ type Options struct {
 	// should this process die or stand still, and lets RCU grace periods be
 	// expedited meanwhile. Nil: nobody ends it, and recover must.
 	Guard []string
+	// GuardSocket is where a service makes guards outside of our control group, so
+	// that whatever ends all processes of that does not end the guard too. Where
+	// nobody listens, or no guard gets ready, Guard serves. Only with Guard.
+	GuardSocket string
 	// LockMemory locks the memory of the whole process for the window, so that no
 	// page has to be read from a frozen filesystem, and unlocks all of it then.
 	// For processes that do nothing else and may lie on an origin. Only with Guard.

@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 	out := Receipt{
 		Asked: r.asked(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
 		WindowUS: t.End.Sub(t.Start).Microseconds(), SkewUS: t.Skew.Microseconds(),
-		Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
+		Guard: cmp.Or(t.Guard, "none"), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
 	for key, fs := range f.systems {
 		path := fs.Mountpoint()

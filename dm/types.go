@@ -119,6 +119,9 @@ type Receipt struct {
 	Steps       []StepReceipt   `json:"steps"`
 	// Stores are those that dmsnap chose, and why.
 	Stores []StoreReceipt `json:"stores"`
+	// Guard tells who would have ended the window: "service", a process outside of
+	// our control group; "process", a child; "none". Empty in receipts of older versions.
+	Guard string `json:"guard,omitempty"`
 	// Doubts say why a device is among the unproven though no mount of it was seen.
 	Doubts []Doubt `json:"doubts,omitempty"`
 }

@@ -1,15 +1,16 @@
 package freeze
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -25,10 +26,10 @@ import (
 // says that it has seen it, or is gone: the one call that the owner was in may
 // still come through.
 type Guard struct {
-	cmd   *exec.Cmd
-	pipe  *os.File // our end; its closing is our death
-	reply *os.File
-	mem   *ioctl.Shared
+	command []string
+	conn    *net.UnixConn // its closing is our death
+	cmd     *exec.Cmd     // nil: a process that a service made for us
+	mem     *ioctl.Shared
 }
 
 // Watch is what a guard is told beforehand.
@@ -39,27 +40,24 @@ type Watch struct {
 	Expedite *Expedite // put back when the owner cannot; may be nil
 }
 
-// Front is a device to make run again, by its dm name. Base is set if its own
-// table and the base's must not both run: it is suspended before the front runs
-// on its own table, and runs before the front runs on it.
-type Front struct{ Name, Base string }
+// Front is a device to make run again. It goes by its number: a name may be
+// another device's by then. Base is set if its own table and the base's must not
+// both run: the base is suspended before the front runs on its own table, and runs
+// before the front runs on it.
+type Front struct{ Dev, Base ioctl.DevNo }
 
-// program is Watch on its way through the pipe.
-type program struct {
-	Deadline time.Duration `json:"deadline"`
-	Fronts   []sentFront   `json:"fronts"`
-	PID      int           `json:"pid"`
-	FDs      []int         `json:"fds"`
+// Kinds of guards.
+const (
+	GuardService = "service" // outlives the end of our control group
+	GuardProcess = "process" // a child
+)
 
-	ExpediteFD     int    `json:"expedite_fd"`
-	ExpediteBefore []byte `json:"expedite_before"`
-}
+// guardName is what lists of processes show. What ends all processes of our name
+// must not find this one.
+const guardName = "window-guard"
 
-// sentFront is a Front as bytes: a name need not be text.
-type sentFront struct {
-	Name []byte `json:"name"`
-	Base []byte `json:"base"`
-}
+// servicePatience is how long a service may take until its process is ready.
+const servicePatience = 10 * time.Second
 
 // Bytes of the shared page.
 const (
@@ -71,82 +69,149 @@ const (
 	freezeHeld    = 2
 )
 
-// Messages on the pipe, one byte each.
-const (
-	msgOpen  = 'O' // the window begins
-	msgClose = 'C' // it is over, or the guard's intervention was seen
-)
+// ErrGuardStart: there is no guard, so that nothing may be held. It comes wrapped
+// with the reason, which may be a text of the guard's.
+var ErrGuardStart = errors.New("the guard process could not start")
 
-// errGuard is wrapped with what a guard said instead of being ready.
-var errGuard = errors.New("the guard process could not start")
-
-// StartGuard starts argv as a guard and does not wait for it; [Guard.Watch] does.
-// The program named must call [GuardMain].
-func StartGuard(argv []string) (g *Guard, err error) {
-	g = &Guard{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, g.Release())
-		}
-	}()
+// StartGuard starts a guard and does not wait for it; [Guard.Watch] does. If
+// somebody listens on the socket, that one makes the process, else the command
+// does; it must call [GuardMain]. The socket may be empty.
+func StartGuard(command []string, socket string) (*Guard, error) {
+	g := &Guard{command: command}
+	var err error
 	if g.mem, err = ioctl.NewShared(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrGuardStart, err)
 	}
-	theirs, ours, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	if socket != "" && g.dial(socket) == nil {
+		return g, nil
 	}
-	defer theirs.Close()
-	g.pipe = ours
-	answers, answer, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	if err := g.spawn(); err != nil {
+		return nil, errors.Join(err, g.Release())
 	}
-	defer answer.Close()
-	g.reply = answers
-	g.cmd = exec.Command(argv[0], argv[1:]...)
-	g.cmd.Args[0] = os.Args[0] // argv[0] may be /proc/self/exe, which says nothing in a process list
-	g.cmd.Dir = "/"
-	g.cmd.ExtraFiles = []*os.File{theirs, answer, g.mem.File()}
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
-	if err := g.cmd.Start(); err != nil {
-		g.cmd = nil
-		return nil, err
-	}
-	answer.Close()
 	return g, nil
 }
 
-// Watch tells the guard what the window will hold, and returns when it is ready:
-// memory locked, descriptors open, calls encoded.
-func (g *Guard) Watch(w Watch) error {
-	p := program{Deadline: w.Deadline, PID: os.Getpid()}
-	for _, f := range w.Fronts {
-		p.Fronts = append(p.Fronts, sentFront{[]byte(f.Name), []byte(f.Base)})
+// Kind tells who made the process.
+func (g *Guard) Kind() string {
+	if g.cmd == nil {
+		return GuardService
 	}
-	for _, h := range w.Handles {
-		p.FDs = append(p.FDs, h.Fd())
-	}
-	if w.Expedite != nil {
-		p.ExpediteFD, p.ExpediteBefore = w.Expedite.file.Fd(), w.Expedite.before
-	}
-	b, err := json.Marshal(p)
+	return GuardProcess
+}
+
+// dial asks a service. Where there is none the command serves as well, so that
+// why is nobody's concern.
+func (g *Guard) dial(socket string) error {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
 		return err
 	}
-	if _, err := g.pipe.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...)); err != nil {
-		return err
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		var untrusted error
+		err = raw.Control(func(fd uintptr) { untrusted = trustedPeer(int(fd)) })
+		err = errors.Join(err, untrusted)
 	}
-	said, err := io.ReadAll(g.reply)
-	if err != nil || string(said) != ready {
-		return fmt.Errorf("%w: %s", errors.Join(errGuard, err), said)
+	if err != nil {
+		return errors.Join(err, conn.Close())
 	}
+	g.conn = conn
 	return nil
 }
 
+// spawn makes a child.
+func (g *Guard) spawn() error {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrGuardStart, err)
+	}
+	defer theirs.Close()
+	cmd := exec.Command(g.command[0], g.command[1:]...)
+	cmd.Args[0] = guardName
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{theirs}                 // fdSocket
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", ErrGuardStart, err), ours.Close())
+	}
+	g.conn, g.cmd = ours, cmd
+	return nil
+}
+
+func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	file, theirs := os.NewFile(uintptr(fds[0]), "guard"), os.NewFile(uintptr(fds[1]), "guard")
+	conn, err := net.FileConn(file)
+	if err = errors.Join(err, file.Close()); err != nil {
+		if conn != nil {
+			err = errors.Join(err, conn.Close())
+		}
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}
+
+// Watch tells the guard what the window will hold, and returns when it is ready:
+// memory locked, calls encoded. A service whose process does not get ready is done
+// without.
+func (g *Guard) Watch(w Watch) error {
+	if g.cmd == nil {
+		err := g.conn.SetReadDeadline(time.Now().Add(servicePatience))
+		if err == nil {
+			err = g.instruct(w)
+		}
+		if err == nil {
+			return nil
+		}
+		// That process sees the end of the stream before the window, and ends.
+		if err := errors.Join(g.hangUp(), g.spawn()); err != nil {
+			return err
+		}
+	}
+	return g.instruct(w)
+}
+
+func (g *Guard) instruct(w Watch) error {
+	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Mounts: len(w.Handles)}
+	fds := []int{int(g.mem.File().Fd())}
+	for _, h := range w.Handles {
+		fds = append(fds, h.Fd())
+	}
+	if w.Expedite != nil {
+		p.ExpediteBefore = w.Expedite.before
+		fds = append(fds, w.Expedite.file.Fd())
+	}
+	err := sendProgram(g.conn, p, fds)
+	// A guard that ended instead of listening said why.
+	said, rerr := readFrame(g.conn)
+	if string(said) == ready && err == nil {
+		return nil
+	}
+	if len(said) == 0 {
+		err = errors.Join(err, rerr)
+	}
+	return fmt.Errorf("%w: %w", ErrGuardStart, errors.Join(err, answer(said)))
+}
+
+// answer is what a guard said instead of being ready, as an error.
+func answer(said []byte) error {
+	if len(said) == 0 {
+		return nil
+	}
+	return errors.New(string(said))
+}
+
 // Open begins the window: the guard's clock runs.
-func (g *Guard) Open() error {
-	_, err := g.pipe.Write([]byte{msgOpen})
+func (g *Guard) Open() error { return g.send(msgOpen) }
+
+// Close ends the window, or tells a guard that took over that this was seen.
+func (g *Guard) Close() error { return g.send(msgClose) }
+
+func (g *Guard) send(message byte) error {
+	_, err := g.conn.Write([]byte{message})
 	return err
 }
 
@@ -166,40 +231,49 @@ func (g *Guard) Froze(i int, held bool) {
 	g.mem.Store(byteFirst+i, v)
 }
 
-// Close ends the window, or tells a guard that took over that this was seen.
-func (g *Guard) Close() error {
-	_, err := g.pipe.Write([]byte{msgClose})
+// Release ends the guard and waits for it: it has the mounts open. To be called
+// after the window.
+func (g *Guard) Release() error {
+	var err error
+	switch {
+	case g.conn == nil: // never started
+	case g.cmd == nil:
+		err = errors.Join(g.leave(), g.hangUp())
+	default:
+		err = errors.Join(g.hangUp(), g.cmd.Wait())
+	}
+	return errors.Join(err, g.mem.Close())
+}
+
+// leave waits until a service's process has let go of what is ours.
+func (g *Guard) leave() error {
+	err := errors.Join(g.conn.CloseWrite(), g.conn.SetReadDeadline(time.Now().Add(servicePatience)))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, g.conn)
+	if errors.Is(err, unix.ECONNRESET) { // it ended with something unread
+		return nil
+	}
 	return err
 }
 
-// Release ends the guard and waits for it. To be called after the window.
-func (g *Guard) Release() error {
-	err := g.hangUp()
-	if g.cmd != nil {
-		err = errors.Join(err, g.cmd.Wait())
-	}
-	return errors.Join(err, g.unmap())
-}
-
 // Abandon leaves the window to the guard, as our death would: something in it
-// could not be taken back, and the guard goes on trying. It is not waited for.
+// could not be taken back, and the guard goes on trying.
 func (g *Guard) Abandon() error {
-	return errors.Join(g.hangUp(), g.cmd.Process.Release(), g.unmap())
-}
-
-func (g *Guard) hangUp() error {
-	var errs []error
-	for _, f := range []*os.File{g.pipe, g.reply} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
+	if g.cmd != nil {
+		cmd := g.cmd
+		go func() { _ = cmd.Wait() }() // however long it takes: a program that lives on keeps no zombie
 	}
-	return errors.Join(errs...)
+	return errors.Join(g.hangUp(), g.mem.Close())
 }
 
-func (g *Guard) unmap() error {
-	if g.mem == nil {
+// hangUp closes the connection. A second time is harmless.
+func (g *Guard) hangUp() error {
+	if g.conn == nil {
 		return nil
 	}
-	return g.mem.Close()
+	err := g.conn.Close()
+	g.conn = nil
+	return err
 }

@@ -200,5 +200,12 @@ func (call *Call) Specs() ([]Spec, error) {
 	return parseSpecs(b, h.targetCount)
 }
 
+// Named gives errors and String another name for the object: a device that is
+// called by its number keeps the name that the user knows.
+func (call *Call) Named(name string) *Call {
+	call.name, call.err.Name = call.err.Op+" "+name, name
+	return call
+}
+
 // String is the verb and its object: "suspend vg-home".
 func (call *Call) String() string { return call.name }

@@ -35,6 +35,10 @@ func (k *Kernel) Open(path string, flags int, perm uint32) (*File, error) {
 	return &File{k: k, fd: fd, path: path}, nil
 }
 
+// Received is a descriptor that another process opened and passed on. The File
+// owns it from here on; path is for errors.
+func (k *Kernel) Received(fd int, path string) *File { return &File{k: k, fd: fd, path: path} }
+
 // Path is the path the file was opened by.
 func (f *File) Path() string { return f.path }
 

@@ -12,22 +12,24 @@ import (
 // in its program and libraries and what was swapped out, so that no page fault has
 // to read a frozen filesystem or a suspended swap device. Untouched heap stays
 // untouched: a Go program reserves far more than it uses. It needs CAP_IPC_LOCK;
-// Linux 5.14 to bring pages in. The function it returns unlocks everything,
-// whoever locked it.
-func LockMemory() (unlock func() error, err error) {
+// Linux 5.14 to bring pages in. After an error some of it may be locked.
+func LockMemory() error {
 	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		return nil, wrap("lock memory", "", err)
+		return wrap("lock memory", "", err)
 	}
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	absent(string(maps), func(start, end uintptr) {
 		// An older kernel refuses; its pages come with the first use.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_POPULATE_READ)
 	})
-	return func() error { return wrap("unlock memory", "", unix.Munlockall()) }, nil
+	return nil
 }
+
+// UnlockMemory unlocks all memory of the process, whoever locked it.
+func UnlockMemory() error { return wrap("unlock memory", "", unix.Munlockall()) }
 
 // absent names the mappings that a page fault may have to read from a disk, from
 // the text of smaps: those of files, and those with pages in swap.
@@ -58,7 +60,7 @@ const sharedSize = 4096
 
 // NewShared makes the page. Hand File to the other process.
 func NewShared() (*Shared, error) {
-	fd, err := unix.MemfdCreate("dmsnap", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("window", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, wrap("make shared memory", "", err)
 	}

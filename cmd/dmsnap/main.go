@@ -29,6 +29,7 @@ const guardCommand = "guard"
 
 func openManager(o dm.Options) manager {
 	o.Guard = []string{"/proc/self/exe", guardCommand}
+	o.GuardSocket = dm.DefaultGuardSocket
 	o.LockMemory = true
 	return dm.New(o)
 }

@@ -56,14 +56,15 @@ type Kernel struct {
 	// fragments is the number of pieces new files are allocated in.
 	fragments int
 
-	root   *namespace
-	spaces map[uint64]*namespace
-	files  map[string]*node // of filesystems that were mounted, by uuid
-	supers []*superblock
-	procs  map[int]*process
-	fds    map[int]*file
-	sems   map[int]*sem
-	knobs  map[string]string // writable sysfs and procfs values by path
+	root      *namespace
+	spaces    map[uint64]*namespace
+	files     map[string]*node // of filesystems that were mounted, by uuid
+	supers    []*superblock
+	procs     map[int]*process
+	fds       map[int]*file
+	sems      map[int]*sem
+	knobs     map[string]string // writable sysfs and procfs values by path
+	knobFiles map[string]*node  // their files, since locks are theirs
 
 	boots                                 int
 	uptime                                time.Duration
@@ -118,7 +119,7 @@ func (k *Kernel) boot(files *node) {
 	k.supers, k.nextAnon = nil, 0
 	k.fds = map[int]*file{}
 	k.sems = map[int]*sem{}
-	k.knobs = map[string]string{}
+	k.knobs, k.knobFiles = map[string]string{}, map[string]*node{}
 	k.bootFiles(files)
 	k.procs = map[int]*process{k.pid: {comm: "test", ns: k.root}}
 }

@@ -205,6 +205,9 @@ func (k *Kernel) sysModules() map[string]*node {
 
 // knob is a value that can be written.
 func (k *Kernel) knob(path, preset string) *node {
+	if n := k.knobFiles[path]; n != nil {
+		return n
+	}
 	n := textFile(func() string {
 		if v, ok := k.knobs[path]; ok {
 			return v
@@ -221,5 +224,6 @@ func (k *Kernel) knob(path, preset string) *node {
 			k.knobs[path] = v
 		}
 	}
+	k.knobFiles[path] = n
 	return n
 }

@@ -61,7 +61,7 @@ func (w *window) instructGuard() error {
 	for _, c := range w.calls {
 		switch {
 		case c.step.Role == plan.RoleFront && c.step.Action == plan.Suspend:
-			fronts = append(fronts, freeze.Front{Name: c.step.Device, Base: w.handedOver(c.step.Device)})
+			fronts = append(fronts, freeze.Front{Dev: c.dev, Base: w.handedOver(c.step.Device)})
 		case c.step.Action == plan.Freeze:
 			w.place[c.step.Filesystem.Key] = len(keys)
 			keys = append(keys, c.step.Filesystem.Key)
@@ -70,19 +70,39 @@ func (w *window) instructGuard() error {
 	return w.guard.Watch(fronts, keys)
 }
 
-// handedOver is the base that must not run together with its front's own table.
-func (w *window) handedOver(front string) string {
+// handedOver is the base that must not run together with its front's own table,
+// zero if there is none.
+func (w *window) handedOver(front string) ioctl.DevNo {
 	for _, c := range w.calls {
 		if c.step.Role == plan.RoleBase && c.step.Peer == front {
-			return c.step.Device
+			return c.dev
 		}
 	}
-	return ""
+	return ioctl.DevNo{}
 }
 
+// encode makes the call of one step. Devices go by number from here on: whoever is
+// held must be let go even if somebody renames a device meanwhile.
 func (r *Runner) encode(s plan.Step) (c call, err error) {
 	c.step = s
-	id := ioctl.ID{Name: s.Device}
+	if s.Device != "" {
+		n, err := r.number(s.Device)
+		if err != nil {
+			return c, err
+		}
+		c.dev = ioctl.DevNo(n)
+	}
+	err = r.encodeAction(&c)
+	for _, made := range append([]*ioctl.Call{c.do, c.look}, c.undo...) {
+		if made != nil {
+			made.Named(s.Device)
+		}
+	}
+	return c, err
+}
+
+func (r *Runner) encodeAction(c *call) (err error) {
+	s, id := c.step, ioctl.ID{Dev: c.dev}
 	switch s.Action {
 	case plan.Freeze, plan.Prove, plan.Thaw:
 		c.freezer = r.Freezers[s.Filesystem.Key]
@@ -116,7 +136,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 	default:
 		err = fmt.Errorf("%s inside the window: %w", s.Action, unix.ENOSYS)
 	}
-	return c, err
+	return err
 }
 
 // encodeRelease makes a suspended device run again with the table it has. What

@@ -195,3 +195,69 @@ func foreignTable(t *testing.T, n int) (more bool) {
 	}
 	return true
 }
+
+// TestStuckFrontKeepsItsOwn: what stands above a front that cannot be resumed stays
+// frozen, and nothing else does.
+func TestStuckFrontKeepsItsOwn(t *testing.T) {
+	g := newRig(t, ioctltest.Options{})
+	p := g.plan(g.request("nightly", "home", "db"))
+	g.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_RESUME" && c.Name == "db" {
+			return unix.ENOMEM
+		}
+		return nil
+	})
+	_, err := g.runner().Run(background, p)
+	g.Fail(nil)
+	if _, ok := errors.AsType[*run.UndoError](err); !ok || !strings.Contains(err.Error(), "left frozen: db could not be resumed") {
+		t.Errorf("%v", err)
+	}
+	g.healthy("one front is stuck")
+	frozen := map[string]bool{"/home": false, "/home/db": true}
+	for _, h := range g.held.Handles() {
+		if path := h.Filesystem().Mountpoint(); h.Held() != frozen[path] {
+			t.Errorf("%s: frozen %v", path, h.Held())
+		}
+	}
+}
+
+// TestRenamedInside: fronts are renamed while they are suspended, and one gets the
+// name of the other. Both run again, and that the set is not what was planned is
+// told.
+func TestRenamedInside(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		g := newRig(t, ioctltest.Options{Udev: true})
+		p := g.plan(g.request("nightly", "home", "db"))
+		renamed := false
+		r := g.runner()
+		r.Fail = func(s plan.Step) error {
+			if s.Phase != plan.Window || s.Action != plan.Resume || s.Role != plan.RoleFront || renamed {
+				return nil
+			}
+			renamed = true
+			for _, names := range [][2]string{{"home", "casa"}, {"db", "home"}} {
+				_, err := g.ctl.Rename(names[0], names[1], ioctl.Event{})
+				check(t, err)
+			}
+			if fails {
+				return unix.EIO
+			}
+			return nil
+		}
+		_, err := r.Run(background, p)
+		if _, stuck := errors.AsType[*run.UndoError](err); !renamed || !stuck || fails != errors.Is(err, unix.EIO) {
+			t.Errorf("fails %v: %v", fails, err)
+		}
+		for _, dev := range []ioctl.DevNo{g.devices["home"], g.devices["db"]} {
+			if info, err := g.ctl.Status(ioctl.ID{Dev: dev}); err != nil || info.Suspended {
+				t.Errorf("fails %v: %s is held: %+v, %v", fails, dev, info, err)
+			}
+		}
+		for _, h := range g.held.Handles() {
+			if h.Held() {
+				t.Errorf("fails %v: %s is frozen", fails, h.Filesystem().Mountpoint())
+			}
+		}
+		g.healthy("renamed inside")
+	}
+}

@@ -101,6 +101,8 @@ type Guard interface {
 	Close() error
 	Release() error
 	Abandon() error
+	// Kind tells who made its process; see freeze.Guard.
+	Kind() string
 	// Lost tells that the guard ended the window. Freezing and Froze tell it about
 	// the filesystem with that place in the order of freezes.
 	Lost() bool

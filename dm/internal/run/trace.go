@@ -11,7 +11,8 @@ type Trace struct {
 	Start, End time.Time // first call to last, undo included
 	Skew       time.Duration
 	Steps      []TracedStep
-	Proven     []int // keys of filesystems proven frozen
+	Proven     []int  // keys of filesystems proven frozen
+	Guard      string // its kind, empty without one
 }
 
 // TracedStep is the time of one call. Calls may have run at the same time.
@@ -23,6 +24,9 @@ type TracedStep struct {
 
 func (w *window) trace(end time.Time) Trace {
 	t := Trace{Start: w.start, End: end, Steps: make([]TracedStep, 0, len(w.calls))}
+	if w.guard != nil {
+		t.Guard = w.guard.Kind()
+	}
 	var first, last time.Time
 	for _, c := range w.calls {
 		if c.start.IsZero() {

@@ -31,6 +31,7 @@ type window struct {
 
 type call struct {
 	step       plan.Step
+	dev        ioctl.DevNo   // devices
 	freezer    Freezer       // filesystems
 	look       *ioctl.Call   // fronts about to be resumed
 	slots      *slots        // fronts
@@ -245,21 +246,22 @@ func (w *window) thaw(c *call) error {
 // thaw above a front that could not be resumed: it would never return.
 func (w *window) back(begun int) error {
 	var errs []error
-	stuck := ""
+	stuck := stuckFronts{volumes: w.r.plan.Volumes}
 	for i := begun - 1; i >= 0; i-- {
 		c := &w.calls[i]
 		var err error
 		switch {
 		case c.spared, w.passed(c, begun):
-		case c.step.Action == plan.Freeze && stuck != "":
-			err = fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, stuck)
 		case c.step.Action == plan.Freeze:
+			if err = stuck.beneath(c.step.Filesystem); err != nil {
+				break
+			}
 			if err = w.thaw(c); errors.Is(err, freeze.ErrThawedByOther) {
 				err = nil // what we wanted to undo is undone
 			}
 		case len(c.undo) > 0:
 			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
-				stuck = c.step.Device
+				stuck.fronts = append(stuck.fronts, c.step.Device)
 			}
 		}
 		if err != nil {
@@ -267,6 +269,33 @@ func (w *window) back(begun int) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stuckFronts could not be resumed.
+type stuckFronts struct {
+	volumes []plan.Volume
+	fronts  []string
+	below   error // why what was frozen before stays so too
+}
+
+// beneath is why a filesystem cannot be thawed: it stands on a stuck front, or on
+// files of one that does.
+func (s *stuckFronts) beneath(f *plan.Filesystem) error {
+	if s.below != nil {
+		return s.below
+	}
+	for _, v := range s.volumes {
+		on := slices.ContainsFunc(v.Origin.Filesystems, func(o plan.Filesystem) bool { return o.Key == f.Key })
+		if !on || !slices.Contains(s.fronts, v.Front) {
+			continue
+		}
+		err := fmt.Errorf("%w: %s could not be resumed", errLeftFrozen, v.Front)
+		if f.Waits {
+			s.below = err
+		}
+		return err
+	}
+	return nil
 }
 
 var errLeftFrozen = errors.New("left frozen")

@@ -1,0 +1,59 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
+)
+
+// TestGuardThatCannotStart: without the guard that was asked for nothing is cut.
+func TestGuardThatCannotStart(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.m.opts.Guard = []string{"/nonexistent/guard"}
+	before := h.Snapshot()
+	_, err := h.m.Create(context.Background(), both())
+	if CodeOf(err) != CodeFailed || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v, code %s", err, CodeOf(err))
+	}
+	same(t, "without a guard", withoutLocks(before), withoutLocks(h.Snapshot()))
+}
+
+// TestRenamedInTheWindow: somebody renames an origin while it is suspended. Nobody
+// stays held, and recover ends in before or after.
+func TestRenamedInTheWindow(t *testing.T) {
+	kernels(t, func(t *testing.T, o ioctltest.Options) {
+		for _, request := range []string{"DM_DEV_SUSPEND", "DM_DEV_RESUME"} {
+			h := newHost(t, o)
+			renamed := false
+			h.Fail(func(c ioctltest.Call) error {
+				if c.Request != request || c.Name != "home" || renamed {
+					return nil
+				}
+				renamed = true
+				ctl, err := h.Border().OpenControl()
+				check(t, err)
+				_, err = ctl.Rename("home", "casa", ioctl.Event{})
+				check(t, errors.Join(err, ctl.Close()))
+				return nil
+			})
+			_, err := h.m.Create(context.Background(), both())
+			t.Log(err)
+			h.Fail(nil)
+			letGo(t, h, "renamed at "+request)
+			_, err = h.m.Recover(context.Background())
+			check(t, err)
+			sets, err := h.m.List(context.Background())
+			check(t, err)
+			active := len(sets) == 1 && sets[0].State == StateActive
+			if left := strings.Contains(dmLines(h.Snapshot()), "dm dmsnap-"); !renamed || active != left {
+				t.Errorf("renamed at %s: %v, %+v\n%s", request, renamed, sets, dmLines(h.Snapshot()))
+			}
+			h.healthy(t)
+		}
+	})
+}

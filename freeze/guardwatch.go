@@ -1,0 +1,156 @@
+package freeze
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What listen hears beside the messages.
+const (
+	heardNothing = 0
+	heardEnd     = 'E' // the owner is gone
+)
+
+// watch waits for the window, then for its end.
+func (g *guard) watch() {
+	for message := byte(heardNothing); message != msgOpen; {
+		switch message = g.listen(-1); message {
+		case heardEnd: // the window never began; its note is all there is
+			_ = g.expedite.Off()
+			g.expedite.forget()
+			return
+		case msgClose:
+			return
+		}
+	}
+	opened := time.Now()
+	for {
+		left := g.deadline - time.Since(opened)
+		if left <= 0 {
+			break
+		}
+		message := g.listen(left)
+		if message == msgClose {
+			return
+		}
+		if message == heardEnd {
+			g.thaws.over.Store(true)
+			break
+		}
+	}
+	g.takeOver()
+}
+
+// listen waits for a message for a time, for ever if it is negative. A signal, as
+// the runtime sends them to itself, ends no wait.
+func (g *guard) listen(limit time.Duration) byte {
+	end := time.Now().Add(limit)
+	for {
+		ms := -1
+		if limit >= 0 {
+			ms = int(max(0, time.Until(end))/time.Millisecond) + 1
+		}
+		fds := []unix.PollFd{{Fd: int32(g.socket), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, ms)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			return heardNothing
+		}
+		return g.hear()
+	}
+}
+
+func (g *guard) hear() byte {
+	var b [1]byte
+	switch n, err := unix.Read(g.socket, b[:]); {
+	case err == nil && n == 1:
+		return b[0]
+	case err == nil, errors.Is(err, unix.ECONNRESET):
+		return heardEnd
+	}
+	return heardNothing
+}
+
+// again is the pause between two looks at an owner that lives but has not
+// answered: it may be stopped, with one call on its way.
+const again = 20 * time.Millisecond
+
+// resumePatience is how long thaws wait for the first round of resumes.
+const resumePatience = time.Second
+
+// takeOver lets all writers go. Fronts have a thread, and each filesystem has one:
+// a thaw blocks if the owner's last call suspends the front beneath, and only
+// another round of the fronts' thread ends that; and a filesystem that writes to a
+// dead disk at its thaw keeps no other. A resume comes before the thaws above it,
+// unless one of the resumes does not return.
+func (g *guard) takeOver() {
+	g.mem.Store(byteLost, 1)
+	anyway := time.AfterFunc(resumePatience, g.thaws.start)
+	released := g.releaseAll()
+	if anyway.Stop() {
+		g.thaws.start()
+	}
+	for ; ; released = g.releaseAll() {
+		_ = g.expedite.Off() // nobody is left to be told
+		if !g.thaws.over.Load() {
+			if message := g.listen(again); message == heardEnd || message == msgClose {
+				g.thaws.over.Store(true)
+			}
+			continue
+		}
+		select {
+		case <-g.thaws.done:
+			if released {
+				g.expedite.forget()
+				return
+			}
+			time.Sleep(again)
+		case <-time.After(again):
+		}
+	}
+}
+
+// releaseAll makes suspended fronts run again with the table they have, and
+// tells whether all do. What waits in an inactive slot goes first: a resume would
+// swap it in.
+func (g *guard) releaseAll() bool {
+	all := true
+	for i := len(g.fronts) - 1; i >= 0; i-- {
+		f := g.fronts[i]
+		if err := f.status.Do(); err != nil {
+			// Only a number without a device holds nobody.
+			all = all && errors.Is(err, unix.ENXIO)
+			continue
+		}
+		state := f.status.State()
+		if state.Inactive {
+			_ = f.clear.Do() // a resume that swaps is better than none
+		}
+		if f.base != nil {
+			f.base.follow()
+		}
+		if state.Suspended && f.resume.Do() != nil {
+			all = false // tried again in the next round
+		}
+	}
+	return all
+}
+
+// follow makes a base run if the front stands on it, and stand still if the front
+// has its own table. Nothing is left in the front's inactive slot that could turn
+// that round. A failure shows when the front is resumed, or in the next round.
+func (b *guardedBase) follow() {
+	if b.deps.Do() != nil {
+		return
+	}
+	if slices.Contains(b.deps.Deps(), b.dev) {
+		_ = b.resume.Do()
+	} else {
+		_ = b.suspend.Do()
+	}
+}
