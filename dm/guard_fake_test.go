@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -56,4 +57,39 @@ func TestRenamedInTheWindow(t *testing.T) {
 			h.healthy(t)
 		}
 	})
+}
+
+// TestExpeditedIsPutBack by recover and by thaw, and told; a window under way keeps
+// it.
+func TestExpeditedIsPutBack(t *testing.T) {
+	const path = "/sys/kernel/rcu_expedited"
+	for name, do := range map[string]func(h *host) string{
+		"recover": func(h *host) string {
+			r, err := h.m.Recover(h.ctx)
+			check(t, err)
+			return r.Expedited
+		},
+		"thaw": func(h *host) string {
+			r, err := h.m.Thaw(h.ctx, false)
+			check(t, err)
+			return r.Expedited
+		},
+	} {
+		h := newHost(t, ioctltest.Options{})
+		e, err := freeze.OpenExpedite(h.Border())
+		check(t, err)
+		check(t, e.On())
+		if got := do(h); got != "" {
+			t.Errorf("%s under way: %q", name, got)
+		}
+		h.Exit()
+		for _, want := range []string{"0", ""} {
+			if got := do(h); got != want {
+				t.Errorf("%s told %q, want %q", name, got, want)
+			}
+			if now, err := h.Border().ReadFile(path); err != nil || string(now) != "0\n" {
+				t.Errorf("%s: now %q, %v", name, now, err)
+			}
+		}
+	}
 }

@@ -2,14 +2,21 @@ package dm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/e2e/leak"
 )
 
@@ -29,7 +36,7 @@ func TestGuardEndsTheWindow(t *testing.T) {
 }
 
 // guarded is a mounted origin of a guest, and a store for it.
-type guarded struct{ dir, store, before string }
+type guarded struct{ dir, store, before, socket string }
 
 func newGuarded(t *testing.T) guarded {
 	t.Helper()
@@ -54,10 +61,182 @@ func guardedOn(t *testing.T, store string) guarded {
 	return guarded{dir: dir, store: store, before: string(output(t, "dmsetup", "table"))}
 }
 
+// TestGuardServiceEndsTheWindow: the guard is a service's process, and the tool is
+// killed with all of its own at each step of its window. Writers go on.
+func TestGuardServiceEndsTheWindow(t *testing.T) {
+	v := newGuarded(t)
+	v.socket = guardService(t)
+	for step := 1; step <= windowSteps; step++ {
+		t.Run(fmt.Sprintf("killed before step %d", step), func(t *testing.T) {
+			f := v.fate(t, withGuard, step)
+			victim := f.start(t)
+			if victim.met(t, withGuard) == "" {
+				t.Fatal("the victim lived")
+			}
+			v.writable(t)
+			v.recovered(t, f.State)
+		})
+	}
+	t.Run("stopped", func(t *testing.T) { v.stopped(t, 4) })
+	t.Run("no service any more", func(t *testing.T) {
+		v.socket += ".gone"
+		v.killed(t, 4)
+	})
+	t.Run("a service that never answers", func(t *testing.T) {
+		v.socket = listen(t, func(conn *os.File) error { return conn.Close() })
+		v.killed(t, 4)
+	})
+}
+
+// TestGuardIsNamed: the receipt says which guard there was, and neither its name nor
+// its arguments are dmsnap's.
+func TestGuardIsNamed(t *testing.T) {
+	v := newGuarded(t)
+	for _, service := range []bool{false, true} {
+		want, o := "process", Options{StateDir: filepath.Join(t.TempDir(), "state"), Guard: []string{"/proc/self/exe", "guard"}}
+		if service {
+			want, o.GuardSocket = "service", guardService(t)
+		}
+		m := New(o)
+		m.fail = func(s plan.Step) error {
+			if s.Phase == plan.Window && s.Action == plan.Freeze {
+				v.hidden(t)
+			}
+			return nil
+		}
+		set, err := m.Create(context.Background(), CreateRequest{Name: "named", Origins: []string{v.dir}, Stores: map[string]string{"": v.store}})
+		check(t, err)
+		if set.Receipt.Guard != want {
+			t.Errorf("the guard is %q, want %q", set.Receipt.Guard, want)
+		}
+		check(t, m.Remove(context.Background(), "named"))
+	}
+}
+
+// hidden looks at the guard of a window.
+func (v guarded) hidden(t *testing.T) {
+	comms, err := filepath.Glob("/proc/[0-9]*/comm")
+	check(t, err)
+	found := 0
+	for _, comm := range comms {
+		name, _ := os.ReadFile(comm) // it may have ended
+		if strings.TrimSpace(string(name)) != "window-guard" {
+			continue
+		}
+		found++
+		dir := filepath.Dir(comm)
+		pid := filepath.Base(dir)
+		line, err := os.ReadFile(dir + "/cmdline")
+		check(t, err)
+		score, err := os.ReadFile(dir + "/oom_score_adj")
+		check(t, err)
+		number, err := strconv.Atoi(pid)
+		check(t, err)
+		session, err := unix.Getsid(number)
+		if err != nil || strings.Contains(string(line), "dmsnap") || strings.TrimSpace(string(score)) != "-1000" || session != number {
+			t.Errorf("%q, score %s, session %d of %s, %v", line, score, session, pid, err)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d guards", found)
+	}
+}
+
+// guardService is what a service manager does with a socket and Accept=yes.
+func guardService(t *testing.T) (socket string) {
+	t.Helper()
+	return listen(t, func(conn *os.File) error {
+		cmd := exec.Command("/proc/self/exe", "guard")
+		cmd.ExtraFiles = []*os.File{conn}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		err := errors.Join(cmd.Start(), conn.Close())
+		go func() { _ = cmd.Wait() }()
+		return err
+	})
+}
+
+func listen(t *testing.T, serve func(conn *os.File) error) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "guard.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	check(t, err)
+	t.Cleanup(func() { check(t, l.Close()) })
+	go func() {
+		for {
+			conn, err := l.AcceptUnix()
+			if err != nil {
+				return // closed
+			}
+			file, err := conn.File()
+			if err := errors.Join(err, conn.Close(), serve(file)); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	return socket
+}
+
+// TestBothKilled in the window: thaw lets go, and puts back what the window switched
+// on.
+func TestBothKilled(t *testing.T) {
+	v := newGuarded(t)
+	for _, do := range []string{"thaw", "recover"} {
+		f := v.fate(t, withGuard, 4)
+		if f.start(t).met(t, withGuard) == "" {
+			t.Fatal("the victim lived")
+		}
+		m := New(Options{StateDir: f.State})
+		if do == "thaw" {
+			done, err := m.Thaw(context.Background(), false)
+			check(t, err)
+			if done.Expedited != "0" || len(done.Resumed) != 1 || len(done.Thawed) != 1 {
+				t.Errorf("%+v", done)
+			}
+		} else {
+			done, err := m.Recover(context.Background())
+			check(t, err)
+			if done.Expedited != "0" {
+				t.Errorf("%+v", done)
+			}
+		}
+		v.writable(t)
+		v.recovered(t, f.State)
+	}
+}
+
+// TestRenamedWhileHeld: the origin is renamed at each step of the window, and the
+// tool goes on, is killed, or stands still. Writers go on.
+func TestRenamedWhileHeld(t *testing.T) {
+	v := newGuarded(t)
+	for _, h := range []how{byNothing, byKill, byStop} {
+		for step := 1; step <= windowSteps; step++ {
+			t.Run(fmt.Sprintf("%s before step %d", h, step), func(t *testing.T) {
+				f := v.fate(t, h, step)
+				f.Rename = [2]string{"guarded", "renamed"}
+				victim := f.start(t)
+				if victim.met(t, h) == "" {
+					t.Fatal("its fate was not met")
+				}
+				v.writable(t)
+				if h == byStop {
+					victim.wake(t)
+				}
+				output(t, "dmsetup", "rename", "renamed", "guarded")
+				_, err := New(Options{StateDir: f.State}).Recover(context.Background())
+				check(t, err)
+				if err := New(Options{StateDir: f.State}).Remove(context.Background(), "victim"); err != nil && !errors.Is(err, ErrNotFound) {
+					t.Error(err)
+				}
+				v.recovered(t, f.State)
+			})
+		}
+	}
+}
+
 func (v guarded) fate(t *testing.T, h how, step int) fate {
 	return fate{
 		Op: "create", Set: "victim", Origins: []string{v.dir}, Stores: map[string]string{"": v.store},
-		State: filepath.Join(t.TempDir(), "state"), How: h, Step: step, Window: true,
+		State: filepath.Join(t.TempDir(), "state"), How: h, Step: step, Window: true, Socket: v.socket,
 	}
 }
 

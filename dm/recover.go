@@ -21,6 +21,9 @@ type Recovered struct {
 	// Ended are volumes of persistent sets that a reboot ended. Their records and
 	// stores stay until Remove.
 	Ended []EndedVolume `json:"ended"`
+	// Expedited is what it put /sys/kernel/rcu_expedited back to, which a window left
+	// on whose processes were all killed; "" if there was nothing to put back.
+	Expedited string `json:"rcu_expedited,omitempty"`
 }
 
 // Recover ends what was interrupted: a create that did not reach its end is
@@ -63,6 +66,9 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 		return err
 	}
 	if err := s.forgetAttachments(ctx, ours); err != nil {
+		return err
+	}
+	if r.Expedited, err = freeze.EndExpedite(s.kernel); err != nil {
 		return err
 	}
 	if r.Left, err = s.leftFiles(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // Thawed is what Thaw did.
@@ -17,6 +18,8 @@ type Thawed struct {
 	Resumed []string `json:"resumed"` // names of devices that were suspended
 	Thawed  []string `json:"thawed"`  // mount points that were frozen
 	Left    []Left   `json:"left"`    // what is or may be held, and was left alone
+	// Expedited is as in Recovered.
+	Expedited string `json:"rcu_expedited,omitempty"`
 }
 
 // Left is something that Thaw did not touch.
@@ -76,6 +79,9 @@ func (r *rescue) run(ctx context.Context, ours *stack.View) error {
 	errs := []error{r.resumeOurs(ours)}
 	running, stuck, err := r.resumeFronts(ours)
 	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
+	// Last: nobody waits for it, and it makes the thaws short.
+	r.done.Expedited, err = freeze.EndExpedite(r.kernel)
+	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be held; docs/recovery.md says how to look, and what to do by hand"}
 	}

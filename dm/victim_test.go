@@ -56,6 +56,10 @@ type fate struct {
 	Window bool
 	// Descriptors is how many it may have open; 0: as many as it likes.
 	Descriptors uint64
+	// Socket is of a service that makes guards; "": the victim makes its own.
+	Socket string
+	// Rename is what a device is called, and is to be called when the fate is met.
+	Rename [2]string
 	// Group is the control group it enters, with its guard; "": none.
 	Group string
 	// Root is a directory to make the root of the file system first.
@@ -90,7 +94,7 @@ func victim(text string) int {
 	if f.Timeout == 0 {
 		f.Timeout = time.Second
 	}
-	o := Options{StateDir: f.State, Guard: []string{"/proc/self/exe", "guard"}, LockMemory: true}
+	o := Options{StateDir: f.State, Guard: []string{"/proc/self/exe", "guard"}, GuardSocket: f.Socket, LockMemory: true}
 	if f.Log != "" {
 		file, err := os.Create(f.Log)
 		if err != nil {
@@ -207,7 +211,14 @@ func (f *fate) do(m *Manager) error {
 }
 
 func (f *fate) meet() error {
+	if f.Rename[0] != "" {
+		if out, err := exec.Command("dmsetup", "rename", f.Rename[0], f.Rename[1]).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
 	switch f.How {
+	case byNothing:
+		return nil
 	case byKillInside:
 		_, err := unix.Write(3, []byte{1})
 		return err

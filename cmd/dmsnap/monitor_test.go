@@ -179,3 +179,19 @@ func TestUnit(t *testing.T) {
 	}
 	t.Error("it starts nothing")
 }
+
+// TestGuardUnit: the service is a guard, under a name that is not ours.
+func TestGuardUnit(t *testing.T) {
+	text, err := os.ReadFile("dist/dmsnap-guard@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(text), "\nExecStart=@/usr/bin/dmsnap ")
+	line, _, _ = strings.Cut(line, "\n")
+	if args := strings.Fields(line); len(args) != 2 || strings.Contains(args[0], "dmsnap") || args[1] != guardCommand {
+		t.Errorf("%q", line)
+	}
+	if text, err = os.ReadFile("dist/dmsnap-guard.socket"); err != nil || !strings.Contains(string(text), "\nListenStream="+dm.DefaultGuardSocket+"\n") {
+		t.Errorf("%s, %v", text, err)
+	}
+}

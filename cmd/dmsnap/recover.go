@@ -41,7 +41,8 @@ func writeRecovered(w io.Writer, r *dm.Recovered) {
 	for _, e := range r.Ended {
 		fmt.Fprintf(w, "ended with an earlier boot: %s of %s, %s; dmsnap remove %s clears it away\n", clean(e.Volume), clean(e.Set), endedText(e), clean(e.Set))
 	}
-	if len(r.Sets)+len(r.Left)+len(r.Ended) == 0 {
+	writeExpedited(w, r.Expedited)
+	if len(r.Sets)+len(r.Left)+len(r.Ended) == 0 && r.Expedited == "" {
 		fmt.Fprintln(w, "nothing to recover")
 	}
 }

@@ -49,7 +49,15 @@ func writeThawed(w io.Writer, t *dm.Thawed) {
 	for _, l := range t.Left {
 		fmt.Fprintf(w, "left alone: %s: %s\n", clean(l.Device), clean(l.Reason))
 	}
+	writeExpedited(w, t.Expedited)
 	if len(t.Resumed)+len(t.Thawed)+len(t.Left) == 0 {
 		fmt.Fprintln(w, "nothing is held")
+	}
+}
+
+// writeExpedited tells what the switch that a dead window left on was put back to.
+func writeExpedited(w io.Writer, restored string) {
+	if restored != "" {
+		fmt.Fprintf(w, "put back: /sys/kernel/rcu_expedited to %s\n", clean(restored))
 	}
 }

@@ -51,6 +51,8 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	dist := filepath.Join(b.Source, "cmd/dmsnap/dist")
 	c.add(binary, "/usr/bin/dmsnap", 0o755)
 	c.add(filepath.Join(dist, "dmsnap-monitor.service"), "/usr/lib/systemd/system/dmsnap-monitor.service", 0o644)
+	c.add(filepath.Join(dist, "dmsnap-guard.socket"), "/usr/lib/systemd/system/dmsnap-guard.socket", 0o644)
+	c.add(filepath.Join(dist, "dmsnap-guard@.service"), "/usr/lib/systemd/system/dmsnap-guard@.service", 0o644)
 	c.Dirs = []string{"/etc/dmsnap/hooks.d"}
 	c.add(filepath.Join(b.work, "completion.bash"), "/usr/share/bash-completion/completions/dmsnap", 0o644)
 	c.add(filepath.Join(b.work, "completion.fish"), "/usr/share/fish/vendor_completions.d/dmsnap.fish", 0o644)
