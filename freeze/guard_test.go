@@ -70,6 +70,12 @@ func newGuardRig(t *testing.T) *guardRig {
 	return r
 }
 
+// notFrozen: the owner did not come to the freeze of home.
+func (r *guardRig) notFrozen() {
+	r.g.mem.Store(byteFirst, freezeNone)
+	r.Freeze("/home", false)
+}
+
 // watch is the guard at work.
 func (r *guardRig) watch() {
 	go func() {
@@ -116,6 +122,7 @@ func TestGuardFindsRenamed(t *testing.T) {
 // TestGuardAsksAgain: a front whose status cannot be had is not one that runs.
 func TestGuardAsksAgain(t *testing.T) {
 	r := newGuardRig(t)
+	r.notFrozen()
 	failures := 0
 	r.Fail(func(c ioctltest.Call) error {
 		if c.Request == "DM_DEV_STATUS" && c.Name == "home" && failures < 3 {
@@ -161,20 +168,20 @@ func TestGuardThawsTogether(t *testing.T) {
 // goes on when the guard has thawed everything, and is killed then.
 func TestGuardSeesLateFreeze(t *testing.T) {
 	r := newGuardRig(t)
-	r.g.mem.Store(byteFirst, freezeNone)
-	r.Freeze("/home", false)
+	r.notFrozen()
 	r.g.deadline = 0
-	thawed := make(chan struct{})
+	rounds, idle := 0, make(chan struct{})
 	r.Fail(func(c ioctltest.Call) error {
-		if c.Request == "FITHAW" && c.Path == "/var" {
-			close(thawed)
-			r.Fail(nil)
+		if c.Request == "DM_DEV_STATUS" && c.Name == "var" {
+			if rounds++; rounds == 4 {
+				close(idle)
+			}
 		}
 		return nil
 	})
 	r.watch()
 	r.say(msgOpen)
-	<-thawed
+	<-idle
 	r.g.mem.Store(byteFirst, freezeStarted)
 	r.Freeze("/home", true)
 	r.die()
@@ -310,6 +317,19 @@ func leaveFree(t *testing.T, spare int) (restore func()) {
 	return func() {
 		for _, fd := range used[spare:] {
 			ok(t, unix.Close(fd))
+		}
+	}
+}
+
+// TestAbandonedGuardIsWaitedFor: a program that lives on keeps no zombie.
+func TestAbandonedGuardIsWaitedFor(t *testing.T) {
+	g, err := StartGuard([]string{"/bin/true"}, "")
+	ok(t, err)
+	pid := g.cmd.Process.Pid
+	ok(t, g.Abandon())
+	for end := time.Now().Add(time.Minute); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) { // of a zombie: it would stay for ever
+			t.Fatal("nobody waits for it")
 		}
 	}
 }
