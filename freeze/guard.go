@@ -129,7 +129,7 @@ func (g *Guard) spawn() error {
 	cmd := exec.Command(g.command[0], g.command[1:]...)
 	cmd.Args[0] = guardName
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{theirs}                 // fdSocket
+	cmd.ExtraFiles = []*os.File{theirs}                  // fdSocket
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
 	if err := cmd.Start(); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", ErrGuardStart, err), ours.Close())

@@ -54,7 +54,9 @@ const (
 	maxFrame = 1 << 24 // bytes of a program or an answer
 )
 
-func frame(b []byte) []byte { return append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...) }
+func frame(b []byte) []byte {
+	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...)
+}
 
 func readFrame(r io.Reader) ([]byte, error) {
 	var size [4]byte
