@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,7 +74,7 @@ func Disks(t *testing.T, n int) []string {
 	return all[:n]
 }
 
-// blank clears the beginning of a disk that nobody has claimed.
+// blank clears the ends of a disk that nobody has claimed.
 func blank(t *testing.T, disk string) {
 	t.Helper()
 	f, err := os.OpenFile(disk, os.O_WRONLY|os.O_EXCL|os.O_SYNC, 0)
@@ -81,8 +82,7 @@ func blank(t *testing.T, disk string) {
 		return
 	}
 	if err == nil {
-		_, err = f.Write(make([]byte, 128<<10))
-		err = errors.Join(err, f.Close())
+		err = errors.Join(clearEnds(f), f.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -114,8 +114,31 @@ func Table(t *testing.T, name, table string) string {
 	Run(t, "dmsetup", "create", name, "--table", table)
 	t.Cleanup(func() { Run(t, "dmsetup", "remove", "--retry", name) })
 	dev := "/dev/mapper/" + name
-	Run(t, "dd", "if=/dev/zero", "of="+dev, "bs=64k", "count=2", "conv=fsync", "status=none") // what an earlier test left
+	clean(t, dev)
 	return dev
+}
+
+// clean takes away what an earlier test left at the ends of a device: superblocks, labels of stores.
+func clean(t *testing.T, dev string) {
+	t.Helper()
+	f, err := os.OpenFile(dev, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(clearEnds(f), f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func clearEnds(f *os.File) error {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, min(size, 2<<20))
+	_, head := f.WriteAt(zeros, 0)
+	_, tail := f.WriteAt(zeros, size-int64(len(zeros)))
+	return errors.Join(head, tail)
 }
 
 // Store is a Linear device without a signature.

@@ -36,10 +36,18 @@ var outer = []magic{
 	{"DM_snapshot_cow", 0, "SnAp", false},
 	{"LVM2_member", 0x218, "LVM2 001", false},
 	{"LVM2_member", 0x18, "LVM2 001", false},
+	{"LVM2_member", 0x418, "LVM2 001", false},
+	{"LVM2_member", 0x618, "LVM2 001", false},
+	{"ceph_bluestore", 0, "bluestore block device", false},
+	{"stratis", 0x204, stratis, false},
+	{"stratis", 0x1204, stratis, false},
 	{"linux_raid_member", 0x1000, "\xfc\x4e\x2b\xa9", false},
 	{"linux_raid_member", 0, "\xfc\x4e\x2b\xa9", false},
 	{"bcache", 0x1018, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca", false},
+	{"bcachefs", 0x1018, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", true},
 }
+
+const stratis = "!Stra0tis\x86\xff\x02^\x41rh"
 
 var magics = []magic{
 	{"xfs", 0, "XFSB", true},
@@ -53,6 +61,19 @@ var magics = []magic{
 	{"vfat", 0x52, "FAT32   ", true},
 	{"vfat", 0x36, "FAT16   ", true},
 	{"vfat", 0x36, "FAT12   ", true},
+	{"apfs", 0x20, "NXSB", true},
+	{"ocfs2", 0x400, "OCFSV2", true},
+	{"ocfs2", 0x800, "OCFSV2", true},
+	{"ocfs2", 0x1000, "OCFSV2", true},
+	{"ocfs2", 0x2000, "OCFSV2", true},
+	{"reiserfs", 0x10034, "ReIsErFs", true},
+	{"reiserfs", 0x10034, "ReIsEr2Fs", true},
+	{"reiserfs", 0x10034, "ReIsEr3Fs", true},
+	{"reiserfs", 0x2034, "ReIsErFs", true},
+	{"reiser4", 0x10000, "ReIsEr4", true},
+	{"hfsplus", 0x400, "H+\x00\x04", true},
+	{"hfsplus", 0x400, "HX\x00\x05", true},
+	{"hfs", 0x400, "BD", true},
 	{"squashfs", 0, "hsqs", true},
 	{"erofs", 0x400, "\xe2\xe1\xf5\xe0", true},
 	{"iso9660", 0x8001, "CD001", true},

@@ -90,6 +90,17 @@ func TestIdentify(t *testing.T) {
 		"gpt, large sectors":  {at(4096, "EFI PART"), "gpt", volume, false},
 		"dos":                 {dos("\x80\x00\x00\x00\x83"), "dos", volume, false},
 		"dos, last entry":     {dos("", "", "", "\x00\x00\x00\x00\x8e"), "dos", volume, false},
+		"bcachefs":            {at(4096+24, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"), "bcachefs", filesystem, false},
+		"bluestore":           {at(0, "bluestore block device\n"), "ceph_bluestore", volume, false},
+		"stratis":             {at(512+4, "!Stra0tis\x86\xff\x02^\x41rh"), "stratis", volume, false},
+		"stratis, second":     {at(9*512+4, "!Stra0tis\x86\xff\x02^\x41rh"), "stratis", volume, false},
+		"ocfs2":               {at(8192, "OCFSV2"), "ocfs2", filesystem, false},
+		"ocfs2, 512":          {at(1024, "OCFSV2"), "ocfs2", filesystem, false},
+		"reiserfs":            {at(64<<10+0x34, "ReIsEr2Fs"), "reiserfs", filesystem, false},
+		"reiserfs 3.5":        {at(8<<10+0x34, "ReIsErFs"), "reiserfs", filesystem, false},
+		"hfsplus":             {at(1024, "H+\x00\x04"), "hfsplus", filesystem, false},
+		"apfs":                {at(32, "NXSB"), "apfs", filesystem, false},
+		"lvm, fourth sector":  {at(3*512+24, "LVM2 001"), "LVM2_member", volume, false},
 		"boot sector":         {dos(), "", volume, false},
 		"code for a table":    {dos("\x80\x00\x00\x00\x83", "\x41"), "", volume, false},
 		"dos without mark":    {at(446, "\x80\x00\x00\x00\x83"), "", volume, false},
@@ -125,8 +136,8 @@ func TestOneByteOff(t *testing.T) {
 				t.Errorf("%q with byte %d changed is %q (%v)", m.text, i, got.Type, err)
 			}
 		}
-		if got, err := probe.Identify(bytes.NewReader(at(m.offset+512, m.text))); err != nil || got.Type == "LVM2_member" || got.Filesystem {
-			t.Errorf("%q a sector later is %+v (%v)", m.text, got, err)
+		if got, err := probe.Identify(bytes.NewReader(at(m.offset+2048, m.text))); err != nil || got.Type == "LVM2_member" || got.Filesystem {
+			t.Errorf("%q 2 KiB later is %+v (%v)", m.text, got, err)
 		}
 	}
 }

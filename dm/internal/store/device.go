@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"io"
+	"io/fs"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -9,6 +11,9 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/probe"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
+	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // device is a block device or partition that nothing else uses.
@@ -60,7 +65,7 @@ func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View) error {
 // free refuses a store that carries something or that somebody claims. An
 // exclusive open asks the kernel: mounts, swap, RAID members and other devices'
 // parts are claimed.
-func (d device) free(r *stack.Reader, s plan.Store, force bool) (err error) {
+func (d device) free(r *stack.Reader, s plan.Store, forced bool) (err error) {
 	if held, found, err := r.Suspended(s.Dev); err != nil {
 		return err
 	} else if found {
@@ -74,15 +79,62 @@ func (d device) free(r *stack.Reader, s plan.Store, force bool) (err error) {
 		return err
 	}
 	defer f.Close()
-	if force {
+	if forced {
 		return nil
 	}
-	found, err := probe.Identify(f)
+	return d.blank(r, f, s.Dev)
+}
+
+const force = "if nothing on it is needed, use --force-store"
+
+// blank refuses a device that carries anything, a store of ours included: it may be
+// that of a set which the last boot ended.
+func (d device) blank(r *stack.Reader, f *ioctl.File, dev targets.DevNo) error {
+	size, err := f.BlockSize()
+	if err != nil {
+		return err
+	}
+	switch l, err := label(f, size); {
+	case errors.Is(err, layout.ErrDamaged), errors.Is(err, layout.ErrVersion):
+		return plan.Refuse(plan.Usage, d.path, force, "store %s carries something: %v", d.path, err)
+	case err == nil:
+		return plan.Refuse(plan.Usage, d.path, "dmsnap remove "+l.Set+" frees it, if there is still that set; otherwise "+force,
+			"store %s carries the store of volume %s of set %s", d.path, l.VolumeName, l.Set)
+	case !errors.Is(err, layout.ErrNone):
+		return err
+	}
+	found, err := probe.IdentifyDevice(f, size)
 	if err != nil {
 		return err
 	}
 	if found.Type != "" {
-		return plan.Refuse(plan.Usage, d.path, "if nothing on it is needed, use --force-store", "store %s carries something: %s signature", d.path, found.Type)
+		return plan.Refuse(plan.Usage, d.path, force, "store %s carries something: %s signature", d.path, found.Type)
 	}
-	return nil
+	entry, err := r.Kernel.ReadFile("/run/udev/data/b" + dev.String())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if typ := probe.FromUdev(string(entry)); typ != "" {
+		return plan.Refuse(plan.Usage, d.path, force+"; udevadm trigger -w "+d.path+" has udev look again", "store %s carries something: %s, by udev's database", d.path, typ)
+	}
+	return err
+}
+
+// label is that of a store which the device is or was. A tail is enough.
+func label(f *ioctl.File, size uint64) (l layout.Label, err error) {
+	places := []uint64{0}
+	if at, err := layout.TailAt(size); err == nil {
+		places = append(places, at)
+	}
+	b := make([]byte, layout.Align)
+	for _, at := range places {
+		n, err := f.ReadAt(b, int64(at))
+		if err != nil && !errors.Is(err, io.EOF) {
+			return l, err
+		}
+		if l, _, err = layout.Decode(b[:n]); !errors.Is(err, layout.ErrNone) {
+			return l, err
+		}
+	}
+	return l, layout.ErrNone
 }

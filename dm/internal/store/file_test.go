@@ -236,7 +236,7 @@ func full(t *testing.T, f files, path string) {
 	t.Helper()
 	file, err := f.Border().Open(path, unix.O_RDWR|unix.O_CREAT, 0o600)
 	check(t, err)
-	check(t, file.Allocate(0, 5*mib))
+	check(t, file.Allocate(0, 4*mib))
 	check(t, file.Close())
 }
 

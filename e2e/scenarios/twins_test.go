@@ -1,0 +1,124 @@
+package scenarios
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
+)
+
+// TestStoreIsNoTwin: the first chunk that is copied is that with the superblock. Nothing a store is made of is taken
+// for the origin by who asks for its UUID, neither live nor when the set ended without being removed.
+func TestStoreIsNoTwin(t *testing.T) {
+	lab.Need(t)
+	t.Run("udev", noTwins)
+	t.Setenv("DM_DISABLE_UDEV", "1") // for dmsetup, which would wait for ever
+	lab.Run(t, "udevadm", "settle")
+	lab.Run(t, "udevadm", "control", "--exit")
+	if err := os.Remove("/run/udev/control"); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		lab.Run(t, "/lib/systemd/systemd-udevd", "--daemon")
+		lab.Run(t, "udevadm", "trigger", "--subsystem-match=block")
+		lab.Run(t, "udevadm", "settle")
+	})
+	t.Run("without udev", noTwins)
+}
+
+func noTwins(t *testing.T) {
+	disks := lab.Disks(t, 3)
+	elsewhere := lab.Linear(t, "elsewhere", disks[2], 0, 64)
+	lab.Format(t, "ext4", elsewhere)
+	dir := lab.Mount(t, elsewhere)
+	for name, above := range map[string]func(t *testing.T, origin string){
+		"filesystem": func(t *testing.T, origin string) { lab.Format(t, "ext4", origin) },
+		"luks":       func(t *testing.T, origin string) { lab.Format(t, "ext4", lab.LUKS(t, "twinluks", origin)) },
+		"lvm": func(t *testing.T, origin string) {
+			lab.Group(t, "twinvg", origin)
+			lab.LogicalVolume(t, "twinvg", "inner", "-l", "4")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin := lab.Linear(t, "twin", disks[0], 0, 64)
+			medium := lab.Store(t, "twin-cow", disks[1], 0, 64)
+			above(t, origin)
+			for _, store := range []string{medium, "file:" + dir, "ram:16m"} {
+				noTwin(t, origin, store)
+			}
+		})
+	}
+}
+
+func noTwin(t *testing.T, origin, store string) {
+	t.Helper()
+	uuid := strings.TrimSpace(lab.Run(t, "blkid", "-p", "-s", "UUID", "-o", "value", origin))
+	tool := lab.NewTool(t)
+	tool.CreateOnly("twin", origin, "--store", store, "--size", "4m")
+	lab.Run(t, "dd", "if="+origin, "of="+origin, "bs=4k", "count=1", "oflag=direct", "conv=notrunc,fsync", "status=none")
+	node := "/dev/mapper/dmsnap-store-twin-twin"
+	media := []string{node}
+	for _, dev := range strings.Fields(strings.NewReplacer("(", " ", ")", " ").Replace(lab.Run(t, "dmsetup", "deps", "-o", "blkdevname", node))) {
+		if _, err := os.Stat("/dev/" + dev); err == nil {
+			media = append(media, "/dev/"+dev)
+		}
+	}
+	if len(media) != 2 {
+		t.Fatalf("the store is made of %v", media)
+	}
+	asked(t, store+", live", uuid, media)
+	// As after a power cut: nothing of it is in the kernel, and the medium is what it was.
+	if strings.HasPrefix(store, "/dev/") {
+		lab.Run(t, "dmsetup", "remove", "--retry", "dmsnap-twin-twin")
+		lab.Run(t, "dmsetup", "remove", "--retry", node)
+		asked(t, store+", cut off", uuid, media[1:])
+	}
+	tool.OK("remove", "twin")
+	if out, err := exec.Command("blkid", "-p", media[1]).CombinedOutput(); strings.HasPrefix(store, "/dev/") && len(out) > 0 {
+		t.Errorf("%s is left with %s, %v", store, out, err)
+	}
+}
+
+// asked asks everybody who answers with devices for a UUID.
+func asked(t *testing.T, what, uuid string, media []string) {
+	t.Helper()
+	if os.Getenv("DM_DISABLE_UDEV") == "" {
+		lab.Run(t, "udevadm", "settle")
+	}
+	for _, args := range [][]string{
+		{"blkid", "-c", "/dev/null", "-U", uuid},
+		{"blkid", "-c", "/dev/null", "-o", "device", "-t", "UUID=" + uuid},
+		{"findfs", "UUID=" + uuid},
+		{"readlink", "-f", "/dev/disk/by-uuid/" + uuid},
+		{"sh", "-c", "lsblk -rnpo NAME,UUID | grep " + uuid + " | cut -d' ' -f1"},
+	} {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		t.Logf("%s: %v: %q %v", what, args, out, err)
+		for _, dev := range strings.Fields(string(out)) {
+			if slices.ContainsFunc(media, func(m string) bool { return same(dev, m) }) {
+				t.Errorf("%s: %v names %s, of which the store is made", what, args, dev)
+			}
+		}
+	}
+	at := t.TempDir()
+	out, err := exec.Command("mount", "-o", "ro", "UUID="+uuid, at).CombinedOutput()
+	t.Logf("%s: mount: %s %v", what, out, err)
+	for _, m := range media {
+		if strings.Contains(string(out), m+" ") {
+			t.Errorf("%s: mount tries %s: %s", what, m, out)
+		}
+	}
+	if err == nil {
+		lab.Run(t, "umount", at)
+	}
+}
+
+func same(a, b string) bool {
+	var s, o unix.Stat_t
+	return unix.Stat(a, &s) == nil && unix.Stat(b, &o) == nil && s.Mode&unix.S_IFBLK == unix.S_IFBLK && s.Rdev == o.Rdev
+}
