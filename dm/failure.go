@@ -100,6 +100,8 @@ func (s *session) classifyErrno(e *Error) {
 		if e.Op == "create" {
 			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"
 		}
+	case errors.Is(e.Err, run.ErrBypassed):
+		e.Code, e.Hint = CodeBusy, "dmsnap list shows the set as bypassed: remove it, and take it anew"
 	case errors.Is(e.Err, run.ErrReloaded), errors.Is(e.Err, run.ErrSuspended):
 		e.Code, e.Hint = CodeBusy, "wait until whoever changes it is done, then try again"
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):

@@ -53,6 +53,7 @@ func (e *PartialError) Unwrap() error { return e.Err }
 var (
 	ErrDeadline  = errors.New("the window took longer than allowed")
 	ErrReloaded  = errors.New("somebody else loaded another table")
+	ErrBypassed  = errors.New("another program gave the origin a table of its own: what lies beneath may be anybody's")
 	ErrSuspended = errors.New("somebody else suspended it")
 	ErrResumed   = errors.New("somebody resumed it inside the window")
 	ErrGuard     = errors.New("the guard ended the window: it took longer than allowed, or this process stood still")

@@ -279,6 +279,7 @@ func (r *Runner) dropFile(s plan.Step) error {
 		return f.Close()
 	}
 	if err == nil {
+		r.wipeFile(f, s.File.Path)
 		err = r.Kernel.Unlink(s.File.Path)
 	}
 	if err == nil {

@@ -39,6 +39,9 @@ func (r *Runner) fold(ctx context.Context, s plan.Step) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.vouchedStore(s); err != nil {
+		return err
+	}
 	n, err := r.number(s.Device)
 	if err != nil {
 		return err
@@ -60,6 +63,9 @@ func (r *Runner) fold(ctx context.Context, s plan.Step) (err error) {
 		if err := f.Sync(); err != nil {
 			return err
 		}
+		if err := r.vouchedStore(s); err != nil {
+			return err
+		}
 		if r.Copied != nil {
 			r.Copied(done, total)
 		}
@@ -69,6 +75,15 @@ func (r *Runner) fold(ctx context.Context, s plan.Step) (err error) {
 		}
 	}
 	return r.active(s.Device, 0)
+}
+
+// vouchedStore looks at the store that the kernel copies into, before each batch.
+func (r *Runner) vouchedStore(s plan.Step) error {
+	snap, ok := s.Table[0].Target.(targets.Snapshot)
+	if !ok {
+		return unix.EINVAL
+	}
+	return r.vouched(snap.Store.DevNo, 0, ^targets.Sectors(0))
 }
 
 // lacks is what a snapshot has to get, and the unit of that in bytes.

@@ -21,7 +21,7 @@ func (r *Runner) growFile(ctx context.Context, s plan.Step) error {
 	if s.File.Backing == plan.Loop {
 		return r.growLoop(s.File)
 	}
-	if err := r.checkFile(s); err != nil {
+	if err := r.growable(s); err != nil {
 		return err
 	}
 	free, err := r.freeInPast(s.File.Growth.Pasts)
@@ -37,6 +37,18 @@ func (r *Runner) growFile(ctx context.Context, s plan.Step) error {
 		}
 		return errors.Join(f.Sync(), f.SyncFS())
 	}), r.checkFile(s))
+}
+
+// growable: the blocks it has are where the table says, and are the origin's.
+func (r *Runner) growable(s plan.Step) error {
+	if err := r.checkFile(s); err != nil {
+		return err
+	}
+	n, err := r.number(s.Device)
+	if err != nil {
+		return err
+	}
+	return r.vouched(n, 0, ^targets.Sectors(0))
 }
 
 // growLoop needs no look at the past: what is on another filesystem is on no

@@ -67,6 +67,7 @@ type Runner struct {
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	tables  map[string]targets.Table // loaded into stores that are made of files
 	loaded  map[string]targets.Table // loaded into fronts
+	unwiped map[string]uint64        // files of stores: bytes to be zeroed through their filesystem
 	slots   map[string]*slots        // of fronts, as they were when the window was prepared
 	saved   map[string]kept          // of devices that became stores
 	undo    []plan.Step
@@ -173,7 +174,7 @@ func (r *Runner) take(p *plan.Plan) {
 	r.plan, r.done, r.total = p, 0, len(p.Steps)
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
-	r.loaded, r.slots = map[string]targets.Table{}, map[string]*slots{}
+	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
 	r.saved = map[string]kept{}
 }
 
@@ -295,7 +296,10 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
 		r.observe(plan.Undo, s)
 		r.Watch.Now("undo: " + s.String())
-		if err := r.do(ctx, s); err != nil && !errors.Is(err, ioctl.ErrNotFound) {
+		err := r.do(ctx, s)
+		if errors.Is(err, ErrBypassed) { // what we wrote there is not where we could write it any more
+			r.Log.Warn("left as it is", "step", s.String(), "error", err)
+		} else if err != nil && !errors.Is(err, ioctl.ErrNotFound) {
 			errs = append(errs, &StepError{s, err})
 		}
 	}

@@ -14,6 +14,8 @@ type Front struct {
 	Info ioctl.Info
 	// Live: its live table leads to the base. Pending: its inactive one does.
 	Live, Pending bool
+	// Own: its live table is the same as the base's. Both lead to the same sectors.
+	Own bool
 	// Foreign: what waits in its inactive slot is neither ours nor the origin's
 	// own table: somebody else is changing the device.
 	Foreign bool
@@ -37,14 +39,14 @@ func (r *Reader) Fronts(base Device) ([]Front, error) {
 	}
 	var fronts []Front
 	for _, d := range candidates {
-		f, own, err := r.front(ioctl.ID{Dev: ioctl.DevNo(d)}, base)
+		f, err := r.front(ioctl.ID{Dev: ioctl.DevNo(d)}, base)
 		if errors.Is(err, ioctl.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if f.Live || f.Pending || own {
+		if f.Live || f.Pending || f.Own {
 			fronts = append(fronts, f)
 		}
 	}
@@ -94,19 +96,41 @@ func (r *Reader) OriginsOf(base Device) ([]targets.DevNo, error) {
 	return append(found, holders...), err
 }
 
-// front looks at one device; own tells that its live table is the base's.
-func (r *Reader) front(id ioctl.ID, base Device) (f Front, own bool, err error) {
+// front looks at one device.
+func (r *Reader) front(id ioctl.ID, base Device) (f Front, err error) {
 	info, live, err := r.Table(id, 0)
 	if err != nil {
-		return f, false, err
+		return f, err
 	}
-	f = Front{Info: info, Live: LeadsTo(live, base.Dev)}
-	own = live.Equal(base.Table)
+	f = Front{Info: info, Live: LeadsTo(live, base.Dev), Own: live.Equal(base.Table)}
 	if !info.Inactive {
-		return f, own, nil
+		return f, nil
 	}
 	_, waiting, err := r.Table(id, ioctl.QueryInactive)
 	f.Pending = LeadsTo(waiting, base.Dev)
 	f.Foreign = !f.Pending && !waiting.Equal(base.Table)
-	return f, own, err
+	return f, err
+}
+
+// Vouched tells whether the sectors of a base are its origin's at this moment: a
+// front leads to it, or has the same table. Else another program gave the front a
+// table of its own, as pvmove does, and what the base leads to may be anybody's. A
+// device that is no base of ours is vouched for by nobody, and needs it not.
+func (r *Reader) Vouched(dev targets.DevNo) (bool, error) {
+	info, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(dev)}, 0)
+	if errors.Is(err, ioctl.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	base := Device{Name: info.Name, UUID: info.UUID, Dev: dev, Info: info, Table: table}
+	if _, _, base.Role, _ = plan.ParseUUID(info.UUID); base.Role != plan.RoleBase {
+		return true, nil
+	}
+	if _, plain := base.Interposed(); plain {
+		return true, nil // that device is where it always was
+	}
+	fronts, err := r.Fronts(base)
+	return slices.ContainsFunc(fronts, func(f Front) bool { return f.Live || f.Own }), err
 }
