@@ -121,3 +121,45 @@ func TestMovedMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// TestMountedWhileRemoved: somebody mounts the image before each call of a removal. He
+// fails, or the removal does, and the set is whole: nobody reads an image whose origin
+// has left it.
+func TestMountedWhileRemoved(t *testing.T) {
+	hostOnly(t)
+	refused := 0
+	for n, more := 1, true; more && !t.Failed(); n += 2*step() - 1 {
+		h := newHost(t, ioctltest.Options{})
+		set := h.create(t, both())
+		image, err := ioctl.ParseDevNo(set.Volumes[0].Devno)
+		check(t, err)
+		first, mounted, at := h.Calls(), false, ""
+		h.Fail(func(c ioctltest.Call) error {
+			// Right before the device goes there is an instant in which it is not claimed.
+			if c.N == first+n && c.Request != "DM_DEV_REMOVE" {
+				mounted, at = h.tryMount(image), c.String()
+			}
+			more = c.N >= first+n || more && c.N < first+n
+			return nil
+		})
+		more = false
+		err = h.m.Remove(h.ctx, "nightly")
+		h.Fail(nil)
+		if mounted && (err == nil || CodeOf(err) != CodeBusy || h.Protected("dmsnap-nightly-home") != nil) {
+			t.Errorf("mounted before %s: %v; the image: %v", at, err, h.Protected("dmsnap-nightly-home"))
+		}
+		if !mounted {
+			check(t, err)
+			refused++
+		}
+	}
+	if refused < 2 {
+		t.Error("nobody was kept from mounting it")
+	}
+}
+
+// tryMount holds a device as a mount does, if nobody else does.
+func (h *host) tryMount(dev ioctl.DevNo) bool {
+	f, err := h.Border().Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), unix.O_RDONLY|unix.O_EXCL, 0)
+	return err == nil && f != nil
+}

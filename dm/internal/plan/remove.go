@@ -57,6 +57,9 @@ func Remove(r RemoveRequest) *Plan {
 	var expect, suspend, bases, images, inside, resume []Step
 	ordered := topDown(r.Volumes)
 	for _, v := range ordered {
+		p.Steps = append(p.Steps, v.claim()...)
+	}
+	for _, v := range ordered {
 		o := v.Origin
 		detach := v.detach()
 		restoreFront := len(detach) > 0
@@ -105,6 +108,15 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	return p
+}
+
+// claim keeps an image from being mounted while writers leave its front: from then on
+// it changes with its origin. One that goes while they are held needs no claim.
+func (v RemoveVolume) claim() []Step {
+	if v.Image == "" || !v.Last || len(v.ReadBy) > 0 || !v.Origin.fronted() {
+		return nil
+	}
+	return []Step{{Phase: Prepare, Action: Claim, Role: RoleImage, Device: v.Image}}
 }
 
 // unchanged is as in a create: what lvm2 loaded meanwhile is not ours to replace.

@@ -41,6 +41,7 @@ const (
 	Prove        Action = "prove"    // that the kernel holds it frozen
 	Thaw         Action = "thaw"     // the filesystem
 	Restore      Action = "restore"  // give Device its Table back, whatever slot ours is in
+	Claim        Action = "claim"    // image Device, so that nobody can mount it any more, until it goes
 	Verify       Action = "verify"   // Device carries Table, and is healthy
 	Expect       Action = "expect"   // that front Device still runs on Live, with Table and nothing else to come
 	Hook         Action = "hook"     // call Program with Event

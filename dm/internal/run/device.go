@@ -182,6 +182,7 @@ func (r *Runner) removeOnce(s plan.Step) error {
 	if err != nil {
 		return err
 	}
+	r.unclaim(s.Device)
 	info, err := r.Control.Remove(id, 0, ev)
 	if err == nil {
 		r.forget(s.Device)

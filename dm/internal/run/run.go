@@ -67,6 +67,7 @@ type Runner struct {
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	tables  map[string]targets.Table // loaded into stores that are made of files
 	loaded  map[string]targets.Table // loaded into fronts
+	claims  map[string]*ioctl.File   // images that nobody can mount meanwhile
 	unwiped map[string]uint64        // files of stores: bytes to be zeroed through their filesystem
 	slots   map[string]*slots        // of fronts, as they were when the window was prepared
 	saved   map[string]kept          // of devices that became stores
@@ -175,7 +176,8 @@ func (r *Runner) take(p *plan.Plan) {
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
-	r.saved = map[string]kept{}
+	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
+	r.saved, r.claims = map[string]kept{}, map[string]*ioctl.File{}
 }
 
 // late does what is left of the prepare phase, the window and the finish.
@@ -205,8 +207,12 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	return trace, r.finish(context.WithoutCancel(ctx), r.plan, trace.End.Sub(trace.Start))
 }
 
-// closeFiles lets the files of stores go: their loop devices have them by now.
+// closeFiles lets the files of stores go: their loop devices have them by now. Images
+// that did not go can be mounted again.
 func (r *Runner) closeFiles() {
+	for image := range r.claims {
+		r.unclaim(image)
+	}
 	for _, f := range r.files {
 		if err := f.Close(); err != nil {
 			r.Log.Warn("closing a store's file failed", "path", f.Path(), "error", err)
@@ -369,6 +375,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.Freezers[s.Filesystem.Key].SyncFS()
 	case plan.Restore:
 		return r.restore(s)
+	case plan.Claim:
+		return r.claim(s)
 	case plan.Expect:
 		return r.expect(s)
 	case plan.Verify:
