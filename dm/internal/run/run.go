@@ -176,7 +176,6 @@ func (r *Runner) take(p *plan.Plan) {
 	r.devices, r.made, r.gone = map[string]targets.DevNo{}, map[string]node{}, map[string]bool{}
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
-	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
 	r.saved, r.claims = map[string]kept{}, map[string]*ioctl.File{}
 }
 
