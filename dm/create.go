@@ -116,7 +116,8 @@ func (c *creation) change() change {
 	}
 }
 
-// keys are those of the name and of what the origins lead to now.
+// keys are those of the name, of what the origins lead to now, and of the stores
+// that were named.
 func (c *creation) keys() ([]string, error) {
 	if err := c.leasable(c.request); err != nil {
 		return nil, err
@@ -133,7 +134,11 @@ func (c *creation) keys() ([]string, error) {
 		}
 		origins = append(origins, dev)
 	}
-	return c.lockKeys(origins), nil
+	keys := c.lockKeys(origins)
+	for _, spec := range c.request.Stores {
+		keys = append(keys, c.namedStoreKeys(spec)...)
+	}
+	return keys, nil
 }
 
 func (c *creation) lockKeys(origins []targets.DevNo) []string {
@@ -153,8 +158,13 @@ func (c *creation) look() (keys []string, err error) {
 	var origins []targets.DevNo
 	for _, v := range c.facts.request.Volumes {
 		origins = append(origins, v.Origin.Dev)
+		store, err := c.storeKeys(v.Store)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, store...)
 	}
-	return c.lockKeys(origins), nil
+	return append(keys, c.lockKeys(origins)...), nil
 }
 
 // plan opens the filesystems, too.

@@ -101,7 +101,7 @@ func (e *extender) look() (keys []string, err error) {
 	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
 		return nil, err
 	}
-	keys = []string{journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID)}
+	keys = append(e.namedStoreKeys(e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
 	files, err := e.storeFiles(e.set.Name, e.set.UUID, e.ours.View)
 	if err != nil {
 		return nil, err

@@ -223,10 +223,6 @@ func (s *session) progress(layer string, r FoldRequest) func(done, total uint64)
 	}
 }
 
-// foldPatience is how long a fold waits for an operation on its origin, such as
-// the cut of another set.
-const foldPatience = time.Minute
-
 func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Locks, error) {
 	ours, err := s.read.Look()
 	if err != nil {
@@ -236,7 +232,7 @@ func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Lo
 	if err != nil {
 		return nil, err
 	}
-	return s.state.LockWithin(ctx, max(foldPatience, s.opts.Wait), ownPID(), originKeys(r)...)
+	return s.state.LockWithin(ctx, max(s.foldPatience, s.opts.Wait), ownPID(), originKeys(r)...)
 }
 
 func originKeys(r plan.RemoveRequest) (keys []string) {

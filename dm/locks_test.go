@@ -2,9 +2,11 @@ package dm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -43,4 +45,74 @@ func TestRecoverWithAnotherStateDir(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneStoreServesOneSet: of two creates at once with the same device, at most one
+// comes through, and so it is with an extend.
+func TestOneStoreServesOneSet(t *testing.T) {
+	hostOnly(t)
+	another := CreateRequest{Name: "b", Origins: []string{"/var"}, Stores: map[string]string{"": "/dev/vdc"}}
+	for name, first := range map[string]func(h *host) error{
+		"create": func(h *host) error {
+			_, err := h.m.Create(h.ctx, CreateRequest{Name: "a", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}})
+			return err
+		},
+		"extend": func(h *host) error {
+			_, err := h.m.Extend(h.ctx, ExtendRequest{Name: "a", Size: Size{Bytes: mib}, Relative: true, Store: "/dev/vdc"})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; ; n += step() {
+				h := newHost(t, ioctltest.Options{})
+				if name == "extend" {
+					h.AddDisk("vde", ioctl.DevNo{Major: 252, Minor: 64}, 4*mib)
+					h.create(t, CreateRequest{Name: "a", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vde"}})
+				}
+				begun, met := h.Calls(), false
+				var second error
+				h.Fail(func(c ioctltest.Call) error {
+					if c.N-begun == n {
+						h.Fail(nil)
+						met = true
+						_, second = New(h.m.opts).Create(context.Background(), another)
+					}
+					return nil
+				})
+				err := first(h)
+				h.Fail(nil)
+				if !met {
+					check(t, err)
+					return
+				}
+				if (err == nil) == (second == nil) {
+					t.Errorf("at call %d: %v, and meanwhile %v", n, err, second)
+				}
+				if second != nil && !errors.Is(second, ErrLocked) && !errors.Is(second, ErrBusy) {
+					t.Errorf("at call %d: %v", n, second)
+				}
+			}
+		})
+	}
+}
+
+// TestPartitionsOfOneDisk are two devices: each can be a store while the other
+// becomes one. The disk they are on cannot.
+func TestPartitionsOfOneDisk(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	h.AddDisk("vde", ioctl.DevNo{Major: 252, Minor: 64}, 16*mib, ioctltest.Partition(1, mib, 4*mib), ioctltest.Partition(2, 6*mib, 4*mib))
+	create := func(name, origin, store string) error {
+		_, err := New(h.m.opts).Create(h.ctx, CreateRequest{Name: name, Origins: []string{origin}, Stores: map[string]string{"": store}})
+		return err
+	}
+	p, err := h.m.Prepare(h.ctx, CreateRequest{Name: "a", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vde1"}})
+	check(t, err)
+	if err := create("c", "/var", "/dev/vde"); !errors.Is(err, ErrLocked) {
+		t.Errorf("the whole disk: %v", err)
+	}
+	check(t, create("b", "/var", "/dev/vde2"))
+	_, err = p.Cut(h.ctx)
+	check(t, err)
 }

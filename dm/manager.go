@@ -22,6 +22,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // DefaultStateDir keeps what the kernel cannot: set names, labels, receipts and
@@ -36,6 +37,7 @@ const (
 	defaultHookTimeout   = 30 * time.Second
 	defaultPatience      = 10 * time.Second
 	defaultSample        = 100 * time.Millisecond
+	defaultFoldPatience  = time.Minute
 )
 
 // Options configure a Manager; the zero value works.
@@ -84,11 +86,14 @@ type Manager struct {
 	patience time.Duration
 	// sample is how long writes are watched to size a store.
 	sample time.Duration
+	// foldPatience is how long a fold waits for an operation on its origin, such as
+	// the cut of another set.
+	foldPatience time.Duration
 }
 
 // New makes a Manager. It opens nothing yet.
 func New(o Options) *Manager {
-	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, patience: defaultPatience}
+	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, patience: defaultPatience, foldPatience: defaultFoldPatience}
 	if o.Kernel != nil {
 		m.life = nil // the library knows only the host
 	} else {
@@ -120,7 +125,8 @@ type session struct {
 	read    *stack.Reader
 	log     *slog.Logger
 	life    lifecycle
-	watch   *run.Watch // nil: nobody waits for the operation
+	watch   *run.Watch               // nil: nobody waits for the operation
+	rates   map[targets.DevNo]uint64 // at which origins are written to
 }
 
 // open opens the control node, once for a whole operation.
@@ -132,7 +138,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 	}
 	s := &session{
 		Manager: m, op: op, set: set, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
-		read: &stack.Reader{Kernel: k, Control: ctl},
+		read: &stack.Reader{Kernel: k, Control: ctl}, rates: map[targets.DevNo]uint64{},
 	}
 	if s.life == nil {
 		s.life = controlLifecycle{ctl}

@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -110,7 +109,7 @@ func (s *session) lockFor(ctx context.Context, o change) (*journal.Locks, error)
 			return nil, err
 		}
 		needed, err := o.look()
-		if err == nil && !missing(keys, needed) {
+		if err == nil && locks.Have(needed...) {
 			return locks, nil
 		}
 		s.release(locks)
@@ -120,11 +119,6 @@ func (s *session) lockFor(ctx context.Context, o change) (*journal.Locks, error)
 		keys = needed
 	}
 	return nil, plan.Refuse(plan.Busy, "", "try again when it is done", "somebody keeps changing the devices beneath")
-}
-
-// missing tells whether keys lack one that is needed.
-func missing(keys, needed []string) bool {
-	return slices.ContainsFunc(needed, func(k string) bool { return !slices.Contains(keys, k) })
 }
 
 // carryOut is what is done with the locks held.

@@ -114,7 +114,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 	if err == nil {
 		now, err = s.readable(now)
 	}
-	if err != nil || missing(i.Keys(), now.Keys()) {
+	if err != nil || !locks.Have(now.Keys()...) {
 		return false, err
 	}
 	if now.BootID == boot {

@@ -70,23 +70,37 @@ func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.D
 			}
 		}
 	}
-	first, err := s.writes(o.Dev)
+	var err error
+	d.Rate, err = s.sampled(o.Dev, chunk)
+	return d, err
+}
+
+// sampled is the rate at which a device is written to. An operation that finds that
+// it needs another lock looks again, and does not wait for the sample again.
+func (s *session) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
+	if rate, known := s.rates[dev]; known {
+		return rate, nil
+	}
+	first, err := s.writes(dev)
 	if err != nil {
-		return d, err
+		return 0, err
 	}
 	start := time.Now()
 	time.Sleep(s.sample)
-	second, err := s.writes(o.Dev)
+	second, err := s.writes(dev)
 	if err != nil {
-		return d, err
+		return 0, err
 	}
 	if took := time.Since(start); took >= s.sample {
-		d.Rate = second.sub(first).rate(took, chunk)
+		rate = second.sub(first).rate(took, chunk)
 	}
 	up, err := s.uptime()
 	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
-	d.Rate = max(d.Rate, second.rate(max(up, leastUptime), chunk))
-	return d, err
+	rate = max(rate, second.rate(max(up, leastUptime), chunk))
+	if err == nil {
+		s.rates[dev] = rate
+	}
+	return rate, err
 }
 
 // writes are those a device has completed.

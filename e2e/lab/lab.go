@@ -319,6 +319,7 @@ type StoreInfo struct {
 // Set is the part of a set's JSON that scenarios look at.
 type Set struct {
 	Name, State, UUID string
+	Layer             bool
 	Receipt           Receipt
 	Volumes           []struct {
 		Name, Device, State, Origin, Reason string

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -59,7 +60,8 @@ func TestPreviousReleaseIsExcluded(t *testing.T) {
 // TestManyStandOnOne: any number of stores may stand on a device, and nobody makes
 // it an origin or a store meanwhile.
 func TestManyStandOnOne(t *testing.T) {
-	_, d := state(t)
+	k, d := state(t)
+	free := k.Snapshot()
 	beneath, whole := journal.BeneathKey("8:0"), journal.OriginKey("8:0")
 	one, err := d.Lock(7, journal.OriginKey("8:1"), beneath)
 	check(t, err)
@@ -82,6 +84,9 @@ func TestManyStandOnOne(t *testing.T) {
 	_, err = d.Lock(7, beneath)
 	lockedBy(t, err, beneath, 9)
 	check(t, all.Release())
+	if diff := cmp.Diff(free, k.Snapshot()); diff != "" {
+		t.Errorf("after release:\n%s", diff)
+	}
 }
 
 // TestLockedNamesTheDevice, not the file of the lock.

@@ -133,12 +133,14 @@ func (d Dir) LockWithin(ctx context.Context, limit time.Duration, pid int, keys 
 	}
 }
 
-// Have tells whether a lock is among those held, by itself or by one that
-// includes it.
-func (l *Locks) Have(key string) bool {
-	device, beneath := strings.CutPrefix(key, beneathKind)
-	return slices.ContainsFunc(l.held, func(h heldLock) bool {
-		return h.key == key || beneath && h.key == originKind+device
+// Have tells whether all of some locks are held, by themselves or by ones that
+// include them.
+func (l *Locks) Have(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(key string) bool {
+		device, beneath := strings.CutPrefix(key, beneathKind)
+		return !slices.ContainsFunc(l.held, func(h heldLock) bool {
+			return h.key == key || beneath && h.key == originKind+device
+		})
 	})
 }
 

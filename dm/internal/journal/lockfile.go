@@ -15,8 +15,8 @@ import (
 const (
 	// lockTries bounds the races lost in a row.
 	lockTries = 1000
-	// lookTries bounds the waits for somebody who only looks, as Held does, and is
-	// done at once. Who is not done by then shares the lock.
+	// lookTries bounds the waits for somebody who only looks, as Held does, or who
+	// removes a file that was shared, and is done at once.
 	lookTries = 50
 )
 
@@ -33,7 +33,7 @@ func (d Dir) lock(file lockFile, pid int) (*ioctl.File, error) {
 			return nil, err
 		}
 		err = f.Lock(how | unix.LOCK_NB)
-		if errors.Is(err, unix.EWOULDBLOCK) && looks < lookTries && f.Lock(unix.LOCK_SH|unix.LOCK_NB) == nil {
+		if errors.Is(err, unix.EWOULDBLOCK) && looks < lookTries && (file.shared || f.Lock(unix.LOCK_SH|unix.LOCK_NB) == nil) {
 			if err := f.Close(); err != nil {
 				return nil, err
 			}
@@ -110,10 +110,10 @@ func (d Dir) owner(name string) int {
 	return pid
 }
 
-// unlock lets go. A file that others may share stays: on a new one in its place
-// somebody might become the owner beside them.
+// unlock lets go. A file that others share stays: on a new one in its place somebody
+// might become the owner beside them.
 func (d Dir) unlock(h heldLock) error {
-	if h.shared {
+	if h.shared && (h.open.Lock(unix.LOCK_EX|unix.LOCK_NB) != nil || !d.current(h.open, h.name)) {
 		return h.open.Close()
 	}
 	return errors.Join(d.drop(h.name), h.open.Close())

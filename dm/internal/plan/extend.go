@@ -65,7 +65,7 @@ func Extend(r ExtendRequest) (*Plan, error) {
 			return nil, err
 		}
 		p.Steps = append(append(append(p.Steps, v.growFile(file)...), v.label(table)...), Step{
-			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table, File: file,
+			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table, File: file, Alone: v.alone(table),
 			Undo: &Step{Action: ClearTable, Role: RoleStore, Device: v.Store},
 		})
 		window = append(window, Step{
@@ -101,6 +101,14 @@ func (v ExtendVolume) label(grown targets.Table) []Step {
 func last(t targets.Table) (l targets.Linear) {
 	l, _ = t[len(t)-1].Target.(targets.Linear)
 	return l
+}
+
+// alone is the further device, once a part of the table is on it.
+func (v ExtendVolume) alone(t targets.Table) (d targets.DevNo) {
+	if v.Further != nil && On(t, v.Further.Dev) != nil {
+		d = v.Further.Dev
+	}
+	return d
 }
 
 // growFile gives the file of a store its blocks; what is made of memory has no

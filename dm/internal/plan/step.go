@@ -78,6 +78,8 @@ type Step struct {
 	Live targets.Table
 	// Held: it may be suspended already, by the operation that is being ended.
 	Held bool
+	// Alone is a device of Table on which nobody else may stand; none if zero.
+	Alone targets.DevNo
 	// ReadOnly loads the table so that the device cannot be written.
 	ReadOnly bool
 	// LockFS lets the suspend freeze the filesystem: only for those that cannot

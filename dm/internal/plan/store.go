@@ -169,6 +169,9 @@ func storeDevice(v *Volume, uuid string) []Step {
 	for i := range steps {
 		if steps[i].Action == LoadTable {
 			steps[i].File, steps[i].Why = f, v.StoreFacts.Why
+			if f == nil {
+				steps[i].Alone = v.StoreFacts.Dev
+			}
 		}
 	}
 	return steps

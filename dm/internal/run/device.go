@@ -53,7 +53,10 @@ func (r *Runner) load(s plan.Step) error {
 	if s.ReadOnly {
 		flags |= ioctl.ReadOnly
 	}
-	return r.Control.Load(ioctl.ID{Name: s.Device}, flags, specs)
+	if err := r.Control.Load(ioctl.ID{Name: s.Device}, flags, specs); err != nil {
+		return err
+	}
+	return r.alone(s)
 }
 
 func (r *Runner) specs(t targets.Table) ([]ioctl.Spec, error) {

@@ -33,6 +33,19 @@ func (r *Reader) diskAttr(d targets.DevNo, name string) (string, error) {
 	return r.attr(sysBlock(d) + "/../" + name) // the entry is a link
 }
 
+// Whole is the disk that a partition is one of.
+func (r *Reader) Whole(d targets.DevNo) (disk targets.DevNo, partition bool, err error) {
+	if part, err := r.attr(sysBlock(d) + "/partition"); part == "" || err != nil {
+		return disk, false, err
+	}
+	text, err := r.attr(sysBlock(d) + "/../dev") // the entry is a link
+	if text == "" || err != nil {
+		return disk, false, err
+	}
+	disk, err = targets.ParseDevNo(text)
+	return disk, err == nil, err
+}
+
 // links reads a directory of sysfs whose entries are block devices.
 func (r *Reader) links(dir string) ([]targets.DevNo, error) {
 	names, err := r.Kernel.ReadDir(dir)

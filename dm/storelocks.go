@@ -1,0 +1,55 @@
+package dm
+
+import (
+	"strings"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+)
+
+// storeKeys are the locks of a store. Its device is its own: whoever takes it for
+// another store, or makes it an origin, waits. What it stands on is shared with
+// others that do, two partitions of one disk for example, but no origin and no
+// store meanwhile: else two sets could each have their store on the other's origin,
+// and each copy would wait for one of the other.
+func (s *session) storeKeys(st plan.Store) (keys []string, err error) {
+	if st.Backing == plan.Memory {
+		return nil, nil
+	}
+	beneath := st.Beneath
+	if st.Backing == plan.Whole {
+		keys = append(keys, journal.OriginKey(st.Dev.String()))
+	}
+	own, err := s.read.Beneath(st.Dev)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range append(own, beneath...) {
+		keys = append(keys, journal.BeneathKey(d.String()))
+		disk, is, err := s.read.Whole(d)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			keys = append(keys, journal.BeneathKey(disk.String()))
+		}
+	}
+	return keys, nil
+}
+
+// namedStoreKeys are those of a store that is a device, by the path that was given.
+// What cannot be found is refused later, when the store is looked at.
+func (s *session) namedStoreKeys(spec string) []string {
+	if !strings.HasPrefix(spec, "/") {
+		return nil
+	}
+	dev, err := s.read.Resolve(spec, nil)
+	if err != nil {
+		return nil
+	}
+	keys, err := s.storeKeys(plan.Store{Dev: dev})
+	if err != nil {
+		return nil
+	}
+	return keys
+}
