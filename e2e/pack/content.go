@@ -50,9 +50,12 @@ func (b *builder) command(arch, binary string) (*content, error) {
 		"  and takes everything out again."
 	dist := filepath.Join(b.Source, "cmd/dmsnap/dist")
 	c.add(binary, "/usr/bin/dmsnap", 0o755)
-	c.add(filepath.Join(dist, "dmsnap-monitor.service"), "/usr/lib/systemd/system/dmsnap-monitor.service", 0o644)
-	c.add(filepath.Join(dist, "dmsnap-guard.socket"), "/usr/lib/systemd/system/dmsnap-guard.socket", 0o644)
-	c.add(filepath.Join(dist, "dmsnap-guard@.service"), "/usr/lib/systemd/system/dmsnap-guard@.service", 0o644)
+	for _, unit := range []string{
+		"dmsnap-monitor.service", "dmsnap-guard.socket", "dmsnap-guard@.service",
+		"dmsnap-recover.service", "dmsnap-expire.service", "dmsnap-expire.timer",
+	} {
+		c.add(filepath.Join(dist, unit), "/usr/lib/systemd/system/"+unit, 0o644)
+	}
 	c.Dirs = []string{"/etc/dmsnap/hooks.d"}
 	c.add(filepath.Join(b.work, "completion.bash"), "/usr/share/bash-completion/completions/dmsnap", 0o644)
 	c.add(filepath.Join(b.work, "completion.fish"), "/usr/share/fish/vendor_completions.d/dmsnap.fish", 0o644)
