@@ -45,6 +45,8 @@ type OriginReport struct {
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`
+	// Notes are what is not in the way of a cut, and should be known before it.
+	Notes []Problem `json:"notes,omitempty"`
 }
 
 // FSReport is a filesystem on an origin and how it would be frozen.
@@ -170,6 +172,7 @@ func (s *session) examine(spec string) OriginReport {
 	if err := s.freezable(f); err != nil {
 		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})
 	}
+	r.Notes = s.lvmNotes(o, f.above[o.Dev])
 	r.Possible = len(r.Problems) == 0
 	return r
 }

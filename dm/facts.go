@@ -96,6 +96,7 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 	if err := s.notDirect(v.Origin, f.above[dev], f.mounts); err != nil {
 		return v, err
 	}
+	s.warnLVM(v.Origin, f.above[dev])
 	v.BaseID = newID()
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))

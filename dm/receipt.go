@@ -44,6 +44,20 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 			out.Stores = append(out.Stores, StoreReceipt{Volume: v.Name, Kind: st.Kind, Path: st.Path, Why: st.Why})
 		}
 	}
+	for _, v := range p.Volumes {
+		for _, m := range v.StoreFacts.Disks {
+			out.Media = append(out.Media, medium(v.Name, m))
+		}
+	}
+	return out
+}
+
+func medium(volume string, m plan.Disk) Medium {
+	out := Medium{Volume: volume, Disk: m.Name}
+	if m.Timeout != nil {
+		seconds := m.Timeout.Seconds()
+		out.IOTimeout = &seconds
+	}
 	return out
 }
 

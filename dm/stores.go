@@ -50,6 +50,9 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 			return err
 		}
 		v.Store.Demand = demand
+		if v.Store.Disks, err = h.Waits(v.Store); err != nil {
+			return err
+		}
 	}
 	return nil
 }

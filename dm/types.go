@@ -122,8 +122,20 @@ type Receipt struct {
 	// Guard tells who would have ended the window: "service", a process outside of
 	// our control group; "process", a child; "none". Empty in receipts of older versions.
 	Guard string `json:"guard,omitempty"`
+	// Media are the disks that writes to the stores wait for.
+	Media []Medium `json:"media,omitempty"`
 	// Doubts say why a device is among the unproven though no mount of it was seen.
 	Doubts []Doubt `json:"doubts,omitempty"`
+}
+
+// Medium is a disk that a store lies on. If it hangs, the first write to each chunk
+// of the origin waits for as long as its driver does.
+type Medium struct {
+	Volume string `json:"volume"`
+	Disk   string `json:"disk"`
+	// IOTimeout is when its driver gives a request up, in seconds; 0: never. Nil: it
+	// does not say.
+	IOTimeout *float64 `json:"io_timeout"`
 }
 
 // Doubt is a device of which it could not be seen who uses it.

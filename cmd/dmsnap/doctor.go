@@ -123,6 +123,9 @@ func writeOrigin(w io.Writer, o *dm.OriginReport) {
 		fmt.Fprintf(w, "\tfilesystem\t%s\n", text)
 	}
 	writeProblems(w, o.Problems)
+	for _, n := range o.Notes {
+		fmt.Fprintf(w, "note: %s\n   hint: %s\n", clean(n.Message), clean(n.Hint))
+	}
 }
 
 func attachedMark(o *dm.OriginReport) string {

@@ -83,6 +83,9 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	if len(r.Unproven) > 0 {
 		field(w, "not proven", "%s", list(r.Unproven))
 	}
+	for _, m := range r.Media {
+		field(w, "medium", "%s: %s, %s", clean(m.Volume), clean(m.Disk), timeoutText(m.IOTimeout))
+	}
 	for _, d := range r.Doubts {
 		field(w, "in doubt", "%s: %s", clean(d.Device), clean(d.Reason))
 	}
@@ -99,6 +102,17 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	for _, s := range r.Steps {
 		field(w, "step", "at %s, %s: %s", microText(s.AtUS), microText(s.US), clean(s.Step))
 	}
+}
+
+// timeoutText says how long writers wait for a disk that hangs.
+func timeoutText(seconds *float64) string {
+	switch {
+	case seconds == nil:
+		return "I/O timeout not known"
+	case *seconds == 0:
+		return "no I/O timeout: if it hangs, writers of the origin wait"
+	}
+	return fmt.Sprintf("I/O timeout %gs", *seconds)
 }
 
 // leaseText is how long a set is wanted.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/targets"
@@ -42,6 +43,16 @@ type Store struct {
 	NoCOW bool
 	// Demand is what the default size is made of.
 	Demand Demand
+	// Disks are those that writes to it wait for.
+	Disks []Disk
+}
+
+// Disk is one of a store's.
+type Disk struct {
+	Name string
+	// Timeout is when its driver gives a request up: nil if it does not say, 0 if
+	// never.
+	Timeout *time.Duration
 }
 
 // place is equal for two stores that would be one.

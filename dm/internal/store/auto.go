@@ -16,7 +16,8 @@ import (
 
 // auto chooses: the administrator's list; else the filesystem with most free
 // space that is on no origin of the set; else the origin's own; else memory. The
-// first with room for what is needed is taken, else the first worth anything.
+// first with room for what is needed is taken, else the first worth anything. Media
+// that may hang or are slow are for the administrator's list, or --store.
 type auto struct{}
 
 // candidate is a store auto may choose, and why.
@@ -44,8 +45,12 @@ func (auto) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		}
 		return nil
 	}
-	if err := h.candidates(o, add); err != nil {
+	passed, err := h.candidates(o, add)
+	if err != nil {
 		return plan.Store{}, err
+	}
+	for _, p := range passed {
+		refused = append(refused, "not chosen by itself: "+p)
 	}
 	if len(found) == 0 {
 		return plan.Store{}, plan.Refuse(plan.NoSpace, o.Path, "free some space, or name a store with --store",
@@ -56,6 +61,9 @@ func (auto) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		best = found[i]
 	}
 	best.Why = best.why
+	if len(passed) > 0 {
+		best.Why += "; not chosen: " + strings.Join(passed, ", ")
+	}
 	return best.Store, nil
 }
 
@@ -66,8 +74,9 @@ func place(s plan.Store) string {
 	return s.Path
 }
 
-// candidates looks all stores up that auto may choose, best first.
-func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) error) error {
+// candidates looks all stores up that auto may choose, best first, and tells which
+// filesystems it passes over.
+func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) error) (passed []string, err error) {
 	for _, spec := range h.Policy.Stores {
 		kind, err := Parse(spec)
 		var s plan.Store
@@ -75,25 +84,33 @@ func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) err
 			s, err = kind.Inspect(h, o)
 		}
 		if err := add("it stands in the configuration", s, err); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	others, own, err := h.filesystems(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, fs := range append(others, own...) {
 		why := "most room is free there, beside the origins"
 		if slices.ContainsFunc(own, func(f filesystem) bool { return f.Path == fs.Path }) {
 			why = "no other filesystem has room for it"
 		}
+		unfit, err := h.unfit(fs, o)
+		if err != nil {
+			return nil, err
+		}
+		if unfit != "" {
+			passed = append(passed, passedOver(fs, unfit))
+			continue
+		}
 		s, err := inspectFile(h, path.Join(fs.Path, h.File), fs)
 		if err := add(why, s, err); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	s, err := ram{}.Inspect(h, o)
-	return add("no filesystem has room for it", s, err)
+	return passed, add("no filesystem has room for it", s, err)
 }
 
 // filesystems are those on which auto makes files: mounted for us to write, each

@@ -1,0 +1,84 @@
+package dm
+
+import (
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/probe"
+	"github.com/dmsnap/dmsnap/targets"
+)
+
+// lvm2 takes every device that carries a label of its for the physical volume,
+// base and image of an origin too, and refuses to change a group whose volumes it
+// sees twice. It skips devices by the prefixes of a few uuids and by its own
+// filters: nothing that we could set on a device (device_is_usable,
+// lib/activate/dev_manager.c).
+const (
+	lvmConfig  = "/etc/lvm/lvm.conf"
+	lvmLocal   = "/etc/lvm/lvmlocal.conf" // overrides lvm.conf
+	lvmDevices = "/etc/lvm/devices/system.devices"
+
+	lvmFilter = `"r|^/dev/mapper/dmsnap-|"`
+)
+
+var (
+	ownFilter  = regexp.MustCompile(`(?m)^[^#]*\b(?:global_filter|filter)\s*=\s*\[?[^#]*dmsnap-`)
+	someFilter = regexp.MustCompile(`(?m)^[^#]*\bglobal_filter\s*=`)
+	devicesOff = regexp.MustCompile(`(?m)^[^#]*\buse_devicesfile\s*=\s*0`)
+)
+
+// lvmNotes says of an origin that holds a physical volume, itself or on a device
+// above it, what lvm2 must be told. It is empty where there is none, where lvm2 is
+// not installed, and where it knows.
+func (s *session) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
+	main, err := s.kernel.ReadFile(lvmConfig)
+	if err != nil {
+		return nil
+	}
+	local, _ := s.kernel.ReadFile(lvmLocal) // need not be there
+	text := string(main) + "\n" + string(local)
+	if _, err := s.kernel.Stat(lvmDevices); err == nil && !devicesOff.MatchString(text) || ownFilter.MatchString(text) || !s.holdsPV(above) {
+		return nil
+	}
+	hint := `echo 'devices/global_filter = [ ` + lvmFilter + ` ]' >> ` + lvmLocal
+	if someFilter.MatchString(text) {
+		hint = "put " + lvmFilter + ", first into global_filter in " + lvmConfig
+		if someFilter.Match(local) {
+			hint = "put " + lvmFilter + ", first into global_filter in " + lvmLocal
+		}
+	}
+	return []Problem{{
+		Message: o.Path + " holds a physical volume of LVM: while it has a set lvm2 sees it several times, and lvcreate, lvextend, vgchange and pvchange fail for its group",
+		Hint:    hint,
+	}}
+}
+
+// warnLVM says it before a set is cut.
+func (s *session) warnLVM(o plan.Origin, above []targets.DevNo) {
+	for _, n := range s.lvmNotes(o, above) {
+		s.log.Warn(n.Message, "hint", n.Hint)
+	}
+}
+
+// holdsPV looks for LVM's label. What cannot be read has none; reading from a
+// suspended device would not return.
+func (s *session) holdsPV(devices []targets.DevNo) bool {
+	for _, d := range devices {
+		if _, suspended, err := s.read.Suspended(d); err != nil || suspended {
+			continue
+		}
+		f, err := s.kernel.Open(s.read.Node(d), unix.O_RDONLY, 0)
+		if err != nil {
+			continue
+		}
+		found, err := probe.Identify(f)
+		s.tidy("device", f.Close())
+		if err == nil && strings.HasPrefix(found.Type, "LVM2") {
+			return true
+		}
+	}
+	return false
+}
