@@ -44,7 +44,13 @@ type Watch struct {
 // another device's by then. Base is set if its own table and the base's must not
 // both run: the base is suspended before the front runs on its own table, and runs
 // before the front runs on it.
-type Front struct{ Dev, Base ioctl.DevNo }
+type Front struct {
+	Dev, Base ioctl.DevNo
+	// Waits is what its owner left in the inactive slot, as the kernel writes it.
+	// Something else there is another program's: it goes while the front is made to
+	// run, and is put back then.
+	Waits []byte
+}
 
 // Kinds of guards.
 const (

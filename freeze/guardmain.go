@@ -52,14 +52,19 @@ type guard struct {
 	mem      *ioctl.Shared
 	files    []*ioctl.File // what the owner passed on
 	deadline time.Duration
-	fronts   []guardedFront
+	fronts   []*guardedFront
 	thaws    *thaws
 	expedite *Expedite
 }
 
 type guardedFront struct {
-	status, clear, resume *ioctl.Call
-	base                  *guardedBase // nil if it may always run
+	ctl                         *ioctl.Control
+	id                          ioctl.ID
+	status, next, clear, resume *ioctl.Call
+	waits                       []byte       // in the inactive slot, by the owner
+	base                        *guardedBase // nil if it may always run
+	displaced                   []ioctl.Spec // another program's table, to be put back
+	flags                       ioctl.Flags  // of that
 }
 
 // guardedBase is the base of a handover.
@@ -131,9 +136,14 @@ func (g *guard) encode(p program) error {
 	return nil
 }
 
-func encodeFront(ctl *ioctl.Control, front Front) (f guardedFront, err error) {
+// foreignRoom is for the table of another program.
+const foreignRoom = 64 << 10
+
+func encodeFront(ctl *ioctl.Control, front Front) (*guardedFront, error) {
 	id := ioctl.ID{Dev: front.Dev}
-	var errs [4]error
+	f := &guardedFront{ctl: ctl, id: id, waits: front.Waits}
+	var errs [5]error
+	f.next, errs[4] = ctl.PrepareTable(id, ioctl.QueryInactive, foreignRoom+2*len(front.Waits))
 	f.status, errs[0] = ctl.PrepareStatus(id)
 	f.clear, errs[1] = ctl.PrepareClear(id)
 	f.resume, errs[2] = ctl.PrepareResume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.PrimarySource))

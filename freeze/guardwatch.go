@@ -1,11 +1,14 @@
 package freeze
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // What listen hears beside the messages.
@@ -106,6 +109,9 @@ func (g *guard) takeOver() {
 		select {
 		case <-g.thaws.done:
 			if released {
+				for _, f := range g.fronts {
+					f.reinstate()
+				}
 				g.expedite.forget()
 				return
 			}
@@ -129,6 +135,7 @@ func (g *guard) releaseAll() bool {
 		}
 		state := f.status.State()
 		if state.Inactive {
+			f.displace()
 			_ = f.clear.Do() // a resume that swaps is better than none
 		}
 		if f.base != nil {
@@ -139,6 +146,29 @@ func (g *guard) releaseAll() bool {
 		}
 	}
 	return all
+}
+
+// displace keeps what waits in the slot if the owner did not put it there.
+func (f *guardedFront) displace() {
+	if f.next.Do() != nil {
+		return
+	}
+	if b, fits := f.next.Payload(); !fits || bytes.Equal(b, f.waits) {
+		return
+	}
+	f.displaced, _ = f.next.Specs()
+	f.flags = ioctl.SecureData
+	if f.next.Info().ReadOnly {
+		f.flags |= ioctl.ReadOnly
+	}
+}
+
+// reinstate puts back what was displaced, when writers run: the other program goes on
+// with it.
+func (f *guardedFront) reinstate() {
+	if f.displaced != nil {
+		_ = f.ctl.Load(f.id, f.flags, f.displaced)
+	}
 }
 
 // follow makes a base run if the front stands on it, and stand still if the front

@@ -61,7 +61,7 @@ func (w *window) instructGuard() error {
 	for _, c := range w.calls {
 		switch {
 		case c.step.Role == plan.RoleFront && c.step.Action == plan.Suspend:
-			fronts = append(fronts, freeze.Front{Dev: c.dev, Base: w.handedOver(c.step.Device)})
+			fronts = append(fronts, freeze.Front{Dev: c.dev, Base: w.handedOver(c.step.Device), Waits: c.slots.waiting()})
 		case c.step.Action == plan.Freeze:
 			w.place[c.step.Filesystem.Key] = len(keys)
 			keys = append(keys, c.step.Filesystem.Key)

@@ -123,6 +123,14 @@ func (sl *slots) beforehand() error {
 	return err
 }
 
+// waiting is what is left for the resume, as the kernel writes it.
+func (sl *slots) waiting() []byte {
+	if sl == nil {
+		return nil
+	}
+	return sl.waits
+}
+
 // displace notes that what waits in the slot is another program's, before it is
 // cleared away. A front that is held must run, and a resume would swap that in, in
 // the middle of what the program is doing.
