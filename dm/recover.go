@@ -92,37 +92,42 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 	if err != nil || held != nil {
 		return false, err
 	}
+	now := i
 	// Writers first, and before any file is written: the state directory itself
-	// may lie on what is frozen.
-	if i.BootID == boot {
-		if err := s.letGo(ctx, i); err != nil {
-			return false, err
+	// may lie on what is frozen. But not before nobody can be at its origins.
+	locks, err := s.state.LockHostFirst(ownPID(), func() (err error) {
+		if now, err = s.stillThere(i); err != nil || now.BootID != boot {
+			return err
 		}
-	}
-	locks, err := s.state.Lock(ownPID(), i.Keys()...)
-	if _, held := errors.AsType[*journal.LockedError](err); held {
+		return s.letGo(ctx, now)
+	}, i.Keys()...)
+	if _, held := errors.AsType[*journal.LockedError](err); held || errors.Is(err, errEnded) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	defer s.release(locks)
+	return s.finishIntent(ctx, now)
+}
+
+// errEnded: an operation has come to its end since its intent was read.
+var errEnded = errors.New("it has come to its end")
+
+// stillThere reads an intent again, with its locks held.
+func (s *session) stillThere(i journal.Intent) (journal.Intent, error) {
 	now, err := s.state.Again(i)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // it has come to its end since
+		return now, errEnded
 	}
 	if err == nil {
 		now, err = s.readable(now)
 	}
-	if err != nil || !locks.Have(now.Keys()...) {
-		return false, err
+	had := i.Keys()
+	if err == nil && slices.ContainsFunc(now.Keys(), func(k string) bool { return !slices.Contains(had, k) }) {
+		err = errEnded // another one, which has other locks
 	}
-	if now.BootID == boot {
-		if err := s.letGo(ctx, now); err != nil {
-			return false, err
-		}
-	}
-	return s.finishIntent(ctx, now)
+	return now, err
 }
 
 // finishIntent: a create whose record was written is complete but for its

@@ -58,9 +58,12 @@ func (d Dir) initHostLocks() error {
 	return nil
 }
 
+// onHost tells a lock of the host from one of the state directory.
+func (f lockFile) onHost() bool { return strings.HasPrefix(f.name, HostLocks+"/") }
+
 // wrapLock says which of the two directories a lock could not be taken in.
 func (d Dir) wrapLock(file lockFile, err error) error {
-	if strings.HasPrefix(file.name, HostLocks+"/") {
+	if file.onHost() {
 		return &LockDirError{err}
 	}
 	return d.wrap(err)

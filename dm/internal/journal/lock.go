@@ -102,18 +102,44 @@ func (d Dir) lockFiles(keys []string) (files []lockFile) {
 // Lock takes all locks or none, without waiting, so that two operations on
 // overlapping sets cannot wait for each other.
 func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
+	return d.LockHostFirst(pid, func() error { return nil }, keys...)
+}
+
+// LockHostFirst is Lock for who has to act before anything is written below the
+// state directory, which may lie on what is frozen: act is called once the host's
+// locks are held. No process of this release is at any of the keys then.
+func (d Dir) LockHostFirst(pid int, act func() error, keys ...string) (*Locks, error) {
 	l := &Locks{dir: d}
-	for _, file := range d.lockFiles(keys) {
-		f, err := d.lock(file, pid)
+	files := d.lockFiles(keys)
+	own := slices.IndexFunc(files, func(f lockFile) bool { return !f.onHost() })
+	if own < 0 {
+		own = len(files)
+	}
+	err := l.take(pid, files[:own])
+	if err == nil {
+		err = act()
+	}
+	if err == nil {
+		err = l.take(pid, files[own:])
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Release())
+	}
+	return l, nil
+}
+
+func (l *Locks) take(pid int, files []lockFile) error {
+	for _, file := range files {
+		f, err := l.dir.lock(file, pid)
 		if _, held := errors.AsType[*LockedError](err); err != nil && !held {
-			err = d.wrapLock(file, err)
+			err = l.dir.wrapLock(file, err)
 		}
 		if err != nil {
-			return nil, errors.Join(err, l.Release())
+			return err
 		}
 		l.held = append(l.held, heldLock{file, f})
 	}
-	return l, nil
+	return nil
 }
 
 // LockWithin is Lock with patience: it tries again until the limit is over. It
