@@ -165,12 +165,12 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 // without.
 func (g *Guard) Watch(w Watch) error {
 	if g.cmd == nil {
-		err := g.conn.SetReadDeadline(time.Now().Add(servicePatience))
+		err := g.conn.SetDeadline(time.Now().Add(servicePatience))
 		if err == nil {
 			err = g.instruct(w)
 		}
 		if err == nil {
-			return nil
+			return g.conn.SetDeadline(time.Time{})
 		}
 		// That process sees the end of the stream before the window, and ends.
 		if err := errors.Join(g.hangUp(), g.spawn()); err != nil {

@@ -3,7 +3,9 @@ package freeze
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -361,4 +363,35 @@ func TestAbandonedGuardIsWaitedFor(t *testing.T) {
 			t.Fatal("nobody waits for it")
 		}
 	}
+}
+
+// TestServiceWithoutGuard: where a service makes no guard a child serves; here neither
+// does.
+func TestServiceWithoutGuard(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "guard.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	ok(t, err)
+	asked := make(chan error, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			err = conn.Close()
+		}
+		asked <- err
+	}()
+	before := openFiles(t)
+	g, err := StartGuard([]string{"/bin/true"}, socket)
+	ok(t, err)
+	if g.Kind() != GuardService {
+		t.Errorf("a guard of kind %s", g.Kind())
+	}
+	if err := g.Watch(Watch{}); !errors.Is(err, ErrGuardStart) || g.Kind() != GuardProcess {
+		t.Errorf("%v, kind %s", err, g.Kind())
+	}
+	ok(t, <-asked)
+	ok(t, g.Release())
+	if after := openFiles(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	ok(t, l.Close())
 }
