@@ -224,6 +224,9 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	if snap := v.Snapshot(id, i); snap != nil {
 		v.image(&vol, v.Member(id, i, plan.RoleImage), *snap)
 	}
+	if st := v.Member(id, i, plan.RoleStore); st != nil && givenUp(st.Table) && vol.State != StateBroken {
+		vol.State, vol.Reason = StateInvalid, "its store was given up"
+	}
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
 		if vol.State != StateBypassed { // nothing is copied into its store any more

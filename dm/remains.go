@@ -47,7 +47,7 @@ func (s *session) remains(ours *stack.View, name, id string) (r plan.RemoveReque
 			layers(v, d, ours)
 		case plan.RoleStore:
 			v.Store = d.Name
-			if d.Info.Live {
+			if d.Info.Live && !givenUp(d.Table) {
 				v.StoreSize, v.Spill = d.Table.Size(), pieces(d)
 			}
 		}

@@ -18,6 +18,8 @@ type Thawed struct {
 	Resumed []string `json:"resumed"` // names of devices that were suspended
 	Thawed  []string `json:"thawed"`  // mount points that were frozen
 	Left    []Left   `json:"left"`    // what is or may be held, and was left alone
+	// Invalidated are names of sets that Invalidate gave up.
+	Invalidated []string `json:"invalidated,omitempty"`
 	// Expedited is as in Recovered.
 	Expedited string `json:"rcu_expedited,omitempty"`
 }

@@ -41,6 +41,7 @@ type manager interface {
 	Hold(ctx context.Context, name string) (*dm.Set, error)
 	Release(ctx context.Context, name string) (*dm.Set, error)
 	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)
+	Invalidate(ctx context.Context, name string) error
 	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
 	Why(ctx context.Context, name string, sample time.Duration) (*dm.Explanation, error)
 	Graph(ctx context.Context, names ...string) (*dm.Graph, error)

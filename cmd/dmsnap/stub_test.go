@@ -123,6 +123,10 @@ func (s *stub) Release(_ context.Context, name string) (*dm.Set, error) {
 	return s.set, s.call("release", name)
 }
 
+func (s *stub) Invalidate(_ context.Context, name string) error {
+	return s.call("invalidate", name)
+}
+
 func (s *stub) Thaw(_ context.Context, all bool) (*dm.Thawed, error) {
 	return s.thaws, s.call("thaw", fmt.Sprint(all))
 }

@@ -9,24 +9,27 @@ import (
 )
 
 type thawCmd struct {
-	All bool `help:"Also end freezes and suspends made by other programs on these devices, and those of dmsnap operations in progress."`
+	Invalidate []string `placeholder:"NAME" sep:"none" help:"Do this instead: give up the images of set NAME, whose store does not answer, so that writers no longer wait for it."`
+	All        bool     `help:"Also end freezes and suspends made by other programs on these devices, and those of dmsnap operations in progress."`
 }
 
 func (thawCmd) Help() string {
 	return `Emergency: makes blocked writers run again and does nothing else. Suspended devices of dmsnap are resumed with the table ` +
 		`they have, then filesystems that an interrupted dmsnap froze are thawed. Needs neither locks nor the state directory. ` +
-		`Run dmsnap recover afterwards: it removes what is left of the interrupted operation.`
+		`Run dmsnap recover afterwards: it removes what is left of the interrupted operation. ` +
+		`--invalidate is for a store that hangs: nothing more is sent to it, and as soon as its driver has ended what it has, nobody waits for it. ` +
+		`The set, and older sets that read through it, are lost; remove them.`
 }
 
 func (thawCmd) manual() manual {
 	return manual{
-		examples: []string{"dmsnap thaw", "dmsnap thaw --all --json"},
-		exits:    []int{0, 1, 2, 3, 7, 11},
+		examples: []string{"dmsnap thaw", "dmsnap thaw --all --json", "dmsnap thaw --invalidate nightly"},
+		exits:    []int{0, 1, 2, 3, 4, 5, 7, 11},
 	}
 }
 
 func (c *thawCmd) Run(ctx context.Context, env *Env) error {
-	t, err := env.Manager.Thaw(ctx, c.All)
+	t, err := c.do(ctx, env)
 	if t == nil {
 		return err
 	}
@@ -37,6 +40,23 @@ func (c *thawCmd) Run(ctx context.Context, env *Env) error {
 		return afterResult{err}
 	}
 	return nil
+}
+
+func (c *thawCmd) do(ctx context.Context, env *Env) (*dm.Thawed, error) {
+	if len(c.Invalidate) == 0 {
+		return env.Manager.Thaw(ctx, c.All)
+	}
+	t := &dm.Thawed{Resumed: []string{}, Thawed: []string{}, Left: []dm.Left{}}
+	for _, name := range c.Invalidate {
+		if err := env.Manager.Invalidate(ctx, name); err != nil {
+			if len(t.Invalidated) == 0 {
+				return nil, err
+			}
+			return t, err
+		}
+		t.Invalidated = append(t.Invalidated, name)
+	}
+	return t, nil
 }
 
 func writeThawed(w io.Writer, t *dm.Thawed) {
@@ -50,7 +70,10 @@ func writeThawed(w io.Writer, t *dm.Thawed) {
 		fmt.Fprintf(w, "left alone: %s: %s\n", clean(l.Device), clean(l.Reason))
 	}
 	writeExpedited(w, t.Expedited)
-	if len(t.Resumed)+len(t.Thawed)+len(t.Left) == 0 {
+	for _, name := range t.Invalidated {
+		fmt.Fprintf(w, "given up: %s\n", clean(name))
+	}
+	if len(t.Resumed)+len(t.Thawed)+len(t.Left)+len(t.Invalidated) == 0 {
 		fmt.Fprintln(w, "nothing is held")
 	}
 }
