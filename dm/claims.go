@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,18 +102,32 @@ func (s *session) doubts(f *facts, mounted mounts) []Doubt {
 			node := s.read.Node(d)
 			if reason := s.claimed(node, d, mounted); reason != "" {
 				out = append(out, Doubt{Device: node, Reason: reason})
+				continue
 			}
+			f.atRest = append(f.atRest, d)
 		}
 	}
 	return out
 }
 
+// stillAtRest looks again after the window at the devices that nobody used before
+// it: who began to in between was neither frozen nor seen.
+func (s *session) stillAtRest(f *facts) {
+	for _, d := range f.atRest {
+		node := s.read.Node(d)
+		if s.claimed(node, d, f.mounts) != "" {
+			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the set was cut"})
+		}
+	}
+}
+
 // claimed tells why a device without a known filesystem may not hold still, "" if
 // nobody has claimed it.
 func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
-	file, err := s.kernel.Open(node, unix.O_RDONLY|unix.O_EXCL, 0)
-	if err == nil {
-		err = file.Close()
+	err := s.tryClaim(node)
+	for try := 0; errors.Is(err, unix.EBUSY) && try < 2; try++ {
+		time.Sleep(claimPause)
+		err = s.tryClaim(node)
 	}
 	switch {
 	case err == nil:
@@ -130,6 +145,18 @@ func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
 		why = append(why, p.String())
 	}
 	return strings.Join(why, "; ")
+}
+
+// claimPause is longer than a look like this one of another program, and short
+// enough not to matter.
+const claimPause = 5 * time.Millisecond
+
+func (s *session) tryClaim(node string) error {
+	file, err := s.kernel.Open(node, unix.O_RDONLY|unix.O_EXCL, 0)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // swaps tells whether the kernel swaps to a device.

@@ -46,6 +46,31 @@ func TestUnseenUse(t *testing.T) {
 	})
 }
 
+// TestUseBeganWithTheWindow: what comes into use after the last look is not said to
+// have been at rest; what is at rest stays so on a plain device, too.
+func TestUseBeganWithTheWindow(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	check(t, h.Border().Unmount("/home", 0))
+	r := CreateRequest{Name: "nightly", Origins: []string{"/dev/mapper/home"}, Stores: map[string]string{"": "/dev/vdc"}}
+	h.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_DEV_SUSPEND" && c.Name == "home" {
+			h.claim(t, "/dev/mapper/home")
+		}
+		return nil
+	})
+	set := h.receiptOf(t, r)
+	h.Fail(nil)
+	if set.Consistency != Crash || len(set.Doubts) != 1 {
+		t.Errorf("in use since the window: %+v", set)
+	}
+
+	check(t, h.Border().Unmount("/data", 0))
+	r = CreateRequest{Name: "plain", Origins: []string{"/dev/vdi1"}, Stores: map[string]string{"": "/dev/vdd"}}
+	if set := h.receiptOf(t, r); set.Consistency != Unmounted {
+		t.Errorf("a plain device at rest: %+v", set)
+	}
+}
+
 func TestUnseenUseAbove(t *testing.T) {
 	h := newHost(t, ioctltest.Options{})
 	check(t, h.Border().Unmount("/home", 0))

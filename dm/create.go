@@ -198,6 +198,7 @@ func (c *creation) begun(d *done) error {
 
 // commit writes the record. What comes after needs it.
 func (c *creation) commit(ctx context.Context, d done) error {
+	c.stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.leased(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
 		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)

@@ -19,6 +19,8 @@ type Report struct {
 	Privileged bool           `json:"privileged"`
 	Problems   []Problem      `json:"problems"`
 	Origins    []OriginReport `json:"origins"`
+	// Media are the disks of all stores there are; Volume is the store's device.
+	Media []Medium `json:"media,omitempty"`
 }
 
 // TargetReport is one device-mapper target of interest.
@@ -99,6 +101,9 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 		return nil, s.fail(err)
 	}
 	r.targets(s)
+	if err := r.media(s); err != nil {
+		return nil, s.fail(err)
+	}
 	for _, o := range origins {
 		r.Origins = append(r.Origins, s.examine(o))
 	}
@@ -118,6 +123,27 @@ func (r *Report) targets(s *session) {
 		}
 		r.Targets = append(r.Targets, report)
 	}
+}
+
+// media are what the stores of all live sets wait for.
+func (r *Report) media(s *session) error {
+	ours, err := s.read.Look()
+	if err != nil {
+		return err
+	}
+	for d := range ours.Devices() {
+		if d.Role != plan.RoleStore {
+			continue
+		}
+		disks, err := s.read.Disks(d.Dev)
+		if err != nil {
+			return err
+		}
+		for _, disk := range disks {
+			r.Media = append(r.Media, medium(d.Name, plan.Disk{Name: disk.Name, Timeout: disk.Timeout}))
+		}
+	}
+	return nil
 }
 
 func missingTarget(name, why string) string {

@@ -29,7 +29,8 @@ type facts struct {
 	freezers map[int]run.Freezer
 	handles  map[int]*freeze.Handle
 	held     *freeze.Set
-	doubts   []Doubt // found at the last look before the window
+	doubts   []Doubt         // found at the last look before the window
+	atRest   []targets.DevNo // those that nobody used then
 }
 
 // gather looks up all a plan needs, and changes nothing.

@@ -67,6 +67,11 @@ func TestMediaTimeouts(t *testing.T) {
 		if got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
+		report, err := h.m.Doctor(h.ctx)
+		check(t, err)
+		if len(report.Media) != 1 || report.Media[0].Disk != "sdx" || (report.Media[0].IOTimeout == nil) != (want < 0) {
+			t.Errorf("doctor: %+v", report.Media)
+		}
 		check(t, h.m.Remove(h.ctx, "nightly"))
 		if set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, StoreSize: Size{Bytes: mib}}); want == 0 && !strings.Contains(set.Receipt.Stores[0].Why, "never gives up") {
 			t.Errorf("chosen without a timeout: %+v", set.Receipt.Stores)

@@ -82,6 +82,9 @@ func writeReport(w io.Writer, r *dm.Report) {
 		}
 		check(w, t.Version != "" || t.Loadable, "target "+t.Name, fmt.Sprintf("%s\tfor %s", version, clean(t.NeededFor)))
 	}
+	for _, m := range r.Media {
+		check(w, m.IOTimeout == nil || *m.IOTimeout > 0, "store "+clean(m.Volume), clean(m.Disk)+", "+timeoutText(m.IOTimeout))
+	}
 	writeProblems(w, r.Problems)
 	for i := range r.Origins {
 		fmt.Fprintln(w)

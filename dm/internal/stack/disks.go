@@ -24,7 +24,8 @@ type Disk struct {
 	Timeout *time.Duration
 }
 
-// Disks are what a device stands on in the end.
+// Disks are what a device stands on in the end, beneath the files of loop devices
+// too. A loop device is one itself if its file's filesystem does not tell its device.
 func (r *Reader) Disks(d targets.DevNo) ([]Disk, error) {
 	beneath, err := r.Beneath(d)
 	if err != nil {
@@ -39,6 +40,14 @@ func (r *Reader) Disks(d targets.DevNo) ([]Disk, error) {
 		if len(lower) > 0 {
 			continue
 		}
+		if under, found := r.loopHost(b); found {
+			more, err := r.Disks(under)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, more...)
+			continue
+		}
 		disk, err := r.disk(b)
 		if err != nil {
 			return nil, err
@@ -46,6 +55,16 @@ func (r *Reader) Disks(d targets.DevNo) ([]Disk, error) {
 		out = append(out, disk)
 	}
 	return out, nil
+}
+
+// loopHost is the device that the file of a loop device lies on.
+func (r *Reader) loopHost(d targets.DevNo) (targets.DevNo, bool) {
+	name, err := r.LoopFile(d)
+	if err != nil || name == "" {
+		return targets.DevNo{}, false
+	}
+	st, err := r.Kernel.Stat(name)
+	return targets.DevNo(st.Dev), err == nil && st.Dev.Major != 0
 }
 
 // remote are parts of a disk's place in sysfs, or of its name: sessions of iSCSI,
