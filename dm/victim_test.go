@@ -212,7 +212,7 @@ func (f *fate) do(m *Manager) error {
 
 func (f *fate) meet() error {
 	if f.Rename[0] != "" {
-		if out, err := exec.Command("dmsetup", "rename", f.Rename[0], f.Rename[1]).CombinedOutput(); err != nil {
+		if out, err := exec.Command("dmsetup", "rename", "--noudevsync", f.Rename[0], f.Rename[1]).CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 	}
