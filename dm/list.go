@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -125,6 +126,7 @@ type view struct {
 	mounts  mounts // our own namespace's
 	mounted map[ioctl.DevNo][]string
 	fronts  map[targets.DevNo]*ioctl.Info // by base; none: bypassed
+	pins    map[string]bool               // by the owner of the file
 }
 
 func (s *session) look() (*view, error) {
@@ -133,8 +135,13 @@ func (s *session) look() (*view, error) {
 		return nil, err
 	}
 	v, err := s.glance()
-	if err == nil {
-		v.mounts, v.mounted = mounted, mounted.byDevice()
+	if err != nil {
+		return nil, err
+	}
+	v.mounts, v.mounted, v.pins = mounted, mounted.byDevice(), map[string]bool{}
+	pins, err := store.Pins(s.kernel)
+	for _, p := range pins {
+		v.pins[p.Owner] = true
 	}
 	return v, err
 }
@@ -229,6 +236,7 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	}
 	if i < len(r.Volumes) {
 		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
+		v.pinned(&vol, id, i, r.Volumes[i].StoreFile)
 		if vol.State != StateBypassed { // nothing is copied into its store any more
 			vol.Store.fill(r.Created)
 		}

@@ -71,6 +71,9 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if r.Expedited, err = freeze.EndExpedite(s.kernel); err != nil {
 		return err
 	}
+	if err := s.pinFiles(); err != nil {
+		return err
+	}
 	if r.Left, err = s.leftFiles(); err != nil {
 		return err
 	}

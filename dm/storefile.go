@@ -1,6 +1,8 @@
 package dm
 
 import (
+	"errors"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -17,6 +19,14 @@ import (
 // intent of the create that did not come to its end, else by what the kernel's
 // tables and the names of files tell.
 func (s *session) storeFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
+	files, err := s.knownFiles(name, id, ours)
+	for n, f := range files {
+		f.Owner = plan.FileOwner(id, n)
+	}
+	return files, err
+}
+
+func (s *session) knownFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
 	files := map[int]*plan.File{}
 	intents, _ := s.state.Intents() // one that cannot be read was reported
 	for _, i := range intents {
@@ -96,10 +106,12 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 		}
 		for _, a := range above {
 			for _, m := range mounted.Of(ioctl.DevNo(a)) {
-				f.Dev, f.Path = a, path.Join(m.Reach, plan.FileName(d.ID, d.Volume))
-				if _, err := s.kernel.Lstat(f.Path); err == nil {
-					f.Lead, err = store.FindLead(s.kernel, f, d.Table, base.Dev)
-					return f, err
+				for _, name := range []string{plan.FileName(d.ID, d.Volume), plan.OldFileName(d.ID, d.Volume)} {
+					f.Dev, f.Path = a, path.Join(m.Reach, name)
+					if _, err := s.kernel.Lstat(f.Path); err == nil {
+						f.Lead, err = store.FindLead(s.kernel, f, d.Table, base.Dev)
+						return f, err
+					}
 				}
 			}
 		}
@@ -110,9 +122,9 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 	return f, nil
 }
 
-// leftFiles are files by the name of stores, at the root of mounted filesystems,
-// that neither the kernel nor a record knows. They are reported and stay: another
-// state directory may know them.
+// leftFiles are files by the name of stores, on mounted filesystems, and files that
+// hold their filesystem, which neither the kernel nor a record knows. They are
+// reported and stay: another state directory may know them.
 func (s *session) leftFiles() ([]string, error) {
 	ours, err := s.read.Look()
 	if err != nil {
@@ -126,26 +138,44 @@ func (s *session) leftFiles() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	pins, err := store.Pins(s.kernel)
+	if err != nil {
+		return nil, err
+	}
 	left := []string{}
+	add := func(owner, file string) {
+		if id, _, _ := strings.Cut(owner, "."); !known[id] && !slices.Contains(left, file) {
+			left = append(left, file)
+		}
+	}
 	for _, m := range mounted.All() {
 		image := ours.Any(func(d stack.Device) bool { return ioctl.DevNo(d.Dev) == m.DevNo })
 		if m.PID != 0 || image || len(mounted.Devices(m)) == 0 {
 			continue
 		}
-		names, err := s.kernel.ReadDir(m.Path)
-		if err != nil {
-			s.log.Debug("not looked for stores' files", "mountpoint", m.Path, "error", err)
-			continue
+		for _, name := range s.namesIn(m.Path) {
+			if owner, mine := strings.CutPrefix(name, plan.FilePrefix); mine {
+				add(owner, path.Join(m.Path, name))
+			}
 		}
-		for _, name := range names {
-			rest, mine := strings.CutPrefix(name, plan.FilePrefix)
-			id, _, _ := strings.Cut(rest, ".")
-			if file := path.Join(m.Path, name); mine && !known[id] && !slices.Contains(left, file) {
-				left = append(left, file)
+		for _, owner := range s.namesIn(path.Join(m.Path, plan.StoreDir)) {
+			if owner != plan.DirTag {
+				add(owner, path.Join(m.Path, plan.StoreDir, owner))
 			}
 		}
 	}
+	for _, p := range pins {
+		add(p.Owner, p.File)
+	}
 	return left, nil
+}
+
+func (s *session) namesIn(dir string) []string {
+	names, err := s.kernel.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Debug("not looked for stores' files", "directory", dir, "error", err)
+	}
+	return names
 }
 
 // knownIDs are the ids of sets that the kernel, a record or an intent has.

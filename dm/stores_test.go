@@ -19,8 +19,8 @@ func TestStoresComeAndGo(t *testing.T) {
 	for spec, want := range map[string]string{
 		"file:/home/.cow": "file /home/.cow",
 		"file:/srv/.cow":  "file /srv/.cow",
-		"file:/srv":       "file /srv/.dmsnap-",
-		"auto":            "file /var/.dmsnap-", // as large as /srv, and comes first
+		"file:/srv":       "file /srv/.dmsnap/",
+		"auto":            "file /var/.dmsnap/", // as large as /srv, and comes first
 		"ram":             "ram ",
 		"ram:2m":          "ram ",
 		"/dev/vdc":        "device /dev/vdc",

@@ -99,6 +99,9 @@ type Store struct {
 	NeededBytes uint64  `json:"needed_bytes"`    // what it can ever need; with as much it cannot overflow
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
+	// Held tells of a file whether the kernel refuses to unmount its filesystem, and to
+	// make another in its place; null of other stores, and when it is not known.
+	Held *bool `json:"held"`
 	// Why dmsnap chose it; "" if the user did, or if the record is lost.
 	Why string `json:"why"`
 }

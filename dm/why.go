@@ -104,6 +104,7 @@ func (x *explainer) set(ctx context.Context, set *Set, sample time.Duration) err
 	for i, v := range set.Volumes {
 		x.state(v)
 		x.store(v, loads[i])
+		x.pinned(v)
 		x.held(v)
 		x.waiting(v)
 	}

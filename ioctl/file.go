@@ -1,6 +1,7 @@
 package ioctl
 
 import (
+	"fmt"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -144,6 +145,14 @@ func (f *File) Collapse(off, length int64) error {
 
 // Link gives a file opened with unix.O_TMPFILE a name. EEXIST: it is taken.
 func (f *File) Link(path string) error { return wrap("link", path, f.k.t.Link(f.fd, path)) }
+
+// Self is a path of the open file itself, whatever has become of its name.
+func (f *File) Self() string { return fmt.Sprintf("/proc/self/fd/%d", f.fd) }
+
+// Chmod sets the permission bits, which at the making of a file the umask cuts.
+func (f *File) Chmod(perm uint32) error {
+	return wrap("change mode of", f.path, f.k.t.Chmod(f.Self(), perm))
+}
 
 // Sync is fsync(2): data and metadata of the file, or of the directory. EIO is
 // reported once per descriptor and must not be retried.

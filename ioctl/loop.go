@@ -10,6 +10,7 @@ import (
 const (
 	reqLoopGetFree   uint32 = 0x4c82 // LOOP_CTL_GET_FREE
 	reqLoopConfigure uint32 = 0x4c0a // LOOP_CONFIGURE
+	reqLoopClear     uint32 = 0x4c01 // LOOP_CLR_FD
 	reqLoopStatus    uint32 = 0x4c05 // LOOP_GET_STATUS64
 	reqLoopCapacity  uint32 = 0x4c07 // LOOP_SET_CAPACITY
 )
@@ -19,7 +20,8 @@ const (
 	loopConfigSize = 304
 	loopInfoSize   = 232
 	loopInfoAt     = 8  // in loop_config
-	loopFlagsAt    = 52 // in loop_info64
+	loopOffsetAt   = 24 // in loop_info64
+	loopFlagsAt    = 52
 	loopNameAt     = 56
 	loopNameSize   = 64
 )
@@ -43,13 +45,46 @@ const loopTries = 64
 // drops LoopDirectIO without an error where it cannot have it: ask LoopFlags.
 // BlockSize is the logical block size in bytes. Kernel 5.8 and later.
 func (k *Kernel) AttachLoop(backing *File, blockSize uint32, flags LoopFlags) (*File, error) {
+	return k.configureLoop(backing, loopConfig(backing, blockSize, 0, flags, backing.path))
+}
+
+// HoldFile makes a loop device of no size over a file, which may be open for
+// reading only: its file system can then be neither unmounted nor made anew, until
+// LetGo. Nobody finds anything on it to read, udev's scanners included, and nobody
+// has to keep it open. Mark is what LoopMark will say, at most 63 bytes. The file
+// must not grow. Kernel 5.8 and later.
+func (k *Kernel) HoldFile(backing *File, mark string) error {
+	st, err := backing.Stat()
+	if err != nil {
+		return err
+	}
+	loop, err := k.configureLoop(backing, loopConfig(backing, 512, uint64(st.Size+511)/512*512, LoopReadOnly, mark))
+	if err != nil {
+		return err
+	}
+	return loop.Close()
+}
+
+func loopConfig(backing *File, blockSize uint32, offset uint64, flags LoopFlags, name string) []byte {
+	b := make([]byte, loopConfigSize)
+	native.PutUint32(b[0:], uint32(backing.fd))
+	native.PutUint32(b[4:], blockSize)
+	info := b[loopInfoAt : loopInfoAt+loopInfoSize]
+	native.PutUint64(info[loopOffsetAt:], offset)
+	native.PutUint32(info[loopFlagsAt:], uint32(flags))
+	copy(info[loopNameAt:loopNameAt+loopNameSize-1], name)
+	return b
+}
+
+// configureLoop takes the next free number.
+func (k *Kernel) configureLoop(backing *File, config []byte) (*File, error) {
 	control, err := k.Open("/dev/loop-control", unix.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	var loop *File
 	for range loopTries {
-		loop, err = control.freeLoop(backing, blockSize, flags)
+		loop, err = control.freeLoop(config)
 		if err != unix.EBUSY {
 			break
 		}
@@ -64,7 +99,7 @@ func (k *Kernel) AttachLoop(backing *File, blockSize uint32, flags LoopFlags) (*
 }
 
 // freeLoop tries one number. EBUSY: somebody else has it by now.
-func (f *File) freeLoop(backing *File, blockSize uint32, flags LoopFlags) (*File, error) {
+func (f *File) freeLoop(config []byte) (*File, error) {
 	n, err := f.k.t.IoctlInt(f.fd, reqLoopGetFree, 0)
 	if err != nil {
 		return nil, err
@@ -73,13 +108,7 @@ func (f *File) freeLoop(backing *File, blockSize uint32, flags LoopFlags) (*File
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, loopConfigSize)
-	native.PutUint32(b[0:], uint32(backing.fd))
-	native.PutUint32(b[4:], blockSize)
-	info := b[loopInfoAt : loopInfoAt+loopInfoSize]
-	native.PutUint32(info[loopFlagsAt:], uint32(flags))
-	copy(info[loopNameAt:loopNameAt+loopNameSize-1], backing.path)
-	if _, err := f.k.t.Ioctl(loop.fd, reqLoopConfigure, b); err != nil {
+	if _, err := f.k.t.Ioctl(loop.fd, reqLoopConfigure, config); err != nil {
 		return nil, loop.closeAfter(err)
 	}
 	return loop, nil
@@ -90,6 +119,21 @@ func (f *File) LoopFlags() (LoopFlags, error) {
 	b := make([]byte, loopInfoSize)
 	err := f.ioctl("status of", reqLoopStatus, b)
 	return LoopFlags(native.Uint32(b[loopFlagsAt:])), err
+}
+
+// LoopMark is the name that whoever made the loop device gave its file. ENXIO: it
+// has none.
+func (f *File) LoopMark() (string, error) {
+	b := make([]byte, loopInfoSize)
+	err := f.ioctl("status of", reqLoopStatus, b)
+	return unix.ByteSliceToString(b[loopNameAt : loopNameAt+loopNameSize]), err
+}
+
+// LetGo has the loop device let its file go: at once, or when the last one that
+// has the device open, this descriptor included, closes it. ENXIO: it has none.
+func (f *File) LetGo() error {
+	_, err := f.k.t.IoctlInt(f.fd, reqLoopClear, 0)
+	return wrap("let the file go of", f.path, err)
 }
 
 // RefreshLoop has the loop device take the size that its file has now.

@@ -39,6 +39,7 @@ type cli struct {
 	Abort   abortCmd   `cmd:"" help:"Cancel what create --prepare prepared."`
 	Recover recoverCmd `cmd:"" help:"Clean up after an interrupted dmsnap."`
 	Thaw    thawCmd    `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
+	Unpin   unpinCmd   `cmd:"" help:"Let filesystems go that hold stores' files, for a shutdown."`
 	Doctor  doctorCmd  `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
 	Why     whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
 	Graph   graphCmd   `cmd:"" help:"Draw origins, images and stores as they are now."`

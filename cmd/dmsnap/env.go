@@ -42,6 +42,7 @@ type manager interface {
 	Release(ctx context.Context, name string) (*dm.Set, error)
 	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)
 	Invalidate(ctx context.Context, name string) error
+	Unpin(ctx context.Context) ([]dm.Unpinned, error)
 	Doctor(ctx context.Context, origins ...string) (*dm.Report, error)
 	Why(ctx context.Context, name string, sample time.Duration) (*dm.Explanation, error)
 	Graph(ctx context.Context, names ...string) (*dm.Graph, error)

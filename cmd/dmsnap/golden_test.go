@@ -64,6 +64,7 @@ func goldens() map[string]struct {
 		"recover-ended":         {"recover", stub{recovers: endedSets()}},
 		"recover-nothing":       {"recover", stub{recovers: &dm.Recovered{}}},
 		"hold":                  {"hold nightly", stub{set: leased()}},
+		"unpin":                 {"unpin", stub{unpinned: []dm.Unpinned{{File: "/home/.dmsnap/5e7.0"}}}},
 		"thaw":                  {"thaw", stub{thaws: &dm.Thawed{Resumed: []string{"vg-home"}, Thawed: []string{"/home"}}}},
 		"thaw-nothing":          {"thaw --all", stub{thaws: &dm.Thawed{}}},
 		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) works on /dev/mapper/vg-home"}}}, err: underWay()}},

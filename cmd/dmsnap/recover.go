@@ -36,7 +36,7 @@ func writeRecovered(w io.Writer, r *dm.Recovered) {
 		fmt.Fprintf(w, "taken down: %s\n", clean(s))
 	}
 	for _, f := range r.Left {
-		fmt.Fprintf(w, "left: %s belongs to no set known here; if none uses it: chattr -ia and remove it\n", clean(f))
+		fmt.Fprintf(w, "left: %s belongs to no set known here; if none uses it: dmsnap unpin, chattr -ia and remove it\n", clean(f))
 	}
 	for _, e := range r.Ended {
 		fmt.Fprintf(w, "ended with an earlier boot: %s of %s, %s; dmsnap remove %s clears it away\n", clean(e.Volume), clean(e.Set), endedText(e), clean(e.Set))

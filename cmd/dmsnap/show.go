@@ -168,6 +168,9 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 		field(w, "beside", "%s", besideText(b))
 	}
 	field(w, "store", "%s", storeText(&v.Store))
+	if v.Store.Held != nil {
+		field(w, "umount", "%s", pinnedText(*v.Store.Held))
+	}
 	field(w, "used", "%s", usedText(&v.Store))
 	field(w, "chunk", "%s", sizeText(v.ChunkBytes))
 }
@@ -201,6 +204,14 @@ func storeText(s *dm.Store) string {
 		text += ", chosen because " + clean(s.Why)
 	}
 	return text
+}
+
+// pinnedText is what an unmount of the filesystem meets that a store's file is on.
+func pinnedText(held bool) string {
+	if held {
+		return "refused by the kernel until the set is removed"
+	}
+	return "nothing refuses it, but the store would write over what comes after it; dmsnap recover ends that"
 }
 
 func usedText(s *dm.Store) string {

@@ -23,6 +23,7 @@ type stub struct {
 	why      *dm.Explanation
 	recovers *dm.Recovered
 	thaws    *dm.Thawed
+	unpinned []dm.Unpinned
 	err      error
 	fail     map[string]error // by "method name"
 
@@ -127,6 +128,8 @@ func (s *stub) Invalidate(_ context.Context, name string) error {
 	return s.call("invalidate", name)
 }
 
+func (s *stub) Unpin(context.Context) ([]dm.Unpinned, error) { return s.unpinned, s.call("unpin", "") }
+
 func (s *stub) Thaw(_ context.Context, all bool) (*dm.Thawed, error) {
 	return s.thaws, s.call("thaw", fmt.Sprint(all))
 }
@@ -196,7 +199,7 @@ func nightly() *dm.Set {
 				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: "254:1", Mountpoints: []string{"/srv\n/evil\x1b[31m"},
 				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: "254:6", SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
 				Writable: true, State: dm.StateOverflow, Reason: "store full",
-				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20},
+				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20, Held: new(true)},
 			},
 		},
 	}

@@ -52,7 +52,7 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	c.add(binary, "/usr/bin/dmsnap", 0o755)
 	for _, unit := range []string{
 		"dmsnap-monitor.service", "dmsnap-guard.socket", "dmsnap-guard@.service",
-		"dmsnap-recover.service", "dmsnap-expire.service", "dmsnap-expire.timer",
+		"dmsnap-recover.service", "dmsnap-expire.service", "dmsnap-expire.timer", "dmsnap-pin.service",
 	} {
 		c.add(filepath.Join(dist, unit), "/usr/lib/systemd/system/"+unit, 0o644)
 	}

@@ -1,7 +1,9 @@
 package ioctltest
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -120,7 +122,6 @@ func (k *Kernel) configureLoop(d *device, arg []byte) error {
 	if !f.writable() {
 		l.flags |= loopReadOnly
 	}
-	copy(l.info[infoName:infoName+63], f.path)
 	if block := u32(arg, 4); block != 0 {
 		d.logical, d.physical = block, block
 	}
@@ -138,6 +139,26 @@ func (l *loop) sectors() uint64 {
 		size = min(size, l.limit)
 	}
 	return size / sectorSize
+}
+
+// nameOf is the path that a loop device's file has now, as d_path tells.
+func (k *Kernel) nameOf(l *loop) string {
+	var find func(n *node, at string) string
+	find = func(n *node, at string) string {
+		for name, kid := range n.kids {
+			if kid == l.n {
+				return join(at, name)
+			}
+			if found := find(kid, join(at, name)); found != "" {
+				return found
+			}
+		}
+		return ""
+	}
+	if found := find(l.mnt.root, cmp.Or(l.mnt.at, "/")); found != "" {
+		return found
+	}
+	return l.path + " (deleted)"
 }
 
 // writeLoop waits for a frozen filesystem; direct I/O gets past the freeze
@@ -159,8 +180,12 @@ func (k *Kernel) writeLoop(d *device, off uint64, b []byte) error {
 }
 
 func (k *Kernel) clearLoop(d *device) {
+	sb := d.loop.mnt.sb
 	d.loop, d.ro, d.sectors = nil, false, 0
 	d.logical, d.physical = sectorSize, sectorSize
+	if slices.Contains(k.supers, sb) {
+		k.dropSuper(sb) // it may have been unmounted lazily
+	}
 }
 
 // AddLoop puts a loop device over a file of the host, as losetup would.
@@ -174,6 +199,7 @@ func (k *Kernel) AddLoop(path string) ioctl.DevNo {
 	d := k.loops[uint32(minor)]
 	config := make([]byte, loopConfigSize)
 	put32(config, 0, uint32(fd))
+	copy(config[infoAt+infoName:], path)
 	must("loop on "+path, k.loopIoctl(d, loopConfigure, config))
 	must("close "+path, k.close(fd))
 	return d.no

@@ -195,7 +195,7 @@ func (s *syscalls) Readlink(path string) (string, error) {
 
 func (s *syscalls) Mkdir(path string, perm uint32) error {
 	return s.path("mkdir", path, func() error {
-		_, err := s.k.add(path, unix.S_IFDIR|perm&0o7777)
+		_, err := s.k.add(path, unix.S_IFDIR|perm&0o7777&^s.k.umask)
 		return err
 	})
 }

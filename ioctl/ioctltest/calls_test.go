@@ -36,6 +36,7 @@ func TestLoopCalls(t *testing.T) {
 	config := make([]byte, loopConfigSize)
 	put32(config, 0, uint32(backing))
 	put32(config, infoAt+infoFlags, loopAutoclear)
+	copy(config[infoAt+infoName:], "/var/store")
 	ok(s.Ioctl(dev, loopConfigure, config))
 	ret, err := s.Ioctl(dev, loopConfigure, config)
 	refused(unix.EBUSY, ret, err)

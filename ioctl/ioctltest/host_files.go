@@ -97,6 +97,13 @@ func (k *Kernel) rootOn(sb *superblock) {
 	k.supers = slices.DeleteFunc(k.supers, func(o *superblock) bool { return o.fstype == "rootfs" })
 }
 
+// Umask sets that of the process under test.
+func (k *Kernel) Umask(mask uint32) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.umask = mask
+}
+
 // Freeze freezes the filesystem mounted at a path, or thaws it, as fsfreeze
 // would.
 func (k *Kernel) Freeze(at string, on bool) {

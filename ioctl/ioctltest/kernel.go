@@ -72,6 +72,7 @@ type Kernel struct {
 
 	globalEvent uint32
 	interrupts  int
+	umask       uint32
 	seq         int // orders resumes, for Protected
 }
 

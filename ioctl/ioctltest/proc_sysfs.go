@@ -116,7 +116,10 @@ func (k *Kernel) diskDir(d *device) map[string]*node {
 		})
 	}
 	if d.loop != nil {
-		kids["loop"] = fixedDir(map[string]*node{"backing_file": fixedText(d.loop.path + "\n")})
+		kids["loop"] = fixedDir(map[string]*node{
+			"backing_file": fixedText(k.nameOf(d.loop) + "\n"),
+			"offset":       fixedText(fmt.Sprintf("%d\n", d.loop.offset)),
+		})
 	}
 	return kids
 }

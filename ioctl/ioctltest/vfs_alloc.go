@@ -221,7 +221,7 @@ func (k *Kernel) nameless(dir spot, flags int, perm uint32) (*file, error) {
 	if err := k.change(dir.mnt, dir.path); err != nil {
 		return nil, err
 	}
-	return &file{k: k, path: dir.path, mnt: dir.mnt, n: k.newNode(unix.S_IFREG | perm&0o777), flags: flags, claim: claimKinds}, nil
+	return &file{k: k, path: dir.path, mnt: dir.mnt, n: k.newNode(unix.S_IFREG | perm&0o777&^k.umask), flags: flags, claim: claimKinds}, nil
 }
 
 func (k *Kernel) install(f *file) int {

@@ -44,7 +44,7 @@ func (k *Kernel) open(path string, flags int, perm uint32) (int, error) {
 		}
 		return k.install(f), nil
 	case err == unix.ENOENT && flags&unix.O_CREAT != 0 && w.dir.n != nil:
-		if w, err = k.create(w, unix.S_IFREG|perm&0o777); err != nil {
+		if w, err = k.create(w, unix.S_IFREG|perm&0o777&^k.umask); err != nil {
 			return -1, err
 		}
 		flags &^= unix.O_TRUNC

@@ -322,10 +322,16 @@ func (k *Kernel) detach(m *mount) {
 }
 
 // dropSuper ends a filesystem without mounts. A frozen one stays, and keeps
-// its device busy, until it is thawed.
+// its device busy, until it is thawed; so does one with the file of a loop device,
+// after a lazy unmount, until that lets it go.
 func (k *Kernel) dropSuper(sb *superblock) {
 	if sb.frozen > 0 {
 		return
+	}
+	for _, d := range k.loops {
+		if d.loop != nil && d.loop.mnt.sb == sb && sb.bdev != nil {
+			return
+		}
 	}
 	for _, ns := range k.spaces {
 		if slices.ContainsFunc(ns.mounts, func(m *mount) bool { return m.sb == sb }) {

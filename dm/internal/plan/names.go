@@ -58,18 +58,30 @@ func CoreName(set, volume string) string { return CorePrefix + set + "-" + volum
 // CorePrefix is what names of cores begin with.
 const CorePrefix = NamePrefix + "core-"
 
-// FilePrefix is what names of files begin with that dmsnap chooses.
-const FilePrefix = ".dmsnap-"
+// StoreDir is the directory of stores' files at the root of a filesystem, and DirTag
+// what tells programs that know it to leave the directory out of backups
+// (bford.info/cachedir). FilePrefix is what names of files began with that lay
+// beside the directory.
+const (
+	StoreDir   = ".dmsnap"
+	DirTag     = "CACHEDIR.TAG"
+	FilePrefix = ".dmsnap-"
+)
 
 // MemoryName is the file of a store in memory, at the root of a filesystem that
 // is mounted nowhere: what a loop device of one calls its file.
 const MemoryName = "dmsnap-memory"
 
-// FileName is the file of a volume's store, where the user named a directory or
-// nothing: it tells whose it is should all else be lost.
-func FileName(id string, volume int) string {
-	return fmt.Sprintf("%s%s.%d", FilePrefix, id, volume)
-}
+// FileName is the file of a volume's store at the root of its filesystem, where the
+// user named a directory or nothing. It ends in what the file is for, which tells
+// whose it is should all else be lost.
+func FileName(id string, volume int) string { return StoreDir + "/" + FileOwner(id, volume) }
+
+// OldFileName is the same of earlier versions.
+func OldFileName(id string, volume int) string { return FilePrefix + FileOwner(id, volume) }
+
+// FileOwner is the volume whose store a file is.
+func FileOwner(id string, volume int) string { return fmt.Sprintf("%s.%d", id, volume) }
 
 // BaseUUID is the uuid of a base; id is random and its own, because a base
 // serves all sets of its origin.

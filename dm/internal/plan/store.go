@@ -87,11 +87,13 @@ type File struct {
 	// Dev is the device that the file's filesystem is on.
 	Dev targets.DevNo `json:"devno"`
 	// Over is the dm name of the device that Way leads to. For Extents only.
-	Over         string    `json:"over,omitempty"`
-	Way          []Stretch `json:"way,omitempty"`
-	Fill         bool      `json:"-"`
-	NoCOW        bool      `json:"-"` // the filesystem must be told to write in place
-	LogicalBlock uint32    `json:"-"` // of the loop device
+	Over string    `json:"over,omitempty"`
+	Way  []Stretch `json:"way,omitempty"`
+	// Owner is the volume that it is for.
+	Owner        string `json:"-"`
+	Fill         bool   `json:"-"`
+	NoCOW        bool   `json:"-"` // the filesystem must be told to write in place
+	LogicalBlock uint32 `json:"-"` // of the loop device
 	// Label is what stands in lead and tail.
 	Label layout.Label `json:"-"`
 	// Growth is set when a live store gets more of it.
@@ -142,7 +144,7 @@ func (v *Volume) file(id, set string, bases map[targets.DevNo]string) *File {
 	}
 	return &File{
 		Path: s.Path, Bytes: v.StoreSize.Bytes(), Lead: layout.Lead, Label: v.Label(id, set), Backing: s.Backing, Dev: s.Dev,
-		Over: bases[s.Host], Way: s.Way, Fill: s.Fill, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
+		Owner: FileOwner(id, v.Index), Over: bases[s.Host], Way: s.Way, Fill: s.Fill, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
 	}
 }
 

@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 
@@ -14,110 +13,6 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
-
-// makeFile makes the file of a store. It gets its name when it is complete, so
-// that an end at any earlier point leaves nothing. Then it is pinned: no user
-// can write, truncate, punch, move or remove it.
-func (r *Runner) makeFile(ctx context.Context, s plan.Step) error {
-	r.linked[s.File.Path] = false
-	dir := path.Dir(s.File.Path)
-	f, err := r.Kernel.Open(dir, unix.O_TMPFILE|unix.O_RDWR, 0o600)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return plan.Refuse(plan.Unsupported, s.File.Path, "use another filesystem", "the filesystem of %s makes no unnamed files", dir)
-	}
-	if err != nil {
-		return err
-	}
-	err = r.complete(ctx, f, s.File)
-	if err == nil {
-		err = f.Link(s.File.Path)
-	}
-	if err == nil {
-		r.linked[s.File.Path] = true
-		err = r.pin(s.File)
-	}
-	if err == nil {
-		err = errors.Join(f.Sync(), r.Kernel.SyncDir(dir), f.SyncFS())
-	}
-	return errors.Join(err, f.Close())
-}
-
-// complete gives a file its blocks and refuses those that could not be mapped.
-func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) error {
-	flags := uint32(ioctl.FlagNoDump)
-	if file.NoCOW {
-		flags |= ioctl.FlagNoCOW
-	}
-	if err := addFlags(f, flags); err != nil {
-		return err
-	}
-	if err := f.Allocate(0, int64(file.Size())); err != nil {
-		return store.Unfit(err, file.Path)
-	}
-	if file.Fill {
-		if err := fill(ctx, f, file.Size()); err != nil {
-			return err
-		}
-	}
-	if err := writeEnds(f, file.Label, file.Size()); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil || file.Backing != plan.Extents {
-		return err
-	}
-	_, err := store.Layout(f, file, ioctl.FiemapSync)
-	return err
-}
-
-func addFlags(f *ioctl.File, flags uint32) error {
-	had, err := f.GetFlags()
-	if err != nil {
-		return err
-	}
-	return f.SetFlags(had | flags)
-}
-
-// fill writes zeros through the filesystem: images of other sets still need what
-// was in these blocks before, and the fronts above copy it for them now. The
-// store's own writes pass beneath the fronts and would copy nothing.
-func fill(ctx context.Context, f *ioctl.File, size uint64) error {
-	zeros := make([]byte, 1<<20)
-	for at := uint64(0); at < size; at += uint64(len(zeros)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(zeros[:min(uint64(len(zeros)), size-at)], int64(at)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// pin keeps users off the file. A loop device must go on writing through the
-// descriptor it has, which append-only allows and ext4 does not on an immutable
-// file; that descriptor must be opened first.
-func (r *Runner) pin(file *plan.File) error {
-	mode := unix.O_RDONLY
-	if file.Backing == plan.Loop {
-		mode = unix.O_RDWR
-	}
-	f, err := r.Kernel.Open(file.Path, mode|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	if err = addFlags(f, pinFlag(file)); err == nil && file.Backing == plan.Loop {
-		r.files[file.Path] = f
-		return nil
-	}
-	return errors.Join(err, f.Close())
-}
-
-func pinFlag(file *plan.File) uint32 {
-	if file.Backing == plan.Loop {
-		return ioctl.FlagAppend
-	}
-	return ioctl.FlagImmutable
-}
 
 // storeTable is a table whose last row stands for a file, or for what the store
 // gets more of it. A loop device of it is open until done is called; the kernel
@@ -160,10 +55,24 @@ func (r *Runner) rows(file *plan.File) (t targets.Table, done func() error, err 
 	return targets.Table{row}, done, nil
 }
 
+// fileTable is where a file lies: the one that this run made, else the one of
+// ours that has its name.
 func (r *Runner) fileTable(file *plan.File) (targets.Table, error) {
-	f, err := r.Kernel.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if f := r.files[file.Path]; f != nil {
+		if err := r.named(f, file); err != nil {
+			return nil, err
+		}
+		return r.layout(f, file)
+	}
+	f, err := r.Kernel.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
+	}
+	if _, err = ours(f); err != nil {
+		if errors.Is(err, errForeign) {
+			err = changed(file.Path)
+		}
+		return nil, errors.Join(err, f.Close())
 	}
 	t, err := r.layout(f, file)
 	return t, errors.Join(err, f.Close())
@@ -258,71 +167,4 @@ func (r *Runner) checkFile(s plan.Step) error {
 		err = plan.Refuse(plan.Busy, file.Path, "find out who moved it", "%s does not lie any more where its blocks were", file.Path)
 	}
 	return err
-}
-
-// dropFile removes the file of a store. A file that does not look like ours
-// stays, and the log says so.
-func (r *Runner) dropFile(s plan.Step) error {
-	if linked, tried := r.linked[s.File.Path]; tried && !linked {
-		return nil // it never had its name: another's file may have it
-	}
-	f, err := r.Kernel.Open(s.File.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return r.missing(s.File)
-	}
-	if err != nil {
-		return err
-	}
-	err = r.unpin(f)
-	if errors.Is(err, errForeign) {
-		r.Log.Warn("left as it is: it does not look like a store's file any more", "path", s.File.Path)
-		return f.Close()
-	}
-	if err == nil {
-		r.wipeFile(f, s.File.Path)
-		err = r.Kernel.Unlink(s.File.Path)
-	}
-	if err == nil {
-		err = r.Kernel.SyncDir(path.Dir(s.File.Path))
-	}
-	return errors.Join(err, f.Close())
-}
-
-var errForeign = errors.New("not a store's file")
-
-// unpin lets a file of ours be changed and removed.
-func (r *Runner) unpin(f *ioctl.File) error {
-	flags, err := ours(f)
-	if err != nil {
-		return err
-	}
-	return f.SetFlags(flags &^ (ioctl.FlagImmutable | ioctl.FlagAppend))
-}
-
-// ours gives the flags of a file of ours: root's, nobody else's to read, and not
-// for backups.
-func ours(f *ioctl.File) (flags uint32, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if !st.Is(unix.S_IFREG) || st.UID != 0 || st.Mode&0o777 != 0o600 {
-		return 0, errForeign
-	}
-	if flags, err = f.GetFlags(); err == nil && flags&ioctl.FlagNoDump == 0 {
-		err = errForeign
-	}
-	return flags, err
-}
-
-// missing tells a file that somebody removed from one whose filesystem is not
-// mounted: that one remains.
-func (r *Runner) missing(file *plan.File) error {
-	dir, err := r.Kernel.Stat(path.Dir(file.Path))
-	if err == nil && targets.DevNo(dir.Dev) == file.Dev || file.Dev == (targets.DevNo{}) {
-		return nil
-	}
-	r.Log.Warn("the store's file stays: its filesystem is not mounted; mount it, then chattr -ia and remove the file",
-		"path", file.Path, "filesystem", fmt.Sprint(file.Dev))
-	return nil
 }

@@ -393,7 +393,7 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 	case plan.TrimFile:
 		return r.trimFile(s)
 	case plan.DropFile:
-		return r.dropFile(s)
+		return r.dropFile(ctx, s)
 	case plan.LabelMedium:
 		return r.labelMedium(s.Medium)
 	case plan.PutBack:

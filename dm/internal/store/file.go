@@ -26,34 +26,38 @@ var (
 )
 
 func (f file) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
-	name, err := f.name(h)
+	dir, base, err := f.place(h)
 	if err != nil {
 		return plan.Store{}, err
 	}
-	system, err := h.at(path.Dir(name))
+	system, err := h.at(dir)
 	if err != nil {
 		return plan.Store{}, err
 	}
-	return inspectFile(h, name, system)
+	if base == "" {
+		dir, base = system.Path, h.File
+	}
+	return inspectFile(h, path.Join(dir, base), system)
 }
 
-// name is the path of the file without symbolic links. There must be none yet.
-func (f file) name(h *Host) (string, error) {
-	dir, base := path.Split(path.Clean(f.path))
+// place is the directory without symbolic links, and the name in it: there must be
+// none yet. Without a name only the filesystem counts.
+func (f file) place(h *Host) (dir, base string, err error) {
+	dir, base = path.Split(path.Clean(f.path))
 	st, err := h.Read.Kernel.Stat(f.path)
 	switch {
 	case err == nil && st.Is(unix.S_IFDIR):
-		dir, base = f.path, h.File
+		dir, base = f.path, ""
 	case err == nil:
-		return "", plan.Refuse(plan.Usage, f.path, "name a file that does not exist yet, or a directory", "store file %s exists already", f.path)
+		return "", "", plan.Refuse(plan.Usage, f.path, "name a file that does not exist yet, or a directory", "store file %s exists already", f.path)
 	case !errors.Is(err, fs.ErrNotExist):
-		return "", err
+		return "", "", err
 	}
 	real, err := h.Read.RealPath(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", plan.Refuse(plan.NotFound, dir, "make the directory first", "%s does not exist: no store file can be made in it", dir)
+		return "", "", plan.Refuse(plan.NotFound, dir, "make the directory first", "%s does not exist: no store file can be made in it", dir)
 	}
-	return path.Join(real, base), err
+	return real, base, err
 }
 
 func inspectFile(h *Host, name string, system filesystem) (plan.Store, error) {

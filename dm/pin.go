@@ -1,0 +1,124 @@
+package dm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
+)
+
+// Unpinned is a filesystem that Unpin let go.
+type Unpinned struct {
+	File string `json:"file"` // of the store that is on it
+}
+
+// Unpin lets the filesystems go that files of stores hold, so that they can be
+// unmounted while their sets live: for a shutdown, before filesystems are unmounted.
+// It needs neither lock nor state directory. From then on nobody may write to their
+// devices except through the filesystems: Recover holds those again that are still
+// mounted.
+func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
+	s := &session{Manager: m, op: "unpin", kernel: m.opts.Kernel, log: m.opts.Logger}
+	pins, err := store.Pins(s.kernel)
+	done := []Unpinned{}
+	for _, p := range pins {
+		gone := p.LetGo(ctx, s.kernel, m.opts.BusyTimeout)
+		if gone == nil {
+			done = append(done, Unpinned{File: p.File})
+		}
+		err = errors.Join(err, gone)
+	}
+	return done, s.fail(err)
+}
+
+// pinFiles holds filesystems again that stores' files lie on: after Unpin, or where
+// an earlier dmsnap made them.
+func (s *session) pinFiles() error {
+	v, err := s.look()
+	if err != nil {
+		return err
+	}
+	records, err := s.state.Sets()
+	if err != nil {
+		s.log.Warn("a record cannot be read", "error", err)
+	}
+	for _, r := range records {
+		if !slices.ContainsFunc(v.set(r.ID, r).Volumes, loose) {
+			continue
+		}
+		if err := s.pinSet(r.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loose tells a store whose file should hold its filesystem, and does not. Of what
+// is damaged nobody knows where it lies.
+func loose(v Volume) bool { return v.Store.Held != nil && !*v.Store.Held && v.State == StateActive }
+
+// pinSet looks again, under the lock. A set that is being worked on stays as it is.
+func (s *session) pinSet(name string) error {
+	locks, err := s.state.Lock(ownPID(), journal.SetKey(name))
+	if _, held := errors.AsType[*journal.LockedError](err); held {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer s.release(locks)
+	r, err := s.state.LoadSet(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v, err := s.look()
+	if err != nil {
+		return err
+	}
+	for _, vol := range v.set(r.ID, r).Volumes {
+		if !loose(vol) {
+			continue
+		}
+		path := r.Volumes[vol.number].StoreFile.Path
+		if err := store.HoldNamed(s.kernel, path, plan.FileOwner(r.ID, vol.number)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pinned tells whether the kernel keeps a store's file and its filesystem where
+// they are.
+func (v *view) pinned(vol *Volume, id string, i int, file *plan.File) {
+	d := v.Member(id, i, plan.RoleStore)
+	if file == nil || file.Path == "" || d == nil || !d.Info.Live {
+		return
+	}
+	held := file.Backing == plan.Loop || v.pins[plan.FileOwner(id, i)]
+	vol.Store.Held = &held
+}
+
+// pinned tells who keeps a filesystem from being unmounted, and how that ends.
+func (x *explainer) pinned(v Volume) {
+	switch {
+	case v.Store.Held == nil:
+	case *v.Store.Held:
+		x.add(Finding{
+			Level: LevelNote, Topic: "store", Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
+			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor made anew: its store lies there", v.Store.Path),
+		})
+	default:
+		x.add(Finding{
+			Level: LevelProblem, Topic: "store", Volume: v.Name, Hint: "dmsnap recover holds it again",
+			Message: fmt.Sprintf("nothing keeps the filesystem of %s from being unmounted: what is then written to its device, the store may write over", v.Store.Path),
+		})
+	}
+}
