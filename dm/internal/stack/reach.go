@@ -72,8 +72,10 @@ type Way struct {
 
 // WayDown follows a device to the lowest of some origins beneath it, through
 // tables that only shift sectors. Found is false if it stands on none of them.
-// A way that cannot be followed is refused.
-func (r *Reader) WayDown(dev targets.DevNo, origins []plan.Origin, ours *View) (w Way, found bool, err error) {
+// A way that cannot be followed is refused, and so is one that leads out of an
+// encrypted device, unless the chunks that go there come from beneath it: they are
+// those of the volume on the device of.
+func (r *Reader) WayDown(of, dev targets.DevNo, origins []plan.Origin, ours *View) (w Way, found bool, err error) {
 	g, err := r.Geometry(r.Node(dev))
 	if err != nil {
 		return w, false, err
@@ -99,10 +101,30 @@ func (r *Reader) WayDown(dev targets.DevNo, origins []plan.Origin, ours *View) (
 			w.Host = o
 			return w, true, nil
 		}
+		if err = r.outOf(o, of); err != nil {
+			return w, false, err
+		}
 		if w.Stretches, cur, err = below(o, w.Stretches); err != nil {
 			return w, false, err
 		}
 	}
+}
+
+// outOf refuses to write what a volume holds beneath an encryption that it is not
+// beneath itself: it would lie there as plain text.
+func (r *Reader) outOf(o plan.Origin, of targets.DevNo) error {
+	for _, row := range o.OwnTable() {
+		if row.Target.Type() != "crypt" {
+			continue
+		}
+		beneath, err := r.Beneath(o.Dev)
+		if err != nil || slices.Contains(beneath[1:], of) {
+			return err
+		}
+		return plan.Refuse(plan.Unsupported, o.Path, "name a store elsewhere, or leave what lies beneath "+o.Path+" out of the set",
+			"a store's file above %s would be written beneath its encryption, and %s would lie there in plain text", o.Path, r.Node(of))
+	}
+	return nil
 }
 
 func isOrigin(d targets.DevNo, origins []plan.Origin) bool {

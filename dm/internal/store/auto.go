@@ -104,7 +104,7 @@ func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) err
 			passed = append(passed, passedOver(fs, unfit))
 			continue
 		}
-		s, err := inspectFile(h, path.Join(fs.Path, h.File), fs)
+		s, err := inspectFile(h, o, path.Join(fs.Path, h.File), fs)
 		if err := add(why, s, err); err != nil {
 			return nil, err
 		}

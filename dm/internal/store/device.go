@@ -30,10 +30,14 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		return plan.Store{}, err
 	}
 	s := plan.Store{Kind: "device", Path: d.path, Dev: dev, Size: area(g.Size), LogicalBlock: g.LogicalBlock}
-	if s.Beneath, err = r.Beneath(dev); err != nil {
-		return s, err
+	stands, err := r.Beneath(dev)
+	if err == nil {
+		s.Beneath, err = h.reach(dev)
 	}
-	if err := d.apart(s, o, h.Ours); err != nil {
+	if err == nil {
+		err = d.apart(s, o, h.Ours, stands)
+	}
+	if err != nil {
 		return s, err
 	}
 	if g.ReadOnly {
@@ -42,9 +46,10 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	return s, d.free(r, s, h.Force)
 }
 
-// apart refuses a store that is the origin, is one of ours, or stands on the
-// origin: each copy would cause the next one.
-func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View) error {
+// apart refuses a store that is the origin, is one of ours, or that the origin is
+// written to for: it stands on the origin, or is an origin itself, whose store leads
+// there. Each copy would cause the next one.
+func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View, stands []targets.DevNo) error {
 	if s.Dev == o.Dev {
 		return plan.Refuse(plan.Usage, d.path, "use another device", "store %s is the origin itself", d.path)
 	}
@@ -56,8 +61,11 @@ func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View) error {
 			return plan.Refuse(plan.Busy, d.path, "remove that set, or use another device", "store %s already serves %s", d.path, mine.Name)
 		}
 	}
-	if slices.Contains(s.Beneath, o.Dev) {
+	if slices.Contains(stands, o.Dev) {
 		return plan.Refuse(plan.Usage, d.path, "use a device beside or beneath the origin's", "store %s stands on the origin %s: copying a chunk would need another copy", d.path, o.Path)
+	}
+	if slices.Contains(s.Beneath, o.Dev) {
+		return plan.Refuse(plan.Usage, d.path, "use another device, or remove the sets of "+d.path+" first", "what is written to store %s may be copied to a file on the origin %s: copying a chunk would need another copy", d.path, o.Path)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func (f file) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	if base == "" {
 		dir, base = system.Path, h.File
 	}
-	return inspectFile(h, path.Join(dir, base), system)
+	return inspectFile(h, o, path.Join(dir, base), system)
 }
 
 // place is the directory without symbolic links, and the name in it: there must be
@@ -60,7 +60,7 @@ func (f file) place(h *Host) (dir, base string, err error) {
 	return real, base, err
 }
 
-func inspectFile(h *Host, name string, system filesystem) (plan.Store, error) {
+func inspectFile(h *Host, o plan.Origin, name string, system filesystem) (plan.Store, error) {
 	s := plan.Store{Kind: "file", Path: name, Size: area(h.room(system))}
 	if !system.writable() {
 		return s, plan.Refuse(plan.Usage, name, "name a directory that can be written", "store file %s would be on a read-only filesystem", name)
@@ -75,7 +75,7 @@ func inspectFile(h *Host, name string, system filesystem) (plan.Store, error) {
 	}
 	s.LogicalBlock = g.LogicalBlock
 	for _, d := range system.devices {
-		way, found, err := h.Read.WayDown(d, h.Origins, h.Ours)
+		way, found, err := h.Read.WayDown(o.Dev, d, h.Origins, h.Ours)
 		if err != nil {
 			return s, err
 		}

@@ -87,7 +87,7 @@ func TestFilesAreMappedWhereTheyLie(t *testing.T) {
 		"other volume":     {"file:/home/cow", []ioctl.DevNo{f.disk, f.home}, "/home/cow", plan.Extents, f.home, whole},
 		"crypt is origin":  {"file:/secret/cow", []ioctl.DevNo{f.crypt}, "/secret/cow", plan.Extents, f.crypt, []plan.Stretch{{Length: 61440}}},
 		"origin beneath":   {"file:/secret/cow", []ioctl.DevNo{f.disk}, "/secret/cow", plan.Extents, f.disk, shifted},
-		"both are origins": {"file:/secret/cow", []ioctl.DevNo{f.crypt, f.disk}, "/secret/cow", plan.Extents, f.disk, shifted},
+		"both are origins": {"file:/secret/cow", []ioctl.DevNo{f.disk, f.crypt}, "/secret/cow", plan.Extents, f.disk, shifted},
 		"elsewhere":        {"file:/srv/cow", []ioctl.DevNo{f.home}, "/srv/cow", plan.Loop, ioctl.DevNo{}, nil},
 		"on no origin":     {"file:/secret/cow", []ioctl.DevNo{f.home}, "/secret/cow", plan.Loop, ioctl.DevNo{}, nil},
 		"btrfs":            {"file:/pool/cow", []ioctl.DevNo{f.home}, "/pool/cow", plan.Loop, ioctl.DevNo{}, nil},
@@ -99,6 +99,20 @@ func TestFilesAreMappedWhereTheyLie(t *testing.T) {
 		if got.NoCOW != (name == "btrfs") || got.Fill || got.Size == 0 {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestNothingLeavesItsEncryption: what an encrypted volume holds is not written beneath it, nor is what another volume
+// holds; what lies beneath it is.
+func TestNothingLeavesItsEncryption(t *testing.T) {
+	f := newFiles(t)
+	for _, origins := range [][]ioctl.DevNo{{f.crypt, f.disk}, {f.home, f.disk}, {f.home, f.crypt, f.disk}} {
+		_, err := f.look(t, "file:/secret/cow", false, origins...)
+		refused(t, err, plan.Unsupported, "/dev/mapper/crypt", "plain text")
+	}
+	got, err := f.look(t, "file:/secret/cow", false, f.home, f.crypt)
+	if err != nil || got.Host != targets.DevNo(f.crypt) {
+		t.Errorf("nothing lies beneath: %+v, %v", got, err)
 	}
 }
 
