@@ -28,3 +28,15 @@ func plainHome(t *testing.T, disks []string) string {
 	t.Helper()
 	return lab.Linear(t, "home", disks[0], 0, 96)
 }
+
+// TestNeighboursCrypt: cryptsetup on an open device that has a set.
+func TestNeighboursCrypt(t *testing.T) {
+	live(t, []neighbour{
+		{name: "cryptsetup resize", does: "cryptsetup resize --device-size 64M home", refused: true, state: "active"},
+		{name: "cryptsetup close", does: "cryptsetup close home", refused: true, state: "active"},
+		{name: "cryptsetup close, unmounted", idle: true, does: "cryptsetup close home", refused: true, state: "active"},
+		{name: "cryptsetup status", does: "cryptsetup luksDump $disk0 >/dev/null\ncryptsetup status home", refused: true, state: "active"},
+	}, func(t *testing.T, disks []string) string {
+		return lab.LUKS(t, "home", disks[0], "--disable-keyring")
+	})
+}
