@@ -42,7 +42,8 @@ func OpenExpedite(k *ioctl.Kernel) (*Expedite, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
-	if isOn(e.before) || e.note() != nil { // it saves time, and is no reason to fail
+	// A note that still holds is not written again: one that is cut short tells nothing.
+	if isOn(e.before) || !e.on && e.note() != nil { // it saves time, and is no reason to fail
 		return nil, e.Close()
 	}
 	return e, nil

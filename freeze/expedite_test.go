@@ -87,29 +87,36 @@ func TestEndExpediteUnderWay(t *testing.T) {
 	must(t, errors.Join(e.Off(), e.Close()))
 }
 
-// TestExpediteEverywhere: the process dies before each call. Whatever is left, the
-// switch is off in the end.
+// TestExpediteEverywhere: the process dies before each call, of the first window or of
+// one that comes after a death. Whatever is left, the switch is off in the end.
 func TestExpediteEverywhere(t *testing.T) {
-	for n := 1; ; n++ {
-		k := ioctltest.New(ioctltest.Options{})
-		at, died := 0, false
-		k.Fail(func(ioctltest.Call) error {
-			if at++; at >= n {
-				died = true
-				return unix.EIO
-			}
-			return nil
-		})
-		if e, _ := freeze.OpenExpedite(k.Border()); e != nil {
-			_ = errors.Join(e.On(), e.Off(), e.Close())
-		}
-		k.Fail(nil)
-		k.Exit()
-		if _, err := freeze.EndExpedite(k.Border()); err != nil || setting(t, k) != "0" {
-			t.Errorf("died at call %d: %v, the switch is %s", n, err, setting(t, k))
-		}
-		if !died {
-			break
+	for _, after := range []bool{false, true} {
+		for n := 1; diesAt(t, n, after); n++ {
 		}
 	}
+}
+
+func diesAt(t *testing.T, n int, after bool) (died bool) {
+	t.Helper()
+	k := ioctltest.New(ioctltest.Options{})
+	if after {
+		abandoned(t, k)
+	}
+	at := 0
+	k.Fail(func(ioctltest.Call) error {
+		if at++; at >= n {
+			died = true
+			return unix.EIO
+		}
+		return nil
+	})
+	if e, _ := freeze.OpenExpedite(k.Border()); e != nil {
+		_ = errors.Join(e.On(), e.Off(), e.Close())
+	}
+	k.Fail(nil)
+	k.Exit()
+	if _, err := freeze.EndExpedite(k.Border()); err != nil || setting(t, k) != "0" {
+		t.Errorf("after a death %v, died at call %d: %v, the switch is %s", after, n, err, setting(t, k))
+	}
+	return died
 }
