@@ -10,6 +10,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -82,9 +83,18 @@ func (l *layering) look() ([]string, error) {
 	}
 	dev = l.read.Adopter(dev, ours)
 	l.facts = &facts{ours: ours, mounts: mounts, above: map[targets.DevNo][]targets.DevNo{dev: {dev}}}
-	o, err := l.read.Origin(l.spec, dev, ours)
+	o, err := l.layer(dev, ours)
 	l.facts.request.Volumes = []plan.VolumeRequest{{Origin: o}}
 	return []string{journal.OriginKey(dev.String()), journal.IDKey(l.id), journal.IDKey(layerID(o))}, err
+}
+
+// layer reads what there is of the device. One that an attach was killed over before it
+// had a table has no node and no size.
+func (l *layering) layer(dev targets.DevNo, ours *stack.View) (plan.Origin, error) {
+	if d := ours.At(dev); d != nil && d.Role == plan.RoleAdopted && len(d.Table) == 0 {
+		return plan.Origin{Spec: l.spec, Dev: dev, Path: "/dev/mapper/" + d.Name, Name: d.Name, UUID: d.UUID}, nil
+	}
+	return l.read.Origin(l.spec, dev, ours)
 }
 
 func (l *layering) origin() plan.Origin { return l.facts.request.Volumes[0].Origin }
@@ -115,6 +125,9 @@ type attacher struct {
 
 func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 	o := a.origin()
+	if o.Adopted() && len(o.Table) == 0 {
+		return nil, plan.Refuse(plan.Busy, o.Path, "end it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
+	}
 	if o.Adopted() {
 		a.made = a.adopted(a.facts, o)
 		return nil, nil

@@ -313,3 +313,23 @@ func TestAttachWaits(t *testing.T) {
 	}
 	check(t, h.m.Detach(context.Background(), "/data"))
 }
+
+// TestAdoptedHalf: with the journal lost, nobody takes down what an attach left
+// without a table. It is called neither attached nor lost: a detach ends it.
+func TestAdoptedHalf(t *testing.T) {
+	hostOnly(t)
+	h := newBareHost(t, ioctltest.Options{})
+	before := dmLines(h.Snapshot())
+	at, err := h.dieAt(func(c ioctltest.Call) bool { return c.Request == "DM_TABLE_LOAD" }, operations["adopt"].do)
+	if at == nil {
+		t.Fatalf("it lived: %v", err)
+	}
+	h.Exit()
+	h.each(t, "journal", func(file string) error { return h.Border().Unlink(file) })
+	m := New(h.m.opts)
+	if _, err := m.Attach(context.Background(), h.plain); !errors.Is(err, ErrBusy) {
+		t.Errorf("attach: %v", err)
+	}
+	check(t, m.Detach(context.Background(), h.plain))
+	same(t, "given back", before, dmLines(h.Snapshot()))
+}

@@ -183,7 +183,7 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 			continue
 		}
 		f := Finding{Level: LevelNote, Topic: "operation", Message: fmt.Sprintf("pid %d has been at %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it is done"}
-		if !x.s.kernel.Alive(i.PID) {
+		if held, err := x.s.state.Held(i.Keys()...); err == nil && held == nil {
 			f.Level, f.Message, f.Hint = LevelProblem, fmt.Sprintf("%s %s was interrupted", i.Op, i.Set), "dmsnap recover"
 		}
 		x.add(f)
