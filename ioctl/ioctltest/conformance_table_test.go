@@ -18,6 +18,7 @@ func tableCases() []conformanceCase {
 		{"claims", confClaims},
 		{"read-only tables", confReadOnly},
 		{"dependencies", confDeps},
+		{"prepared tables", confPrepared},
 		{"growing", confGrow},
 	}
 }
@@ -167,6 +168,37 @@ func confDeps(b *bench) {
 	deps, err = b.c.Deps(conf("deps"), ioctl.QueryInactive)
 	b.ok(err)
 	same(b, "of the inactive table", len(deps), 0)
+}
+
+// confPrepared: a suspend changes not a byte of what the kernel writes of either
+// table, and another table in a slot does.
+func confPrepared(b *bench) {
+	b.live("held", spec(16, "linear", b.a, 0))
+	b.ok(b.load("held", spec(16, "linear", b.b, 0)))
+	live, err := b.c.PrepareTable(conf("held"), 0, 0)
+	b.ok(err)
+	next, err := b.c.PrepareTable(conf("held"), ioctl.QueryInactive, 0)
+	b.ok(err)
+	read := func(call *ioctl.Call) string {
+		b.ok(call.Do())
+		payload, fits := call.Payload()
+		same(b, "fits", fits, true)
+		return string(payload)
+	}
+	was, waits := read(live), read(next)
+	same(b, "two tables", was == waits, false)
+	b.ok(b.suspend("held"))
+	same(b, "the live one when suspended", read(live) == was, true)
+	same(b, "suspended, with another to come", live.State(), ioctl.State{Suspended: true, Live: true, Inactive: true})
+	same(b, "the other one", read(next) == waits, true)
+	specs, err := next.Specs()
+	b.ok(err)
+	same(b, "as it was loaded", specs[0].Params, b.b.String()+" 0")
+	b.ok(b.load("held", spec(16, "linear", b.b, 8)))
+	same(b, "another one is seen", read(next) == waits, false)
+	b.ok(b.c.Clear(conf("held")))
+	same(b, "none", read(next), "")
+	b.ok(b.resume("held"))
 }
 
 func confGrow(b *bench) {
