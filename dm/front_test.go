@@ -209,3 +209,35 @@ func TestReloadedAfterAKill(t *testing.T) {
 		}
 	}
 }
+
+// TestOthersWorkMeanwhile: what recover cannot end before lvm2 is done with home keeps
+// nobody from taking a set of var.
+func TestOthersWorkMeanwhile(t *testing.T) {
+	hostOnly(t)
+	op := killable()["remove"]
+	l := newLVM2(t, ioctltest.Options{}, false, op.prepare)
+	_, err := l.dieAt(func(c ioctltest.Call) bool { return c.Request == "DM_DEV_SUSPEND" && c.Name == "home" }, op.do)
+	check(t, err)
+	l.Exit()
+	l.begin()
+	m := New(l.m.opts)
+	if _, err := m.Recover(l.ctx); !errors.Is(err, ErrBusy) {
+		t.Errorf("recover: %v", err)
+	}
+	l.AddDisk("vde", ioctl.DevNo{Major: 252, Minor: 64}, 16*mib)
+	l.elsewhereOn(t, "/other")
+	_, err = m.Create(l.ctx, CreateRequest{Name: "others", Origins: []string{"/other"}, Stores: map[string]string{"": "/dev/vde"}})
+	check(t, err)
+	l.end()
+	_, err = m.Recover(l.ctx)
+	check(t, err)
+	check(t, m.Remove(l.ctx, "others"))
+}
+
+// elsewhereOn mounts another device-mapper device.
+func (l *lvm2) elsewhereOn(t *testing.T, dir string) {
+	t.Helper()
+	disk := ioctl.DevNo{Major: 252, Minor: 192}
+	l.AddDisk("vdm", disk, 16*mib)
+	l.Mount(l.AddDM("other", "LVM-other", ioctltest.Row{Length: 32768, Type: "linear", Params: disk.String() + " 0"}), dir, "ext4")
+}

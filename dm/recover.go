@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/freeze"
 )
@@ -210,15 +211,20 @@ func (s *session) readable(i journal.Intent) (journal.Intent, error) {
 	return i, err
 }
 
-// recoverIntents ends all interrupted operations.
+// recoverIntents ends all interrupted operations, but for those at whose fronts another
+// program is just then: what it loaded there is not ours to replace.
 func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 	intents, err := s.state.Intents()
 	if err != nil {
 		return err
 	}
-	unread := false
+	unread, changing := false, error(nil)
 	for _, i := range intents {
 		done, err := s.recoverIntent(ctx, i)
+		if beingChanged(err) {
+			changing = errors.Join(changing, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -232,17 +238,26 @@ func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 		if err != nil {
 			return err
 		}
-		return s.recoverBases(ctx, r, ours)
+		return errors.Join(changing, s.recoverBases(ctx, r, ours))
 	}
-	return nil
+	return changing
 }
 
-// recoverInterrupted is what every operation does before its own work.
+func beingChanged(err error) bool {
+	return errors.Is(err, run.ErrReloaded) || errors.Is(err, run.ErrSuspended)
+}
+
+// recoverInterrupted is what every operation does before its own work. An interrupted
+// one that must wait for another program keeps nobody else from working.
 func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err error) {
 	if err := s.state.Init(); err != nil {
 		return r, err
 	}
-	return r, s.recoverIntents(ctx, &r)
+	if err = s.recoverIntents(ctx, &r); beingChanged(err) {
+		s.log.Warn("an interrupted operation is not ended yet: another program changes its origin", "error", err)
+		err = nil
+	}
+	return r, err
 }
 
 // recoverBases takes down bases that no image stands on and no operation under way
