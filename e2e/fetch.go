@@ -29,8 +29,12 @@ func runFetch(ctx context.Context, args []string) error {
 			}
 		}
 	}
-	if flags.all {
-		_, err = vm.Packages(ctx, serverPackages...)
+	if !flags.all {
+		return nil
 	}
+	if _, err := vm.Packages(ctx, serverPackages...); err != nil {
+		return err
+	}
+	_, err = vm.Userland(ctx)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/e2e/internal/wire"
@@ -17,13 +18,20 @@ const initPackage = "github.com/dmsnap/dmsnap/e2e/guest/init"
 // earlyModules are needed to reach the host's files; all others are loaded from there.
 var earlyModules = []string{"virtio_pci", "9pnet_virtio", "9p", "overlay"}
 
+// rootModules are needed for a root on a disk.
+var rootModules = []string{"virtio_blk", "ext4"}
+
 // writeInitramfs makes the archive the kernel starts from: init, the early modules, and what init has to know.
 func writeInitramfs(ctx context.Context, path string, image Image, options Options) error {
 	program, err := buildInit(ctx, filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	modules, err := moduleFiles(ctx, image)
+	early := earlyModules
+	if options.Root != "" {
+		early = slices.Concat(early, rootModules)
+	}
+	modules, err := moduleFiles(ctx, image, early)
 	if err != nil {
 		return err
 	}
@@ -35,6 +43,9 @@ func writeInitramfs(ctx context.Context, path string, image Image, options Optio
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	archive := &cpioWriter{w: buffered}
 	config := wire.Config{Release: image.Release, ModuleDir: image.ModuleDir, Udev: options.Udev, Network: options.Forward != 0}
+	if options.Root != "" {
+		config.Root = rootSerial
+	}
 	archive.dir("modules")
 	for _, module := range modules {
 		name, data, err := readModule(ctx, module)
@@ -67,10 +78,10 @@ func buildInit(ctx context.Context, dir string) ([]byte, error) {
 }
 
 // moduleFiles lists the early modules with all they need, in load order.
-func moduleFiles(ctx context.Context, image Image) ([]string, error) {
+func moduleFiles(ctx context.Context, image Image, early []string) ([]string, error) {
 	var files []string
 	seen := map[string]bool{}
-	for _, name := range earlyModules {
+	for _, name := range early {
 		text, err := output(ctx, "modprobe", "-d", image.root, "-S", image.Release, "--show-depends", name)
 		if err != nil {
 			return nil, err

@@ -20,6 +20,8 @@ import (
 const (
 	bootLimit  = 5 * time.Minute // emulated, on a machine that may be busy
 	closeLimit = 20 * time.Second
+	// userlandCloseLimit is ample for services that end as they should, emulated.
+	userlandCloseLimit = 3 * time.Minute
 )
 
 // Machine is a running guest. One command runs at a time; Kill may come at any time.
@@ -33,8 +35,10 @@ type Machine struct {
 	console *console
 	stderr  bytes.Buffer
 	dir     string
-	frames  chan frame    // closed when the guest's port closes
-	dead    chan struct{} // closed when QEMU has ended
+	// patience is how long the guest may take to power off.
+	patience time.Duration
+	frames   chan frame    // closed when the guest's port closes
+	dead     chan struct{} // closed when QEMU has ended
 }
 
 type frame struct {
@@ -60,7 +64,7 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{image: image, dir: dir, console: &console{}, frames: make(chan frame), dead: make(chan struct{})}
+	m := &Machine{image: image, dir: dir, patience: closeLimit, console: &console{}, frames: make(chan frame), dead: make(chan struct{})}
 	if err := m.start(ctx, options); err != nil {
 		os.RemoveAll(dir)
 		return nil, fmt.Errorf("start kernel %s: %w", image.Release, err)
@@ -84,6 +88,10 @@ func (m *Machine) start(ctx context.Context, options Options) error {
 		return err
 	}
 	options.Disks = slices.Clone(options.Disks)
+	if options.Root != "" { // the last: the others keep their names
+		options.Disks = append(options.Disks, Disk{Path: options.Root, Serial: rootSerial})
+		m.patience = userlandCloseLimit
+	}
 	for i, disk := range options.Disks {
 		made, err := disk.withDefaults(i, m.dir)
 		if err != nil {
@@ -197,13 +205,23 @@ func (m *Machine) Kill() {
 	<-m.dead
 }
 
+// Wait blocks until the guest has gone down by itself: a reboot ends the machine, too.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.dead:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the guest does not go down: %w; last on the console:\n%s", context.Cause(ctx), m.Console(40))
+	}
+}
+
 // Close powers the guest off in good order.
 func (m *Machine) Close() error {
 	if err := m.conn.Send(wire.KindQuit, nil); err == nil {
 		select {
 		case <-m.dead:
 			return nil
-		case <-time.After(closeLimit):
+		case <-time.After(m.patience):
 		}
 	}
 	select {

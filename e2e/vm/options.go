@@ -10,10 +10,11 @@ import (
 type Options struct {
 	Kernel   Kernel
 	Disks    []Disk
-	MemoryMB int  // 2048
-	CPUs     int  // 2
-	Udev     bool // run systemd-udevd in the guest
-	Forward  int  // TCP port of the guest behind Machine.Address; zero: the guest has no network
+	MemoryMB int    // 2048
+	CPUs     int    // 2
+	Udev     bool   // run systemd-udevd in the guest
+	Root     string // raw image, like Userland's, that the guest has as its root; empty: the host's files
+	Forward  int    // TCP port of the guest behind Machine.Address; zero: the guest has no network
 }
 
 // Disk is a virtio disk of the guest: the first is /dev/vda, and so on.

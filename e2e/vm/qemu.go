@@ -7,7 +7,10 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/internal/wire"
 )
 
-const qemu = "qemu-system-x86_64"
+const (
+	qemu       = "qemu-system-x86_64"
+	rootSerial = "root"
+)
 
 // kernelArgs: an oops ends the machine at once, and warnings reach the console. The rest makes emulation boot faster.
 const kernelArgs = "console=ttyS0 panic=-1 oops=panic loglevel=5 net.ifnames=0 mitigations=off tsc=reliable no_timer_check " +

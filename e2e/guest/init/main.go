@@ -34,16 +34,23 @@ func boot() error {
 	if err != nil {
 		return err
 	}
-	steps := []func(wire.Config) error{
-		mountEarly, loadEarly, mountRoot, switchRoot, hideHost, bindModules, tuneKernel, loopbackUp, loadModules,
-		networkUp, startUdev,
+	if config.Root != "" {
+		return take(config, mountEarly, loadEarly, bootUserland)
 	}
+	if err := take(config, mountEarly, loadEarly, mountRoot, switchRoot, hideHost, bindModules, tuneKernel, loopbackUp, loadModules,
+		networkUp, startUdev); err != nil {
+		return err
+	}
+	return runAgent(config)
+}
+
+func take(config wire.Config, steps ...func(wire.Config) error) error {
 	for _, step := range steps {
 		if err := step(config); err != nil {
 			return err
 		}
 	}
-	return runAgent(config)
+	return nil
 }
 
 func readConfig(path string) (wire.Config, error) {

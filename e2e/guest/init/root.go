@@ -82,6 +82,13 @@ func mountRoot(wire.Config) error {
 // switchRoot makes the new root the root of every process: the kernel's own threads share it, and so modprobe and
 // other helpers the kernel starts are found there.
 func switchRoot(wire.Config) error {
+	if err := moveRoot(); err != nil {
+		return err
+	}
+	return os.Symlink("/proc/self/fd", "/dev/fd") // which devtmpfs does not make
+}
+
+func moveRoot() error {
 	if err := os.Chdir(newRoot); err != nil {
 		return err
 	}
@@ -90,9 +97,6 @@ func switchRoot(wire.Config) error {
 	}
 	if err := unix.Chroot("."); err != nil {
 		return fmt.Errorf("chroot: %w", err)
-	}
-	if err := os.Symlink("/proc/self/fd", "/dev/fd"); err != nil { // which devtmpfs does not make
-		return err
 	}
 	return os.Chdir("/")
 }

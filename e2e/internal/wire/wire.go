@@ -39,6 +39,7 @@ type Config struct {
 	Early     []string `json:"early"`
 	Udev      bool     `json:"udev"`
 	Network   bool     `json:"network"`
+	Root      string   `json:"root,omitempty"` // serial number of the disk with a userland of its own
 }
 
 // Hello is the agent's first word: the guest is ready.
