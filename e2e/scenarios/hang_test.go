@@ -2,6 +2,8 @@ package scenarios
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,7 +25,7 @@ func TestHangingStore(t *testing.T) {
 	})
 	slow := fmt.Sprintf("0 %d delay %s 0 0 %s 0 %d", 64*lab.MiB, lab.Disks(t, 2)[1], lab.Disks(t, 2)[1], held.Milliseconds())
 	swap(t, "slow", slow)
-	stalls(t, w)
+	waiting := victim(t, v)
 	began := time.Now()
 	if out := tool.OK("thaw", "--invalidate", "one"); !strings.Contains(out, "one") {
 		t.Errorf("said: %s", out)
@@ -31,7 +33,7 @@ func TestHangingStore(t *testing.T) {
 	if took := time.Since(began); took > 2*held {
 		t.Errorf("it took %s", took)
 	}
-	goesOn(t, tool, w, v)
+	goesOn(t, tool, w, v, waiting)
 }
 
 // TestQueueingStore: the store's multipath device has no path and keeps what it is given. Nobody but that device can end
@@ -44,7 +46,7 @@ func TestQueueingStore(t *testing.T) {
 	lab.Run(t, "dmsetup", "message", "paths", "0", "queue_if_no_path")
 	lab.Run(t, "dmsetup", "message", "paths", "0", "fail_path", number(t, disk))
 	t.Cleanup(func() { lab.Run(t, "dmsetup", "message", "paths", "0", "fail_if_no_path") })
-	stalls(t, w)
+	waiting := victim(t, v)
 	done := make(chan string, 1)
 	go func() {
 		_, stderr, code := tool.Try("thaw", "--invalidate", "one")
@@ -59,7 +61,7 @@ func TestQueueingStore(t *testing.T) {
 	if said := <-done; !strings.HasPrefix(said, "0 ") {
 		t.Errorf("exit %s", said)
 	}
-	goesOn(t, tool, w, v)
+	goesOn(t, tool, w, v, waiting)
 }
 
 func number(t *testing.T, disk string) string {
@@ -88,26 +90,44 @@ func swap(t *testing.T, name, table string) {
 	lab.Run(t, "dmsetup", "resume", name)
 }
 
-// stalls waits until the writer waits for the store.
-func stalls(t *testing.T, w *lab.Writer) {
+// victim writes where nothing was written since the cut, one chunk after the other, and waits for the store by now. What it
+// ends with comes through the channel.
+func victim(t *testing.T, v lab.Volume) <-chan error {
 	t.Helper()
-	for from := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		if n := w.Passed(time.Now().Add(-2*time.Second), time.Now()); n == 0 && time.Since(from) > 2*time.Second {
-			return
+	cmd := exec.Command("dd", "if=/dev/urandom", "of="+filepath.Join(v.Dir, "victim"), "bs=64k", "count=64", "oflag=dsync")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stat := fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)
+	for asleep, until := 0, time.Now().Add(time.Minute); asleep < 20; time.Sleep(100 * time.Millisecond) {
+		text, err := os.ReadFile(stat)
+		if err != nil || time.Now().After(until) {
+			t.Fatalf("it does not wait for the store: %v", err)
 		}
-		if time.Since(from) > time.Minute {
-			t.Fatal("the writer never waits for the store")
+		if asleep++; !strings.Contains(string(text), ") D ") {
+			asleep = 0
 		}
 	}
+	return ended
 }
 
-// goesOn: the writer comes through all of its file, which the store would have held up many times; the set is lost, says
+// goesOn: who waited for the store comes through, for each of whose chunks it would have waited anew; the set is lost, says
 // so, and goes.
-func goesOn(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume) {
+func goesOn(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, waiting <-chan error) {
 	t.Helper()
 	from := time.Now()
-	w.WaitFor(t, 2*slots)
-	t.Logf("%d writes in %s", 2*slots, time.Since(from))
+	select {
+	case err := <-waiting:
+		if err != nil {
+			t.Errorf("who waited for the store got %v", err)
+		}
+		t.Logf("who waited for the store ended after %s", time.Since(from))
+	case <-time.After(time.Minute):
+		t.Error("who waited for the store still does")
+	}
+	w.WaitFor(t, slots)
 	if set := tool.Show("one"); set.State != "invalid" || !strings.Contains(set.Volumes[0].Reason, "given up") {
 		t.Errorf("the set is %s because %q", set.State, set.Volumes[0].Reason)
 	}
