@@ -21,6 +21,7 @@ type binaries struct {
 	packages []testPackage
 	dmsnap   string // the command itself, empty if it could not be built
 	dmsnap32 string // the same for a processor of 32 bits
+	released string // the command as of an older commit, empty if the history does not have that
 	tool     string // test2json, for the host
 }
 
@@ -30,7 +31,7 @@ type testPackage struct{ path, dir, binary string }
 func (b *binaries) env(options vm.Options) []string {
 	env := []string{"DMSNAP_DISKS=" + diskList(options)}
 	if b.dmsnap != "" {
-		env = append(env, "DMSNAP_BIN="+b.dmsnap, "DMSNAP_BIN_386="+b.dmsnap32)
+		env = append(env, "DMSNAP_BIN="+b.dmsnap, "DMSNAP_BIN_386="+b.dmsnap32, "DMSNAP_BIN_OLD="+b.released)
 	}
 	return env
 }
@@ -90,6 +91,9 @@ func compile(ctx context.Context, stage *results.Stage, dir string, patterns []s
 	if err != nil {
 		stage.Problem("%v", err)
 		b.dmsnap = ""
+	}
+	if b.released, err = buildReleased(ctx); err != nil {
+		stage.Problem("%v", err)
 	}
 	return b, nil
 }

@@ -208,6 +208,17 @@ func NewTool32(t *testing.T) *Tool {
 	return newTool(t, "DMSNAP_BIN_386")
 }
 
+// NewToolOld is the dmsnap that users had before, on the same state as another.
+func NewToolOld(t *testing.T, beside *Tool) *Tool {
+	t.Helper()
+	if os.Getenv("DMSNAP_BIN_OLD") == "" {
+		t.Skip("history too short: the sources are a shallow clone")
+	}
+	old := newTool(t, "DMSNAP_BIN_OLD")
+	old.State = beside.State
+	return old
+}
+
 func newTool(t *testing.T, env string) *Tool {
 	t.Helper()
 	bin := os.Getenv(env)

@@ -27,9 +27,14 @@ func TestNeighboursLVM(t *testing.T) {
 		},
 		{name: "lvchange --refresh", does: "lvchange --refresh" + unmonitored + "vg/home", state: "bypassed", reason: reloaded},
 		{name: "vgchange --refresh", does: "vgchange --refresh" + unmonitored + "vg", state: "bypassed", reason: reloaded},
-		{name: "vgchange -ay", does: "vgchange -ay" + unmonitored + "vg\nvgchange --monitor n vg\npvscan --cache\nvgs vg", state: "active"},
+		{name: "vgchange -ay", does: "vgchange -ay" + unmonitored + "vg\nvgchange --monitor n vg\npvscan --cache\nlvs -a -o +segtype,devices vg", state: "active"},
 		{name: "lvchange -an", does: "lvchange -an vg/home", refused: true, state: "active"},
+		{name: "lvchange -an of an unmounted volume", idle: true, does: "lvchange -an vg/home", again: "lvchange -ay" + unmonitored + "vg/home", state: "broken"},
+		{name: "lvchange -an and -ay", idle: true, does: "lvchange -an vg/home\nlvchange -ay" + unmonitored + "vg/home", state: "bypassed"},
 		{name: "lvremove", does: "lvremove -y vg/home", refused: true, state: "active"},
+		{name: "vgcfgrestore", does: "vgcfgbackup -f /run/vg.backup vg\nvgcfgrestore -y -f /run/vg.backup vg\nvgck vg\nrm /run/vg.backup", state: "active"},
+		{name: "lvcreate beside it", does: "lvcreate -qq -y -L 16M -n other vg\nlvremove -qq -y vg/other", state: "active"},
+		{name: "lvcreate -s", does: "lvcreate -qq -y" + unmonitored + "-s -L 16M -n snap vg/home", state: "bypassed", reason: reloaded},
 	}, func(t *testing.T, disks []string) string {
 		lab.Group(t, "vg", disks[:3]...)
 		return lab.LogicalVolume(t, "vg", "home", "-L", "96M", strings.TrimSpace(disks[0]))

@@ -2,6 +2,8 @@ package scenarios
 
 import (
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
@@ -26,6 +28,25 @@ func TestNeighboursFiles(t *testing.T) {
 		lab.Format(t, "ext4", dev)
 		lab.Run(t, "mount", dev, "/run/other")
 		t.Cleanup(func() { lab.Run(t, "umount", "/run/other") })
+		return plainHome(t, disks)
+	})
+}
+
+// TestNeighboursUnplugged: the disk of the store goes away. Only the image is lost.
+func TestNeighboursUnplugged(t *testing.T) {
+	live(t, []neighbour{
+		{name: "deleted disk", store: "/dev/disk/by-id/scsi-store", does: "echo 1 >$(readlink -f /sys/block/$(basename $(readlink -f $store))/device)/delete", state: "invalid"},
+	}, func(t *testing.T, disks []string) string {
+		lab.Run(t, "modprobe", "scsi_debug", "dev_size_mb=96", "max_luns=1")
+		t.Cleanup(func() { lab.Run(t, "sh", "-c", "udevadm settle; modprobe -r scsi_debug") })
+		lab.Run(t, "udevadm", "settle")
+		found, err := filepath.Glob("/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*")
+		if err != nil || len(found) != 1 {
+			t.Fatalf("disks of scsi_debug: %v, %v", found, err)
+		}
+		link := "/dev/disk/by-id/scsi-store"
+		lab.Run(t, "ln", "-sf", "/dev/"+strings.TrimSpace(filepath.Base(found[0])), link)
+		t.Cleanup(func() { os.Remove(link) })
 		return plainHome(t, disks)
 	})
 }
