@@ -379,3 +379,27 @@ func TestBypassedChain(t *testing.T) {
 		t.Errorf("left over:\n%s", left)
 	}
 }
+
+// TestLayerKeepsItsFile: the file of a set that others read through outlives it. Who
+// asks for that name is told what has it, and what to remove.
+func TestLayerKeepsItsFile(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	c.elsewhere(t)
+	in := func(name, spec string) CreateRequest {
+		r := c.request(name)
+		r.Stores, r.StoreSize = map[string]string{"": spec}, Size{Bytes: 2 * mib}
+		return r
+	}
+	c.cut(t, "a")
+	b := c.create(t, in("b", "file:/srv/cow"))
+	_, err := c.m.Create(c.ctx, in("c", "file:/srv/cow"))
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), "already serves set b") {
+		t.Errorf("beside the set: %v", err)
+	}
+	check(t, c.m.Remove(c.ctx, "b"))
+	_, err = c.m.Create(c.ctx, in("b", "file:/srv/cow"))
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), plan.LayerName(b.UUID)) || !strings.Contains(e.Hint, "remove a first") {
+		t.Errorf("beside the layer: %v", err)
+	}
+}

@@ -261,3 +261,39 @@ func TestMonitorGrowsFiles(t *testing.T) {
 	check(t, h.m.Remove(context.Background(), "nightly"))
 	h.healthy(t)
 }
+
+// TestGrowthLeavesRoom: what was deleted since the cut cannot be used, and is more than
+// half of what is free. Growth gives up before it has taken that from applications.
+func TestGrowthLeavesRoom(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	f, err := h.Border().Open("/home/old", unix.O_RDWR|unix.O_CREAT, 0o600)
+	check(t, err)
+	check(t, f.Allocate(0, 4*mib))
+	check(t, f.Close())
+	check(t, h.createIn("file:/home/cow"))
+	check(t, h.Border().Unlink("/home/old"))
+	free := func() uint64 {
+		st, err := h.Border().Statfs("/home")
+		check(t, err)
+		return st.Avail * uint64(st.BlockSize)
+	}
+	before, least, looking := free(), ^uint64(0), false
+	h.Fail(func(ioctltest.Call) error {
+		if !looking {
+			looking = true
+			least = min(least, free())
+			looking = false
+		}
+		return nil
+	})
+	_, err = h.m.Extend(context.Background(), ExtendRequest{Name: "nightly", Size: Size{Bytes: mib / 2}, Relative: true})
+	h.Fail(nil)
+	if !errors.Is(err, ErrNoSpace) || least < before*2/5 {
+		t.Errorf("%d of %d bytes were left for others: %v", least, before, err)
+	}
+	set, err := h.m.Show(context.Background(), "nightly")
+	if err != nil || set.State != StateActive || free() != before {
+		t.Errorf("%+v, %v; %d bytes free, were %d", set, err, free(), before)
+	}
+}

@@ -2,6 +2,7 @@ package dm
 
 import (
 	"cmp"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 			h.Need, h.Least = v.StoreSize, v.StoreSize
 		}
 		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
-			return err
+			return s.whose(spec, err)
 		}
 		v.Store.Demand = demand
 		if v.Store.Disks, err = h.Waits(v.Store); err != nil {
@@ -55,6 +56,31 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 		}
 	}
 	return nil
+}
+
+// whose names the set that a refused file serves already. One that others read
+// through keeps its file when it is removed, under a name that its user never gave.
+func (s *session) whose(spec string, refused error) error {
+	path, file := strings.CutPrefix(spec, "file:")
+	if r, is := errors.AsType[*plan.Refusal](refused); !file || !is || r.Kind != plan.Usage {
+		return refused
+	}
+	sets, err := s.list()
+	if err != nil {
+		return refused
+	}
+	for _, set := range sets {
+		for _, v := range set.Volumes {
+			switch {
+			case v.Store.Kind != "file" || v.Store.Path != path:
+			case set.Layer:
+				return plan.Refuse(plan.Usage, path, "name another file, or remove "+strings.Join(v.ReadBy, ", ")+" first", "store file %s still serves %s, what is left of a removed set, which %s read through", path, set.Name, strings.Join(v.ReadBy, ", "))
+			default:
+				return plan.Refuse(plan.Usage, path, "name another file, or remove that set", "store file %s already serves set %s", path, set.Name)
+			}
+		}
+	}
+	return refused
 }
 
 // leastUptime is what writes since boot are spread over if that was just now.

@@ -165,24 +165,27 @@ func unknownPast(p plan.Past, err error) error {
 }
 
 // obtain makes a file larger with blocks that were free. It holds on to others it
-// is given until there are enough, so that it is not given them again.
+// is given until there are enough, so that it is not given them again: to half of
+// the room at most, or twice of what is wanted if that is more, since applications
+// need some meanwhile.
 func obtain(ctx context.Context, f *ioctl.File, file *plan.File, free []ioctl.Range) error {
 	g, had := file.Growth, file.Had()
 	want, have := file.Bytes-g.From, uint64(0)
+	limit := min(g.Room, want+max(2*want, g.Room/2)/4096*4096) // in whole blocks, as the room is
 	var others []ioctl.Range
 	for {
 		var err error
 		if others, err = store.Others(f, had, free); err != nil {
 			return err
 		}
-		good := have - total(others)
-		if good >= want || have >= g.Room && g.Partly && good > 0 {
+		good := have - min(have, total(others))
+		if good >= want || have >= limit && g.Partly && good > 0 {
 			break
 		}
-		more := min(max(want-good, have), g.Room-min(have, g.Room))
+		more := min(max(want-good, have), limit-min(have, limit))
 		if more == 0 {
 			return plan.Refuse(plan.NoSpace, file.Path, "name another device with --store to go on there",
-				"only %d of the %d bytes that are free for %s were free at the cut", good, have, file.Path)
+				"only %d of %d bytes that %s could get now were free at the cut", good, have, file.Path)
 		}
 		if err := errors.Join(ctx.Err(), f.Allocate(int64(had+have), int64(more))); err != nil {
 			return err
