@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 type part struct {
 	name, origin, dir string
 	stores            []string // disks, the first one for its set
+	files             string   // where those are made that serve as stores; "": on the origin
 }
 
 func (p part) request() CreateRequest {
@@ -27,6 +29,7 @@ func (p part) request() CreateRequest {
 type act struct {
 	setup func(w *world, p part) error // what must be there before; nil: nothing
 	do    func(m *Manager, p part) (made *Set, err error)
+	files bool // its store is a file
 	plain bool // of the plain device, if the other one does not say which
 	ends  bool // the set that setup made is gone when it succeeds
 	keeps bool // the set that setup made cannot end by itself any more when it succeeds
@@ -69,9 +72,9 @@ func meeting() map[string]act {
 	thaws := only(func(m *Manager, _ part) error { _, err := m.Thaw(ctx, false); return err })
 	return map[string]act{
 		"create": {do: create},
-		"create in a file": {do: func(m *Manager, p part) (*Set, error) {
+		"create in a file": {files: true, do: func(m *Manager, p part) (*Set, error) {
 			r := p.request()
-			r.Stores[""] = "file:" + p.origin + "/.cow" + strings.ReplaceAll(p.stores[0], "/", "-")
+			r.Stores[""] = "file:" + cmp.Or(p.files, p.origin) + "/.cow" + strings.ReplaceAll(p.stores[0], "/", "-")
 			return m.Create(ctx, r)
 		}},
 		"create a persistent set": {do: func(m *Manager, p part) (*Set, error) {

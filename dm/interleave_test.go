@@ -17,7 +17,8 @@ import (
 )
 
 // TestInterleaved has one operation run whole in the middle of another: every pair
-// of them, sharing an origin, a store, a name or nothing, at every call of the
+// of them, sharing an origin, a store, a name or nothing, or with their stores on
+// each other's origins, at every call of the
 // first one at full length, else at the first, the last, one of each kind and a few
 // more that a seed decides on. Whatever they return, afterwards each set there is
 // has the image of its cut and is protected, no set is there or gone that nobody
@@ -39,9 +40,9 @@ func TestInterleaved(t *testing.T) {
 		t.Run(a, func(t *testing.T) {
 			t.Parallel()
 			for n, b := range slices.Sorted(maps.Keys(acts)) {
-				for i, shared := range []string{"nothing", "an origin", "a store", "a name"} {
+				for i, shared := range sharings {
 					p := &pair{a: acts[a], b: acts[b], what: a + ", and meanwhile " + b + ", sharing " + shared, shared: shared, seed: seed}
-					if p.fits() && (!testing.Short() || i == (n+len(a))%4) { // one of the four is enough then
+					if p.fits() && (!testing.Short() || uint64(i) == (uint64(n+len(a))+seed)%uint64(len(sharings))) { // one of them is enough then
 						p.meet(t, rand.New(rand.NewPCG(seed, uint64(len(p.what)*1000+i))))
 					}
 				}
@@ -49,6 +50,9 @@ func TestInterleaved(t *testing.T) {
 		})
 	}
 }
+
+// sharings are what two operations have in common.
+var sharings = []string{"nothing", "an origin", "a store", "a name", "each other's origins"}
 
 // pair is two operations that meet.
 type pair struct {
@@ -59,7 +63,10 @@ type pair struct {
 
 // fits leaves out pairs that would be two of the same thing.
 func (p *pair) fits() bool {
-	if p.a.plain && p.b.plain {
+	switch {
+	case p.shared == "each other's origins":
+		return p.a.files && p.b.files
+	case p.a.plain && p.b.plain:
 		return p.shared == "an origin"
 	}
 	return true
@@ -79,6 +86,8 @@ func (p *pair) parts() (a, b part) {
 		b.stores = a.stores
 	case "a name":
 		b.name = a.name
+	case "each other's origins": // for their stores
+		a.files, b.files = b.origin, a.origin
 	}
 	return a, b
 }
@@ -179,7 +188,7 @@ func (p *pair) run(t *testing.T, n int) (w *world, met string) {
 	}
 	a, b := p.parts()
 	before, first := w.versions(), w.Calls()
-	var made *Set
+	var made, set *Set
 	var errA, errB error
 	w.Fail(func(c ioctltest.Call) error {
 		if c.N-first != n {
@@ -188,7 +197,6 @@ func (p *pair) run(t *testing.T, n int) (w *world, met string) {
 		w.Fail(nil)
 		w.writeAll()
 		then := w.versions()
-		var set *Set
 		set, errB = p.b.do(w.manager(), b)
 		met = fmt.Sprintf("%s (%s: %v)", c, "that one", errB)
 		w.took(set, b.origin, then)
@@ -212,7 +220,7 @@ func (p *pair) run(t *testing.T, n int) (w *world, met string) {
 		ended := func(x act, part part, err error) bool {
 			return x.ends && c.name == part.name && (err == nil || errors.Is(err, ErrPartial))
 		}
-		kept := p.a.keeps && errA == nil && c.name == a.name || p.b.keeps && errB == nil && c.name == b.name
+		kept := p.a.keeps && made != nil && made.UUID == uuid || p.b.keeps && set != nil && set.UUID == uuid
 		return ended(p.a, a, errA) || ended(p.b, b, errB) || c.lapsed && !kept
 	})
 	w.clear()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -115,4 +117,41 @@ func TestPartitionsOfOneDisk(t *testing.T) {
 	check(t, create("b", "/var", "/dev/vde2"))
 	_, err = p.Cut(h.ctx)
 	check(t, err)
+}
+
+// TestRecoverHoldsItsLocksFirst: what a dead process held is let go under its locks.
+// Somebody may have begun to cut the same origin.
+func TestRecoverHoldsItsLocksFirst(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	dead := false
+	at, err := h.dieAt(func(c ioctltest.Call) bool {
+		dead = dead || c.Request == "DM_DEV_RESUME" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
+		return dead
+	}, operations["create"].do)
+	if at == nil {
+		t.Fatalf("it lived: %v", err)
+	}
+	h.Exit()
+	let, looking := 0, false
+	h.Fail(func(c ioctltest.Call) error {
+		if looking || !changes(c) && c.Request != "FITHAW" {
+			return nil
+		}
+		looking = true
+		defer func() { looking = false }()
+		let++
+		held, err := h.m.state.Held(journal.OriginKey(h.home.String()))
+		check(t, err)
+		if held == nil {
+			t.Errorf("without a lock: %s", c)
+		}
+		return nil
+	})
+	recovered(t, h)
+	h.Fail(nil)
+	if let < 4 { // two fronts, two filesystems
+		t.Errorf("%d calls let go", let)
+	}
+	h.healthy(t)
 }
