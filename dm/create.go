@@ -362,7 +362,7 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 		panic(fmt.Sprintf("a receipt is plain data: %v", err))
 	}
 	set := journal.Set{
-		Name: p.Set, ID: p.ID, BootID: i.BootID, Created: receipt.End.UTC(), Persistent: p.Volumes[0].Mode != targets.Transient,
+		Name: p.Set, ID: p.ID, BootID: i.BootID, Created: receipt.End.UTC(), Persistent: plan.Lasts(p.Volumes[0].Mode),
 		Labels: r.Labels, Receipt: b,
 	}
 	for _, v := range p.Volumes {

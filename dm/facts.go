@@ -106,7 +106,11 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 		return v, err
 	}
 	// An origin that cannot be cut is worth more words than its store.
-	return v, plan.CheckOrigin(v.Origin)
+	if err := plan.CheckOrigin(v.Origin); err != nil {
+		return v, err
+	}
+	v.Found, err = s.lookalike(v.Origin, f.above[dev])
+	return v, err
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and

@@ -39,8 +39,9 @@ func (op operation) host(t *testing.T, o ioctltest.Options) *host {
 func litter(t *testing.T, h *host) {
 	t.Helper()
 	for i, disk := range []uint32{32, 48} {
-		b := bytes.Repeat([]byte{0xa5, byte(i), 0x5a}, 6*mib)
-		check(t, h.Write(ioctl.DevNo{Major: 252, Minor: disk}, 0, b))
+		for _, at := range []uint64{0, 64 << 10, mib, mib + 4096, mib + 64<<10, 3 * mib, 17 * mib, 18*mib - 4096} {
+			check(t, h.Write(ioctl.DevNo{Major: 252, Minor: disk}, at, bytes.Repeat([]byte{0xa5, byte(i), 0x5a, byte(at >> 12)}, 1024)))
+		}
 	}
 }
 

@@ -270,7 +270,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 		vol.Reason = "its image carries no snapshot"
 		return
 	}
-	vol.ChunkBytes, vol.persistent = snap.Chunk.Bytes(), snap.Mode != targets.Transient
+	vol.ChunkBytes, vol.persistent = snap.Chunk.Bytes(), plan.Lasts(snap.Mode)
 	if d.Status.State == targets.Active && d.Info.Live {
 		used, meta := d.Status.Used.Bytes(), d.Status.Metadata.Bytes()
 		vol.Store.UsedBytes, vol.Store.MetadataBytes = &used, &meta

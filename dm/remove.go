@@ -217,6 +217,7 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 			if err == nil {
 				r.rest, err = s.remains(ours, name, id)
 			}
+			r.rest.Unmade = covered
 			return takingDown(r.rest), err
 		},
 		begun: r.begun, commit: func(context.Context, done) error { return last() }, covered: covered,

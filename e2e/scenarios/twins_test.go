@@ -48,11 +48,31 @@ func noTwins(t *testing.T) {
 			origin := lab.Linear(t, "twin", disks[0], 0, 64)
 			medium := lab.Store(t, "twin-cow", disks[1], 0, 64)
 			above(t, origin)
+			control(t, origin, disks[1])
 			for _, store := range []string{medium, "file:" + dir, "ram:16m"} {
 				noTwin(t, origin, store)
 			}
 		})
 	}
+}
+
+// control: those who are asked see a device that begins like the origin and has one above it, as a store would. Which they
+// choose is written down.
+func control(t *testing.T, origin, disk string) {
+	t.Helper()
+	uuid := strings.TrimSpace(lab.Run(t, "blkid", "-p", "-s", "UUID", "-o", "value", origin))
+	t.Run("control", func(t *testing.T) {
+		like := lab.Linear(t, "like", disk, 128, 16)
+		lab.Run(t, "dd", "if="+origin, "of="+like, "bs=64k", "count=1", "conv=notrunc,fsync", "status=none")
+		t.Cleanup(func() { lab.Run(t, "wipefs", "-aq", like) })
+		lab.Run(t, "dmsetup", "create", "onlike", "--readonly", "--table", "0 8 linear "+like+" 0")
+		defer lab.Run(t, "dmsetup", "remove", "--retry", "onlike")
+		named := lab.Run(t, "blkid", "-c", "/dev/null", "-o", "device", "-t", "UUID="+uuid)
+		if !slices.ContainsFunc(strings.Fields(named), func(dev string) bool { return same(dev, like) }) {
+			t.Errorf("blkid does not see %s: %q", like, named)
+		}
+		t.Logf("of %q blkid chooses %s", named, lab.Run(t, "blkid", "-c", "/dev/null", "-U", uuid))
+	})
 }
 
 func noTwin(t *testing.T, origin, store string) {

@@ -34,7 +34,7 @@ func (o Older) Apart() string {
 	case !o.ReadOnly:
 		// What is written to it while its exceptions are read again would be lost.
 		return "it is writable"
-	case snap.Mode == targets.Transient:
+	case !Lasts(snap.Mode):
 		return "its store is not persistent"
 	case o.Height >= maxLayers:
 		return fmt.Sprintf("%d sets read through it, one above the other", o.Height)
@@ -53,13 +53,29 @@ func (o Older) snapshot() (s targets.Snapshot, ok bool) {
 // carries tells whether older images may read through a new one. What is written
 // to an image would be seen by all that read through it; and a set whose store is
 // persistent must not hang on one whose store is not.
-func carries(mode targets.Mode, writable bool) bool { return mode != targets.Transient && !writable }
+func carries(mode targets.Mode, writable bool) bool { return Lasts(mode) && !writable }
+
+// Lasts tells the mode of a set that is to outlive a boot. Transient sets have no
+// header on their stores, or one only because of what their first chunk would look
+// like without (headed).
+func Lasts(mode targets.Mode) bool { return mode == targets.PersistentOverflow }
+
+// headed is the mode of a volume's snapshot. Without a header the first chunk that
+// is copied begins the store's device, and it may be the one that says what is on
+// the origin. Who looks for that among all devices prefers one that nothing stands
+// on, and that is the origin's front only if nothing does.
+func (vr VolumeRequest) headed(mode targets.Mode) (targets.Mode, string) {
+	if mode != targets.Transient || vr.Found == "" {
+		return mode, ""
+	}
+	return targets.Persistent, vr.Found
+}
 
 // mode is the one asked for, or a persistent one where older sets can read through
 // the new one then: their writers pay for it alone. Memory is short, and who stores
 // there wants no more written than must be.
 func (r CreateRequest) mode() targets.Mode {
-	if r.Mode != targets.Transient || r.Apart || r.Writable {
+	if Lasts(r.Mode) || r.Apart || r.Writable {
 		return r.Mode
 	}
 	mode := r.Mode

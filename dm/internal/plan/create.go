@@ -11,7 +11,8 @@ import (
 type CreateRequest struct {
 	Set, ID string
 	// Chunk is the unit of copying where a volume has none of its own.
-	Chunk    targets.Sectors
+	Chunk targets.Sectors
+	// Mode is Transient or PersistentOverflow.
 	Mode     targets.Mode
 	Writable bool
 	// Apart: no other mode is chosen so that older sets can read through this one.
@@ -35,6 +36,9 @@ type VolumeRequest struct {
 	Limit targets.Sectors
 	// Chunk is the volume's own unit of copying; zero means the set's.
 	Chunk targets.Sectors
+	// Found is why the store must not begin with a chunk of the origin; empty if it
+	// may.
+	Found string
 	// BaseID is used if the origin has no layer yet.
 	BaseID string
 }
@@ -96,8 +100,9 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		Index: i, Name: o.Volume, Front: o.front(), Base: BaseName(o.Volume),
 		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
 		Origin: o, StoreFacts: s, StoreSize: size, Chunk: chunk, NewBase: o.Base == nil,
-		Mode: r.Mode, Writable: r.Writable,
+		Writable: r.Writable,
 	}
+	v.Mode, v.ModeWhy = vr.headed(r.Mode)
 	if o.Base != nil {
 		v.Base = o.Base.Name
 	} else if v.redirector, err = Redirect(o); err != nil {
@@ -108,7 +113,7 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	}
 	v.ImageTable = targets.Table{{Length: o.Size, Target: targets.Snapshot{
 		// Rule A: the same device as the front's snapshot-origin names.
-		Origin: mapped(v.Base), Store: mapped(v.Store), Mode: r.Mode, Chunk: chunk,
+		Origin: mapped(v.Base), Store: mapped(v.Store), Mode: v.Mode, Chunk: chunk,
 	}}}
 	return v, nil
 }

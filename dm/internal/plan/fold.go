@@ -38,7 +38,7 @@ func Fold(r FoldRequest) (*Plan, error) {
 	p := &Plan{Op: "fold", Set: r.Set, ID: r.ID, Final: true}
 	for _, reader := range r.Readers {
 		snap, ok := Older{Table: reader.Table}.snapshot()
-		if !ok || snap.Mode == targets.Transient {
+		if !ok || !Lasts(snap.Mode) {
 			return nil, Refuse(Unsupported, reader.Name, "remove it first", "%s has no persistent store of its own", reader.Name)
 		}
 		if snap.Chunk < 8 {

@@ -58,6 +58,7 @@ func creations() map[string]plan.CreateRequest {
 		"create-memory":     request(volume("home", 0, inMemory)),
 		"create-plain":      request(volume("", 0, plain, with(0, "ext4", plan.ByFIFREEZE, "/"))),
 		"create-attached":   request(volume("", 0, attached, with(0, "ext4", plan.ByFIFREEZE, "/"))),
+		"create-headed":     request(volume("disk", 0, func(v *plan.VolumeRequest) { v.Found = "other devices stand on the origin" })),
 		"create-crash":      crash,
 		"create-lockfs":     request(volume("boot", 0, with(0, "vfat", plan.ByLockFS, "/boot"))),
 		"create-persistent": persistent,

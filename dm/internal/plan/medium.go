@@ -54,7 +54,7 @@ func labelMedium(m *Medium) Step {
 func (v Volume) Label(id, set string) layout.Label {
 	return layout.Label{
 		ID: id, Set: set, Volume: uint32(v.Index), VolumeName: v.Name, Kind: kinds[v.StoreFacts.Backing],
-		Persistent: v.Mode == targets.PersistentOverflow,
+		Persistent: Lasts(v.Mode),
 	}
 }
 

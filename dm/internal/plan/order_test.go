@@ -16,7 +16,7 @@ import (
 func randomRequest(r *rand.Rand) plan.CreateRequest {
 	modes := []targets.Mode{targets.Transient, targets.Persistent, targets.PersistentOverflow}
 	req := request()
-	req.Mode, req.Writable, req.Crash = modes[r.IntN(3)], r.IntN(2) == 0, r.IntN(4) == 0
+	req.Mode, req.Writable, req.Crash = modes[2*r.IntN(2)], r.IntN(2) == 0, r.IntN(4) == 0
 	req.Chunk = targets.Sectors(8) << r.IntN(8)
 	keys := r.Perm(16)
 	for i := range 1 + r.IntN(5) {
@@ -40,6 +40,9 @@ func randomRequest(r *rand.Rand) plan.CreateRequest {
 			for n := range r.IntN(3) {
 				beside(fmt.Sprint("older", n), modes[r.IntN(3)], r.IntN(3) > 0, r.IntN(4) > 0)(&v)
 			}
+		}
+		if r.IntN(3) == 0 {
+			v.Found = "it would be taken for the origin"
 		}
 		req.Volumes = append(req.Volumes, v)
 	}
@@ -182,7 +185,7 @@ func (c checker) chained(v plan.Volume) {
 	for _, o := range older {
 		was := o.Table[0].Target.(targets.Snapshot)
 		at := c.at(plan.After, plan.Chain, o.Name)
-		may := o.Valid && o.ReadOnly && was.Mode != targets.Transient && !v.Writable && v.Mode != targets.Transient
+		may := o.Valid && o.ReadOnly && was.Mode == targets.PersistentOverflow && !v.Writable && v.Mode == targets.PersistentOverflow
 		if may != (at >= 0) {
 			c.errorf("%s is chained: %v", o.Name, at >= 0)
 		}

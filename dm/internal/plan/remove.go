@@ -14,6 +14,9 @@ type RemoveRequest struct {
 	// Names are devices the set is known to have had: what is left of them
 	// outside the kernel goes too.
 	Names []string
+	// Unmade: the set did not come to be. What its stores' devices had stays where
+	// nothing was written.
+	Unmade bool
 	// Adopted is a device that a plain one was put beneath.
 	Adopted string
 }
@@ -34,7 +37,8 @@ type RemoveVolume struct {
 	// File is what the store is made of; nil if it is a device.
 	File *File
 	// Media are the devices it is made of that may have our label.
-	Media []Medium
+	Media  []Medium
+	unmade bool
 	// Dead tells that the kernel gave the image up: its store may have failed.
 	Dead bool
 	// Last tells that no image of another set uses the base.
@@ -89,7 +93,7 @@ func Remove(r RemoveRequest) *Plan {
 	p.Steps = slices.Concat(p.Steps, expect, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing))
 	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropCore, dropStore, dropBase} {
 		for _, v := range r.Volumes {
-			if len(v.ReadBy) == 0 {
+			if v.unmade = r.Unmade; len(v.ReadBy) == 0 {
 				p.Steps = append(p.Steps, drop(v)...)
 			}
 		}
@@ -190,7 +194,7 @@ func dropStore(v RemoveVolume) []Step {
 		// somebody else's by now.
 		steps = append(steps, Step{
 			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || v.File != nil,
-			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: v.File == nil,
+			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: v.File == nil && !v.unmade,
 		})
 	}
 	for _, at := range v.Spill {

@@ -109,7 +109,7 @@ func writeEnd(f *ioctl.File, l layout.Label, c layout.Copy, size uint64) error {
 	return f.Sync()
 }
 
-const pieceLen = 64 << 10
+const pieceLen = 1 << 20
 
 func zero(f *ioctl.File, at, end uint64) error {
 	zeros := make([]byte, pieceLen)
