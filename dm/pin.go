@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -56,6 +57,29 @@ func (s *session) pinFiles() error {
 		}
 	}
 	return nil
+}
+
+// endPins lets files go that have no name any more and whose sets nobody knows: a
+// dmsnap that made no pins has removed them.
+func (s *session) endPins(ctx context.Context) error {
+	ours, err := s.read.Look()
+	if err != nil {
+		return err
+	}
+	pins, err := store.Pins(s.kernel)
+	if err != nil {
+		return err
+	}
+	known, err := s.knownIDs(ours)
+	if err != nil {
+		return err
+	}
+	for _, p := range pins {
+		if id, _, _ := strings.Cut(p.Owner, "."); !known[id] && strings.HasSuffix(p.File, " (deleted)") {
+			err = errors.Join(err, p.LetGo(ctx, s.kernel, s.opts.BusyTimeout))
+		}
+	}
+	return err
 }
 
 // loose tells a store whose file should hold its filesystem, and does not. Of what

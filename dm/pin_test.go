@@ -225,3 +225,24 @@ func TestAnyUmask(t *testing.T) {
 	h.Umask(0)
 	same(t, "removed", filesAndDevices(before), filesAndDevices(h.Snapshot()))
 }
+
+// TestLostPins: a dmsnap that knows nothing of pins removes a set with its file. The
+// next recover lets the filesystem go.
+func TestLostPins(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	f, err := h.Border().Open("/home/cow", unix.O_RDWR|unix.O_CREAT, 0o600)
+	check(t, err)
+	check(t, h.Border().HoldFile(f, "dmsnap-pin-0123456789abcdef0123456789abcdef.0"))
+	check(t, f.Close())
+	r, err := h.m.Recover(context.Background())
+	if err != nil || len(r.Left) != 1 || r.Left[0] != "/home/cow" {
+		t.Errorf("it still has its name: %+v, %v", r, err)
+	}
+	check(t, h.Border().Unlink("/home/cow"))
+	r, err = h.m.Recover(context.Background())
+	if err != nil || len(r.Left) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	check(t, h.Border().Unmount("/home", 0))
+}

@@ -72,7 +72,7 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if r.Expedited, err = freeze.EndExpedite(s.kernel); err != nil {
 		return err
 	}
-	if err := s.pinFiles(); err != nil {
+	if err := errors.Join(s.pinFiles(), s.endPins(ctx)); err != nil {
 		return err
 	}
 	if r.Left, err = s.leftFiles(); err != nil {

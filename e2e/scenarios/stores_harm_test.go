@@ -253,7 +253,7 @@ func dead(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, beside, oth
 	if out := tool.OK("list"); strings.Contains(out, "dead") {
 		t.Errorf("left: %s", out)
 	}
-	lab.Run(t, "sh", "-c", "rm "+v.Dir+"/flood; chattr -a "+beside+"/.dmsnap-* && rm "+beside+"/.dmsnap-* || true")
+	lab.Run(t, "sh", "-c", "rm "+v.Dir+"/flood; test ! -e "+beside+"/.dmsnap || { chattr -a "+beside+"/.dmsnap/*; rm -r "+beside+"/.dmsnap; }")
 }
 
 // TestOlderImagesKeepWhatWasThere: a second set puts its store's file on blocks that the first set's image still needs.
