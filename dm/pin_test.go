@@ -246,3 +246,43 @@ func TestLostPins(t *testing.T) {
 	}
 	check(t, h.Border().Unmount("/home", 0))
 }
+
+// TestForeignFileDoesNotGrow: while a file grows it is not pinned. Whoever puts a file
+// of his in its place then has it back as it was.
+func TestForeignFileDoesNotGrow(t *testing.T) {
+	hostOnly(t)
+	more := ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true}
+	grow := func(swapAfter int) (h *host, calls int, swapped bool) {
+		h = newHost(t, ioctltest.Options{})
+		check(t, h.createIn("file:/home/cow"))
+		before, trying := h.Calls(), false
+		h.Fail(func(c ioctltest.Call) error {
+			if c.N <= before+swapAfter || swapped || trying {
+				return nil
+			}
+			trying = true
+			defer func() { trying = false }()
+			if h.Border().Rename("/home/cow", "/home/mine") == nil {
+				swapped = true
+				h.WriteFile("/home/cow", "bob's")
+			}
+			return nil
+		})
+		_, err := h.m.Extend(context.Background(), more)
+		h.Fail(nil)
+		if (err == nil) == swapped {
+			t.Errorf("swapped %v at call %d: %v", swapped, swapAfter, err)
+		}
+		return h, h.Calls() - before, swapped
+	}
+	_, calls, _ := grow(1 << 30)
+	for n := 0; n < calls; n += step() {
+		h, _, swapped := grow(n)
+		if !swapped {
+			continue
+		}
+		if b, err := h.Border().ReadFile("/home/cow"); err != nil || string(b) != "bob's" {
+			t.Errorf("swapped at call %d: the other file is %.20q, %v", n, b, err)
+		}
+	}
+}

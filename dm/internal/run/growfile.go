@@ -113,7 +113,8 @@ func (r *Runner) unpinned(file *plan.File, do func(*ioctl.File) error) error {
 		}
 		return errors.Join(err, flags.Close())
 	}
-	f, err := r.Kernel.Open(file.Path, unix.O_RDWR|unix.O_NOFOLLOW, 0)
+	// Its name may be another file's by now.
+	f, err := r.Kernel.Open(flags.Self(), unix.O_RDWR, 0)
 	if err == nil {
 		err = errors.Join(do(f), f.Close())
 	}
