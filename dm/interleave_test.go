@@ -210,6 +210,9 @@ func (p *pair) run(t *testing.T, n int) (w *world, met string) {
 	if met == "" && errB == nil {
 		return w, ""
 	}
+	if p.shared == "each other's origins" && errA == nil && errB == nil && set != nil {
+		w.complain("each copies to where the other copies from: both wait for ever")
+	}
 	for _, err := range []error{errA, errB} {
 		w.judge(err)
 	}
