@@ -220,6 +220,7 @@ func TestBothKilled(t *testing.T) {
 // TestRenamedWhileHeld: the origin is renamed at each step of the window, and the
 // tool goes on, is killed, or stands still. Writers go on.
 func TestRenamedWhileHeld(t *testing.T) {
+	lab.Long(t)
 	v := newGuarded(t)
 	for _, h := range []how{byNothing, byKill, byStop} {
 		for _, step := range someSteps(4, 5, 6) {

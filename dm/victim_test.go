@@ -235,6 +235,9 @@ func (f *fate) meet() error {
 			if err := unix.Kill(n, unix.SIGKILL); err != nil {
 				return err
 			}
+			if _, err := unix.Wait4(n, nil, 0, nil); err != nil { // until then it may hold locks
+				return err
+			}
 		}
 	case byStop:
 		// To this very thread: it does not come back to its next call.
