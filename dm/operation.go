@@ -162,20 +162,5 @@ func (s *session) finish(ctx context.Context, o change, d done) error {
 	return nil
 }
 
-// begin writes the intent: from here on an interrupted operation can be told
-// from a finished one. One that is covered goes on without: taking down is what
-// helps when the state directory is full.
-func (s *session) begin(d *done, covered bool) (err error) {
-	d.intent, err = s.tryBegin(d.plan, d.runner)
-	switch {
-	case err == nil:
-	case !covered:
-		return errors.Join(err, s.state.End(d.intent))
-	default:
-		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
-	}
-	return nil
-}
-
 // usualRunner is for operations that freeze nothing.
 func (s *session) usualRunner() *run.Runner { return s.runner(&facts{}, CreateRequest{}) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 )
 
@@ -39,11 +40,7 @@ func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
 
 // pinFiles holds filesystems again that stores' files lie on: after Unpin, or where
 // an earlier dmsnap made them.
-func (s *session) pinFiles() error {
-	v, err := s.look()
-	if err != nil {
-		return err
-	}
+func (s *session) pinFiles(v *view) error {
 	records, err := s.state.Sets()
 	if err != nil {
 		s.log.Warn("a record cannot be read", "error", err)
@@ -61,11 +58,7 @@ func (s *session) pinFiles() error {
 
 // endPins lets files go that have no name any more and whose sets nobody knows: a
 // dmsnap that made no pins has removed them.
-func (s *session) endPins(ctx context.Context) error {
-	ours, err := s.read.Look()
-	if err != nil {
-		return err
-	}
+func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 	pins, err := store.Pins(s.kernel)
 	if err != nil {
 		return err

@@ -72,10 +72,14 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if r.Expedited, err = freeze.EndExpedite(s.kernel); err != nil {
 		return err
 	}
-	if err := errors.Join(s.pinFiles(), s.endPins(ctx)); err != nil {
+	now, err := s.look()
+	if err != nil {
 		return err
 	}
-	if r.Left, err = s.leftFiles(); err != nil {
+	if err := errors.Join(s.pinFiles(now), s.endPins(ctx, now.View)); err != nil {
+		return err
+	}
+	if r.Left, err = s.leftFiles(now.View); err != nil {
 		return err
 	}
 	r.Ended, err = s.endedVolumes()

@@ -125,11 +125,7 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 // leftFiles are files by the name of stores, on mounted filesystems, and files that
 // hold their filesystem, which neither the kernel nor a record knows. They are
 // reported and stay: another state directory may know them.
-func (s *session) leftFiles() ([]string, error) {
-	ours, err := s.read.Look()
-	if err != nil {
-		return nil, err
-	}
+func (s *session) leftFiles(ours *stack.View) ([]string, error) {
 	mounted, err := s.mounts()
 	if err != nil {
 		return nil, err
@@ -184,16 +180,17 @@ func (s *session) knownIDs(ours *stack.View) (map[string]bool, error) {
 	for d := range ours.Devices() {
 		known[d.ID] = true
 	}
-	sets, err := s.state.Sets()
+	// Intents first: a create that ends meanwhile has its record before its intent goes.
+	intents, err := s.state.Intents()
 	if err != nil {
 		return nil, err
 	}
-	for _, set := range sets {
-		known[set.ID] = true
-	}
-	intents, err := s.state.Intents()
 	for _, i := range intents {
 		known[i.ID] = true
+	}
+	sets, err := s.state.Sets()
+	for _, set := range sets {
+		known[set.ID] = true
 	}
 	return known, err
 }

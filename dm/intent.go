@@ -1,0 +1,108 @@
+package dm
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/ioctl"
+)
+
+// begin writes the intent: from here on an interrupted operation can be told
+// from a finished one. One that is covered goes on without: taking down is what
+// helps when the state directory is full.
+func (s *session) begin(d *done, covered bool) (err error) {
+	d.intent, err = s.tryBegin(d.plan, d.runner)
+	switch {
+	case err == nil:
+	case !covered:
+		return errors.Join(err, s.state.End(d.intent))
+	default:
+		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
+	}
+	return nil
+}
+
+// tryBegin leaves what there is of the intent when it fails. The semaphore of the
+// cookie comes after the intent that names it: it outlives a process that dies.
+func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
+	if i, err = s.intent(p); err != nil {
+		return i, err
+	}
+	r.Cookie, err = s.noted(&i)
+	r.Renew = func() (*ioctl.Cookie, error) { return s.notedAgain(p.ID, p.Op) }
+	return i, err
+}
+
+// notedAgain changes the cookie of an intent as it is on disk: the process may die
+// while it takes back, too.
+func (s *session) notedAgain(id, op string) (*ioctl.Cookie, error) {
+	intents, err := s.state.Intents()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range intents {
+		if i.ID == id && i.Op == op && i.Unread == nil {
+			return s.noted(&i)
+		}
+	}
+	return nil, fs.ErrNotExist
+}
+
+// noted writes an intent with a new udev cookie, nil on a host without udev.
+func (s *session) noted(i *journal.Intent) (*ioctl.Cookie, error) {
+	if !s.kernel.UdevRunning() {
+		return nil, s.state.Begin(*i)
+	}
+	cookie, err := s.kernel.PickCookie()
+	if err != nil {
+		return nil, err
+	}
+	i.Cookie = cookie.String()
+	if err := s.state.Begin(*i); err != nil {
+		return nil, err
+	}
+	err = cookie.Make()
+	if errors.Is(err, unix.EEXIST) { // another program has it
+		return s.noted(i)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cookie, nil
+}
+
+func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
+	boot, err := s.bootID()
+	i := journal.Intent{
+		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
+	}
+	i.Media = labelled(p)
+	i.Freezes = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Freeze })
+	for _, v := range p.Volumes {
+		i.Bases = append(i.Bases, v.Base)
+		i.Files = append(i.Files, v.File)
+		if v.Origin.Known() {
+			i.Origins = append(i.Origins, v.Origin.Dev.String())
+		}
+	}
+	return i, err
+}
+
+// ended forgets the intent of an operation that took itself back. If it could
+// not, or went too far for that, the intent stays for recover.
+func (s *session) ended(i journal.Intent, err error) error {
+	_, stuck := errors.AsType[*run.UndoError](err)
+	_, partial := errors.AsType[*run.PartialError](err)
+	if stuck || partial {
+		s.set = i.Set // something of that name is left
+		return err
+	}
+	return errors.Join(err, s.state.End(i))
+}
