@@ -95,7 +95,7 @@ func bypassed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 		exit int
 		text string
 	}{
-		{[]string{"mount", "one", t.TempDir()}, 1, "is bypassed"},
+		{[]string{"mount", "one", t.TempDir()}, 6, "is bypassed"},
 		{[]string{"create", v.Device, "--store", v.Store, "--name", "two"}, 5, "is bypassed"},
 	} {
 		if _, stderr, exit := tool.Try(row.args...); exit != row.exit || !strings.Contains(stderr, row.text) || !strings.Contains(stderr, "\nhint: ") {
