@@ -195,6 +195,9 @@ func (s Step) Detail() string {
 	if text := s.File.detail(s.Action); text != "" {
 		d = append(d, text)
 	}
+	if text := s.Medium.detail(s.Action); text != "" {
+		d = append(d, text)
+	}
 	if s.Why != "" {
 		d = append(d, "chosen because "+s.Why)
 	}
