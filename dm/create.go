@@ -73,7 +73,7 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
-	c, err := s.newCreation(r, false)
+	c, err := s.newCreation(r)
 	if err != nil {
 		return nil, err
 	}
@@ -86,17 +86,16 @@ type creation struct {
 	*session
 	request CreateRequest
 	id      string
-	phased  bool
 	facts   *facts
 	hooks   *hooks
 	set     *Set
 }
 
-func (s *session) newCreation(r CreateRequest, phased bool) (*creation, error) {
+func (s *session) newCreation(r CreateRequest) (*creation, error) {
 	if err := plan.CheckSetName(r.Name); err != nil {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
-	return &creation{session: s, request: r, id: newID(), phased: phased}, nil
+	return &creation{session: s, request: r, id: newID()}, nil
 }
 
 func (c *creation) change() change {
@@ -165,7 +164,6 @@ func (c *creation) look() (keys []string, err error) {
 // plan opens the filesystems, too.
 func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	f := c.facts
-	f.request.Phased = c.phased
 	if err := c.nameFree(c.request.Name, f); err != nil {
 		return nil, err
 	}

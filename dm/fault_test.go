@@ -195,7 +195,7 @@ func recoverTo(t *testing.T, h *host, what, before string) {
 }
 
 // step is how many calls further the next one is looked at: all of them at full
-// length, every other one in normal runs, a few in short ones. Operations and
+// length, every seventh in normal runs, a few in short ones. Operations and
 // fakes differ in length, so that together they look at nearly all.
 func step() int {
 	switch {
@@ -204,7 +204,7 @@ func step() int {
 	case lab.Full():
 		return 1
 	}
-	return 2
+	return 7
 }
 
 // fault is a call that was made to fail.

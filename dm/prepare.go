@@ -60,7 +60,7 @@ func nameOf(r CreateRequest) string {
 // prepare is perform as far as it comes without the cut.
 func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
 	p = &Prepared{s: s}
-	if p.creation, err = s.newCreation(r, true); err != nil {
+	if p.creation, err = s.newCreation(r); err != nil {
 		return nil, err
 	}
 	o := p.creation.change()

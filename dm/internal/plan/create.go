@@ -19,8 +19,6 @@ type CreateRequest struct {
 	Apart bool
 	// Crash skips the freeze.
 	Crash bool
-	// Phased: the cut comes some time after what can be prepared for it.
-	Phased bool
 	// Hooks are programs that quiesce applications, in order.
 	Hooks   []string
 	Volumes []VolumeRequest
@@ -209,9 +207,9 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
-// base of another volume. In two phases what touches an origin comes last: a
-// table that waits in the slot of a front could be swapped in by anybody who
-// resumes it.
+// base of another volume. What touches an origin comes last: a table that waits in
+// the slot of a front could be swapped in by anybody who resumes it, and lvm2,
+// which finds one there, takes it for its own and loads none.
 func prepare(r CreateRequest, vs []Volume) []Step {
 	bases := basesOf(vs)
 	var steps, late []Step
@@ -224,7 +222,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 			continue
 		}
 		for _, step := range v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID)) {
-			if r.Phased && step.Late {
+			if step.Late {
 				late = append(late, step)
 			} else {
 				steps = append(steps, step)
@@ -236,12 +234,12 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
-	steps = append(steps, late...)
 	steps = append(steps, quiesce(r.Hooks)...)
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
 	}
+	steps = append(steps, late...)
 	for _, v := range vs {
 		steps = append(steps, v.unchanged())
 	}

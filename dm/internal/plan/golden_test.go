@@ -40,11 +40,8 @@ func creations() map[string]plan.CreateRequest {
 	apart.Apart = true
 	hooked := request(home)
 	hooked.Hooks = []string{"/etc/dmsnap/hooks.d/10-db", "/etc/dmsnap/hooks.d/20-app"}
-	phased := request(home)
-	phased.Phased = true
 	return map[string]plan.CreateRequest{
-		"create-ext4":   request(home),
-		"create-phased": phased,
+		"create-ext4": request(home),
 		"create-nested": request( // /srv/db is frozen before /srv, and thawed after it
 			volume("srv", 1, with(1, "ext4", plan.ByFIFREEZE, "/srv")),
 			volume("db", 2, with(0, "xfs", plan.ByFIFREEZE, "/srv/db", "/mnt/db")),

@@ -254,8 +254,9 @@ func (c checker) imageInsideFront(v plan.Volume) {
 	if !v.NewBase {
 		return
 	}
+	// The front's slot is filled last: another program would take what waits there.
 	steps = []int{
-		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, v.Front), c.at(plan.Prepare, plan.LoadTable, snapshotOf(v)),
+		c.at(plan.Prepare, plan.CreateDevice, v.Base), c.at(plan.Prepare, plan.Resume, v.Base), c.at(plan.Prepare, plan.LoadTable, snapshotOf(v)), c.at(plan.Prepare, plan.LoadTable, v.Front),
 	}
 	if steps[0] < 0 || !slices.IsSorted(steps) {
 		c.errorf("steps of %s at %v", v.Base, steps)

@@ -109,8 +109,8 @@ type Step struct {
 	// Together: may run at the same time as the step before it. Only in the window,
 	// and only among steps of one kind.
 	Together bool
-	// Late steps of Attach touch the origin, or read what it may still change: in
-	// two phases all else of the prepare phase comes before.
+	// Late steps touch the origin, or read what it may still change: all else of the
+	// prepare phase comes before.
 	Late bool
 	// Undo takes the step back; nil if the undo of an earlier step does.
 	Undo *Step

@@ -23,8 +23,11 @@ func (r *Runner) makeFile(ctx context.Context, s plan.Step) error {
 		f, err = r.nameless(dir, s.File)
 		return err
 	})
-	if err != nil {
+	if f == nil {
 		return err
+	}
+	if err != nil { // the directory could not be closed
+		return errors.Join(err, f.Close())
 	}
 	if err = r.complete(ctx, f, s.File); err == nil {
 		err = r.inDir(s.File, func(dir *ioctl.File) error { return r.publish(dir, f, s.File) })
