@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "write golden files and script expectations anew")
-	testscript.Main(m, map[string]func(){"dmsnap": main})
+	// A guard is this program under a name of its own.
+	testscript.Main(m, map[string]func(){"dmsnap": main, "window-guard": main})
 }
 
 // TestScript runs the command as users call it, on any host and as any user.
