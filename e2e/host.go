@@ -59,7 +59,7 @@ func checkFormat(ctx context.Context) error {
 func hostTests(ctx context.Context, name string, flags *testFlags, more ...string) *results.Stage {
 	stage, end := timed(name, results.Policy{})
 	defer end()
-	args := append([]string{"-timeout=10m"}, more...)
+	args := append([]string{"-timeout=25m"}, more...)
 	if flags.run != "" {
 		args = append(args, "-run="+flags.run)
 	}

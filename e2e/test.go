@@ -25,7 +25,7 @@ type testFlags struct {
 }
 
 func parseTest(args []string) (*testFlags, error) {
-	f := &testFlags{guestFlags: guestFlags{timeout: 70 * time.Minute, udev: true, module: true}}
+	f := &testFlags{guestFlags: guestFlags{timeout: 85 * time.Minute, udev: true, module: true}}
 	set := flag.NewFlagSet("e2e test", flag.ContinueOnError)
 	f.register(set)
 	set.StringVar(&f.run, "run", "", "only tests that match, as of go test")
