@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -223,7 +224,28 @@ func (f *fate) meet() error {
 		_, err := unix.Write(3, []byte{1})
 		return err
 	case withGuard:
-		children, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
+		if err := killChildren(); err != nil {
+			return err
+		}
+	case byStop:
+		// To this very thread: it does not come back to its next call.
+		return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGSTOP)
+	}
+	return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGKILL)
+}
+
+// killChildren ends the guard, whichever thread made it: the kernel lists children
+// by thread. It waits for them: until they are gone they hold locks.
+func killChildren() error {
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		return err
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a thread that has ended
+		}
 		if err != nil {
 			return err
 		}
@@ -235,15 +257,12 @@ func (f *fate) meet() error {
 			if err := unix.Kill(n, unix.SIGKILL); err != nil {
 				return err
 			}
-			if _, err := unix.Wait4(n, nil, 0, nil); err != nil { // until then it may hold locks
+			if _, err := unix.Wait4(n, nil, 0, nil); err != nil && !errors.Is(err, unix.ECHILD) {
 				return err
 			}
 		}
-	case byStop:
-		// To this very thread: it does not come back to its next call.
-		return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGSTOP)
 	}
-	return unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGKILL)
+	return nil
 }
 
 // enter starts the victim again with everything it has on another root: program,
