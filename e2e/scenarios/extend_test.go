@@ -24,7 +24,7 @@ func TestExtendUnderLoad(t *testing.T) {
 				lab.Long(t)
 			}
 			disks := lab.Disks(t, 3)
-			v := lab.Volume{Name: "ext", Device: lab.Linear(t, "ext", disks[0], 0, 24), Store: lab.Store(t, "ext-cow", disks[1], 0, 10)}
+			v := lab.Volume{Name: "ext", Device: lab.Linear(t, "ext", disks[0], 0, 24), Store: lab.Store(t, "ext-cow", disks[1], 0, 12)}
 			lab.Format(t, "ext4", v.Device)
 			v.Dir = lab.Mount(t, v.Device)
 			lab.Run(t, "sh", "-c", "head -c 12M /dev/urandom > "+v.Dir+"/data; sync -f "+v.Dir)
