@@ -53,7 +53,7 @@ func TestStoreIsLabelled(t *testing.T) {
 	check(t, h.Write(vdc, 64<<10, []byte("old")))
 	check(t, h.Write(vdc, 18*mib-512, []byte("old")))
 	set := h.create(t, one())
-	check(t, h.Write(h.home, 0, []byte("XXXX")))
+	check(t, h.Write(h.home, 0, []byte("data")))
 	for at, c := range map[uint64]layout.Copy{0: layout.InLead, 17 * mib: layout.InTail} {
 		l, err := h.labelOn(t, vdc, at)
 		want := layout.Label{ID: set.UUID, Set: "nightly", VolumeName: "home", Kind: layout.Device, Medium: 18 * mib}
