@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"regexp"
 	"strings"
 	"testing"
@@ -91,6 +92,9 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
 			want, known := promised[m.name]
+			if slices.Contains(strings.Split(want.Code, ", "), got.Code) { // a status may have two codes
+				want.Code = got.Code
+			}
 			if delete(promised, m.name); !known || got != want {
 				t.Errorf("docs/exit-codes.md should say, or dmsnap should not:\n| %s | %d | %s | %s |", m.name, got.Exit, got.Message, got.Hint)
 			}
@@ -193,7 +197,7 @@ func promises(t *testing.T) map[string]said {
 		}
 		switch len(cells) {
 		case 3:
-			codes[cells[0]] = strings.Trim(cells[1], "`")
+			codes[cells[0]] = strings.ReplaceAll(cells[1], "`", "")
 		case 4:
 			var r said
 			if _, err := fmt.Sscan(cells[1], &r.Exit); err == nil {
