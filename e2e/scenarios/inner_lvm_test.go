@@ -16,6 +16,8 @@ func TestPVInsideAnOrigin(t *testing.T) {
 	lab.Wide(t)
 	lab.Need(t)
 	keepFile(t, "/etc/lvm/lvmlocal.conf")
+	// dmeventd would outlive the test.
+	lab.Run(t, "sh", "-c", "echo 'activation/monitoring = 0' > /etc/lvm/lvmlocal.conf")
 	disks := lab.Disks(t, 2)
 	phys := lab.Linear(t, "phys", disks[0], 16, 200) // at the beginning of the disk lvm2 would see it there too
 	lab.Run(t, "vgcreate", "-qq", "inner", phys)
@@ -28,7 +30,7 @@ func TestPVInsideAnOrigin(t *testing.T) {
 	}
 	t.Cleanup(func() { tool.Try("remove", "one") })
 	commands := []string{
-		"lvcreate -y -L 16M -n more inner", "lvextend -L +16M inner/more", "lvcreate -y -s -L 8M --config activation/monitoring=0 -n snap inner/more",
+		"lvcreate -y -L 16M -n more inner", "lvextend -L +16M inner/more", "lvcreate -y -s -L 8M -n snap inner/more",
 		"vgchange -ay inner", "pvchange --addtag seen " + phys, "lvremove -f inner/snap inner/more",
 	}
 	if out, err := exec.Command("sh", "-c", commands[0]).CombinedOutput(); err == nil {
