@@ -226,7 +226,7 @@ var hosts = []mistake{
 		stateOn(t, s, "chmod 777 $0")
 	}},
 	// The last one: the set is another afterwards.
-	{name: "no snapshot target", args: "create ORIGIN --store STORE", prepare: func(t *testing.T, s *scene) {
+	{name: "no snapshot target", args: "create ORIGIN --store STORE --name bare", prepare: func(t *testing.T, s *scene) {
 		s.tool.OK("remove", "held")
 		lab.Run(t, "rmmod", "dm_snapshot")
 		lab.Run(t, "sh", "-c", "echo /bin/false > /proc/sys/kernel/modprobe")
