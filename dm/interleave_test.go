@@ -172,7 +172,7 @@ func (p *pair) chosen(r *rand.Rand, log []ioctltest.Call) (at []int) {
 	}
 	at = []int{1, last}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
-		if r.IntN(6) == 0 { // some of them: all pairs take minutes as it is
+		if r.IntN(12) == 0 { // few of them: all pairs take minutes as it is
 			at = append(at, kinds[kind][r.IntN(len(kinds[kind]))])
 		}
 	}
