@@ -133,10 +133,8 @@ func TestExtendOfTwoDies(t *testing.T) {
 	for store, want := range map[string]uint64{"home": 4 * mib, "var": 8 * mib} {
 		h := newHost(t, ioctltest.Options{Udev: true})
 		h.create(t, r)
-		dead := false
 		at, err := h.dieAt(func(c ioctltest.Call) bool {
-			dead = dead || c.Request == "DM_DEV_RESUME" && c.Name == "dmsnap-store-nightly-"+store
-			return dead
+			return c.Request == "DM_DEV_RESUME" && c.Name == "dmsnap-store-nightly-"+store
 		}, extension{request: more}.do)
 		if at == nil {
 			t.Fatalf("it lived: %v", err)

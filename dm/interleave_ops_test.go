@@ -52,10 +52,8 @@ func leased(w *world, p part) error {
 
 // killedIn ends a create right before a call in its window.
 func killedIn(w *world, p part) error {
-	dead := false
 	at, err := w.dieAt(func(c ioctltest.Call) bool {
-		dead = dead || c.Request == "DM_DEV_RESUME" && strings.HasPrefix(c.Name, "dmsnap-"+p.name+"-")
-		return dead
+		return c.Request == "DM_DEV_RESUME" && strings.HasPrefix(c.Name, "dmsnap-"+p.name+"-")
 	}, func(h *host) error { _, err := h.m.Create(h.ctx, p.request()); return err })
 	if at == nil {
 		return fmt.Errorf("nobody died: %w", err)

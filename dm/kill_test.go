@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,10 +29,15 @@ func (h *host) die(n int, do func(*host) error) (at *ioctltest.Call, err error) 
 }
 
 // dieAt runs an operation whose process ends right before a call, and does not
-// come to the calls after it either: what is deferred does not happen.
+// come to the calls after it either: what is deferred does not happen, nor what its
+// other threads do.
 func (h *host) dieAt(dead func(ioctltest.Call) bool, do func(*host) error) (at *ioctltest.Call, err error) {
+	var mu sync.Mutex // the window calls from several threads
+	died := false
 	h.Fail(func(c ioctltest.Call) error {
-		if dead(c) {
+		mu.Lock()
+		defer mu.Unlock()
+		if died = died || dead(c); died {
 			panic(killed{c})
 		}
 		return nil

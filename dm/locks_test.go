@@ -124,10 +124,8 @@ func TestPartitionsOfOneDisk(t *testing.T) {
 func TestRecoverHoldsItsLocksFirst(t *testing.T) {
 	hostOnly(t)
 	h := newHost(t, ioctltest.Options{})
-	dead := false
 	at, err := h.dieAt(func(c ioctltest.Call) bool {
-		dead = dead || c.Request == "DM_DEV_RESUME" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
-		return dead
+		return c.Request == "DM_DEV_RESUME" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
 	}, operations["create"].do)
 	if at == nil {
 		t.Fatalf("it lived: %v", err)

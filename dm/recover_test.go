@@ -18,10 +18,8 @@ func TestForeignFreezeStays(t *testing.T) {
 	hostOnly(t)
 	h := newHost(t, ioctltest.Options{})
 	before := dmLines(h.Snapshot())
-	dead := false
 	at, err := h.dieAt(func(c ioctltest.Call) bool {
-		dead = dead || c.Request == "DM_TABLE_LOAD" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
-		return dead
+		return c.Request == "DM_TABLE_LOAD" && strings.HasPrefix(c.Name, "dmsnap-nightly-")
 	}, operations["create"].do)
 	if at == nil {
 		t.Fatalf("it lived: %v", err)
