@@ -27,14 +27,14 @@ func (p part) request() CreateRequest {
 
 // act is an operation that may meet another one.
 type act struct {
-	setup func(w *world, p part) error // what must be there before; nil: nothing
-	do    func(m *Manager, p part) (made *Set, err error)
-	files bool // its store is a file
-	plain bool // of the plain device, if the other one does not say which
-	ends  bool // the set that setup made is gone when it succeeds
-	keeps bool // the set that setup made cannot end by itself any more when it succeeds
-	lapse bool // the lease of the set that setup made is over
-	dies  bool // setup ends with a dead process
+	setup func(w *world, p part) error                    // what must be there before; nil: nothing
+	do    func(m *Manager, p part) (made *Set, err error) // made: by itself, not found
+	files bool                                            // its store is a file
+	plain bool                                            // of the plain device, if the other one does not say which
+	ends  bool                                            // the set that setup made is gone when it succeeds
+	keeps bool                                            // the set that setup made cannot end by itself any more when it succeeds
+	lapse bool                                            // the lease of the set that setup made is over
+	dies  bool                                            // setup ends with a dead process
 }
 
 func only(do func(m *Manager, p part) error) func(*Manager, part) (*Set, error) {
@@ -105,18 +105,20 @@ func meeting() map[string]act {
 			}
 			return set, err
 		}},
-		"extend": {setup: created, do: func(m *Manager, p part) (*Set, error) {
-			return m.Extend(ctx, ExtendRequest{Name: p.name, Size: Size{Bytes: mib}, Relative: true})
-		}},
+		"extend": {setup: created, do: only(func(m *Manager, p part) error {
+			_, err := m.Extend(ctx, ExtendRequest{Name: p.name, Size: Size{Bytes: mib}, Relative: true})
+			return err
+		})},
 		"extend onto a device": {
 			setup: func(w *world, p part) error {
 				r := p.request()
 				r.StoreSize = Size{} // all of it
 				return w.cut(r)
 			},
-			do: func(m *Manager, p part) (*Set, error) {
-				return m.Extend(ctx, ExtendRequest{Name: p.name, Size: Size{Bytes: mib}, Relative: true, Store: p.stores[1]})
-			},
+			do: only(func(m *Manager, p part) error {
+				_, err := m.Extend(ctx, ExtendRequest{Name: p.name, Size: Size{Bytes: mib}, Relative: true, Store: p.stores[1]})
+				return err
+			}),
 		},
 		"fold": {
 			ends: true,
@@ -149,10 +151,8 @@ func meeting() map[string]act {
 				return err
 			},
 		},
-		"expire": {setup: leased, lapse: true, do: only(func(m *Manager, _ part) error { _, err := m.Expire(ctx); return err })},
-		"hold": {setup: leased, lapse: true, keeps: true, do: func(m *Manager, p part) (*Set, error) {
-			return m.Hold(ctx, p.name)
-		}},
+		"expire":                {setup: leased, lapse: true, do: only(func(m *Manager, _ part) error { _, err := m.Expire(ctx); return err })},
+		"hold":                  {setup: leased, lapse: true, keeps: true, do: only(func(m *Manager, p part) error { _, err := m.Hold(ctx, p.name); return err })},
 		"recover":               {do: recovers},
 		"recover after a death": {setup: killedIn, dies: true, do: recovers},
 		"thaw":                  {do: thaws},
