@@ -253,7 +253,7 @@ func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
 		if err != nil {
 			return nil, err
 		}
-		at := ioctl.ID{Dev: ioctl.DevNo(d.Dev)}
+		at := ioctl.ID{Dev: d.Dev}
 		switch {
 		case newer != nil && newer.ID == id:
 			if err := s.ctl.Clear(at); err != nil {

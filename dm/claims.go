@@ -11,7 +11,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/freeze"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -75,7 +74,7 @@ func (s *session) notDirect(o plan.Origin, above []targets.DevNo, mounted mounts
 		if able, err := s.read.DirectAccess(d); err != nil || !able {
 			return err
 		}
-		for _, m := range mounted.Of(ioctl.DevNo(d)) {
+		for _, m := range mounted.Of(d) {
 			if m.DirectAccess() {
 				return plan.Refuse(plan.Unsupported, o.Path, "mount it without -o dax; ext4 and xfs need -o dax=never on such a device",
 					"%s on %s may use DAX: what it writes does not pass the device-mapper", m.FSType, m.Path)
@@ -95,7 +94,7 @@ func (s *session) doubts(f *facts, mounted mounts) []Doubt {
 	var out []Doubt
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
-			known := slices.ContainsFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.Uses(ioctl.DevNo(d)) })
+			known := slices.ContainsFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.Uses(d) })
 			if known || len(s.read.HolderNames(d)) > 0 {
 				continue // frozen, or claimed by a device that is looked at itself
 			}
@@ -167,7 +166,7 @@ func (s *session) swaps(d targets.DevNo) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		name := strings.Fields(line)[0]
-		if st, err := s.kernel.Stat(name); err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == d {
+		if st, err := s.kernel.Stat(name); err == nil && st.Is(unix.S_IFBLK) && st.Rdev == d {
 			return true
 		}
 	}

@@ -136,7 +136,7 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
 			continue
 		}
-		if err := end(ioctl.ID{Dev: ioctl.DevNo(d.Dev)}); err != nil {
+		if err := end(ioctl.ID{Dev: d.Dev}); err != nil {
 			return err
 		}
 	}

@@ -119,7 +119,7 @@ func (f *facts) devices() []freeze.Device {
 	var out []freeze.Device
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
-			out = append(out, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == v.Origin.Dev && v.Origin.Plain == nil})
+			out = append(out, freeze.Device{DevNo: d, Front: d == v.Origin.Dev && v.Origin.Plain == nil})
 		}
 	}
 	return out
@@ -131,7 +131,7 @@ func (f *facts) assign() {
 		o := &f.request.Volumes[i].Origin
 		o.Filesystems = nil
 		for key, fs := range f.systems {
-			if slices.ContainsFunc(f.above[o.Dev], func(d targets.DevNo) bool { return fs.Uses(ioctl.DevNo(d)) }) {
+			if slices.ContainsFunc(f.above[o.Dev], func(d targets.DevNo) bool { return fs.Uses(d) }) {
 				o.Filesystems = append(o.Filesystems, planned(key, fs, o.Name))
 			}
 		}
@@ -164,9 +164,9 @@ func (s *session) freezable(f *facts) error {
 			devices = append(devices, x.DevNo)
 		}
 		for _, d := range devices {
-			if !f.inSet(targets.DevNo(d)) {
+			if !f.inSet(d) {
 				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or take a set with --consistency crash",
-					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), s.read.Node(targets.DevNo(d)))
+					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), s.read.Node(d))
 			}
 		}
 	}
@@ -242,7 +242,7 @@ func (s *session) drop(f *facts, err error) {
 func (f *facts) mountpoints(dev targets.DevNo) []string {
 	out := []string{}
 	for _, d := range f.above[dev] {
-		for _, m := range f.mounts.Of(ioctl.DevNo(d)) {
+		for _, m := range f.mounts.Of(d) {
 			if !slices.Contains(out, m.Path) {
 				out = append(out, m.Path)
 			}
@@ -253,7 +253,7 @@ func (f *facts) mountpoints(dev targets.DevNo) []string {
 
 // fstype is the filesystem mounted on the origin itself, if any.
 func (f *facts) fstype(dev targets.DevNo) string {
-	for _, m := range f.mounts.Of(ioctl.DevNo(dev)) {
+	for _, m := range f.mounts.Of(dev) {
 		return m.FSType
 	}
 	return ""

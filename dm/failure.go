@@ -162,7 +162,7 @@ func (s *session) nameHolders(e *Error, name string) {
 	if err != nil {
 		return // gone meanwhile: the errno stands for itself
 	}
-	b := s.busy(name, targets.DevNo(info.Dev))
+	b := s.busy(name, info.Dev)
 	if len(b.Holders) > 0 {
 		e.Err = fmt.Errorf("%w (%w)", e.Err, b)
 		e.Hint = "end what holds it, then try again"
@@ -174,7 +174,7 @@ func (s *session) nameHolders(e *Error, name string) {
 func (s *session) busy(device string, dev targets.DevNo) *BusyError {
 	b := &BusyError{Device: device}
 	if mounts, err := s.mounts(); err == nil {
-		for _, m := range mounts.Of(ioctl.DevNo(dev)) {
+		for _, m := range mounts.Of(dev) {
 			b.Holders = append(b.Holders, s.mountHolder(device, m))
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -96,7 +95,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 		if front == nil {
 			continue
 		}
-		above, err := b.s.read.Above(targets.DevNo(front.Dev))
+		above, err := b.s.read.Above(front.Dev)
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +184,7 @@ func (b *grapher) add(d targets.DevNo) error {
 		SizeBytes: found.Size.Bytes(), Suspended: found.Suspended, Mounts: []string{}, File: found.File, Lower: []string{},
 	}
 	b.nodes[d] = n
-	for _, m := range b.mounts.Of(ioctl.DevNo(d)) {
+	for _, m := range b.mounts.Of(d) {
 		if m.PID == 0 && !slices.Contains(n.Mounts, m.Path) {
 			n.Mounts = append(n.Mounts, m.Path)
 		}
@@ -205,7 +204,7 @@ func (b *grapher) role(n stack.Node) string {
 		return string(role)
 	}
 	for _, front := range b.fronts {
-		if front != nil && targets.DevNo(front.Dev) == n.Dev {
+		if front != nil && front.Dev == n.Dev {
 			return string(plan.RoleFront)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -51,7 +50,7 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		now.Label.Kind = layout.Looped
 	}
 	if now.Backing == plan.Extents {
-		at := mounted.Of(ioctl.DevNo(now.Dev))
+		at := mounted.Of(now.Dev)
 		if len(at) == 0 {
 			out.Stuck = "the filesystem of its file is not mounted"
 			return nil
@@ -80,7 +79,7 @@ func (s *session) fileNow(file *plan.File, d stack.Device, ours *stack.View) (pl
 			now.Growth.Loop, now.Growth.LoopNode = lower.DevNo, s.read.Node(lower.DevNo)
 			now.Growth.From = plan.On(d.Table, lower.DevNo).Size().Bytes()
 			if st, err := s.kernel.Lstat(now.Path); err == nil {
-				now.Dev = targets.DevNo(st.Dev)
+				now.Dev = st.Dev
 			}
 		}
 	}

@@ -263,7 +263,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	vol.SizeBytes = d.Table.Size().Bytes()
 	if image != nil {
 		vol.Device, vol.Devno, vol.Writable = "/dev/mapper/"+image.Name, image.Dev.String(), !image.Info.ReadOnly
-		vol.ImageMounts = append(vol.ImageMounts, v.mounted[ioctl.DevNo(image.Dev)]...)
+		vol.ImageMounts = append(vol.ImageMounts, v.mounted[image.Dev]...)
 	}
 	snap, ok := single[targets.Snapshot](d.Table)
 	if !ok {

@@ -82,7 +82,7 @@ func originOf(base stack.Device, f stack.Front) targets.DevNo {
 	if dev, plain := base.Interposed(); plain {
 		return dev
 	}
-	return targets.DevNo(f.Info.Dev)
+	return f.Info.Dev
 }
 
 // holds tells whether a device of ours keeps somebody waiting. An image whose
@@ -106,7 +106,7 @@ func (s *session) runFront(f stack.Front, base stack.Device) error {
 		}
 	}
 	if plan.HandedOver(base.Table) && !f.Live {
-		if _, err := s.ctl.Suspend(ioctl.ID{Dev: ioctl.DevNo(base.Dev)}, ioctl.SkipLockFS); err != nil {
+		if _, err := s.ctl.Suspend(ioctl.ID{Dev: base.Dev}, ioctl.SkipLockFS); err != nil {
 			return err
 		}
 	}
@@ -179,7 +179,7 @@ func (s *session) systemsOn(fronts []string) (freeze.Plan, error) {
 			return nil, err
 		}
 		for _, d := range above {
-			devices = append(devices, freeze.Device{DevNo: ioctl.DevNo(d), Front: d == front})
+			devices = append(devices, freeze.Device{DevNo: d, Front: d == front})
 		}
 	}
 	return mounted.Plan(devices...), nil

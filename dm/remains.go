@@ -155,7 +155,7 @@ func (s *session) remainsFront(v *plan.RemoveVolume, base stack.Device, id strin
 		front = pending
 	}
 	if front != nil {
-		v.Origin, err = s.read.Origin(front.Name, targets.DevNo(front.Dev), ours)
+		v.Origin, err = s.read.Origin(front.Name, front.Dev, ours)
 		if err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // storeFiles finds the files of a set's stores, by volume: in its record, in the
@@ -100,12 +99,12 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 		if front == nil {
 			continue
 		}
-		above, err := s.read.Above(targets.DevNo(front.Dev))
+		above, err := s.read.Above(front.Dev)
 		if err != nil {
 			return nil, err
 		}
 		for _, a := range above {
-			for _, m := range mounted.Of(ioctl.DevNo(a)) {
+			for _, m := range mounted.Of(a) {
 				for _, name := range []string{plan.FileName(d.ID, d.Volume), plan.OldFileName(d.ID, d.Volume)} {
 					f.Dev, f.Path = a, path.Join(m.Reach, name)
 					if _, err := s.kernel.Lstat(f.Path); err == nil {
@@ -145,7 +144,7 @@ func (s *session) leftFiles(ours *stack.View) ([]string, error) {
 		}
 	}
 	for _, m := range mounted.All() {
-		image := ours.Any(func(d stack.Device) bool { return ioctl.DevNo(d.Dev) == m.DevNo })
+		image := ours.Any(func(d stack.Device) bool { return d.Dev == m.DevNo })
 		if m.PID != 0 || image || len(mounted.Devices(m)) == 0 {
 			continue
 		}

@@ -44,7 +44,7 @@ func (s *session) storeMedia(name, id string, ours *stack.View) (map[int][]plan.
 	for _, m := range named {
 		st, err := s.kernel.Stat(m.Path)
 		if err == nil && st.Is(unix.S_IFBLK) {
-			add(m.Volume, plan.Medium{Path: m.Path, Dev: targets.DevNo(st.Rdev)})
+			add(m.Volume, plan.Medium{Path: m.Path, Dev: st.Rdev})
 		}
 	}
 	return media, nil

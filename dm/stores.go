@@ -9,7 +9,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -91,7 +90,7 @@ const leastUptime = 10 * time.Minute
 func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
 	var d plan.Demand
 	for _, dev := range f.above[o.Dev] {
-		for _, m := range f.mounts.Of(ioctl.DevNo(dev)) {
+		for _, m := range f.mounts.Of(dev) {
 			st, err := s.kernel.Statfs(m.Reach)
 			if err == nil {
 				d.Used += (st.Blocks - st.Free) * uint64(st.BlockSize)

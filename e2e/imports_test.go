@@ -17,13 +17,14 @@ const module = "github.com/dmsnap/dmsnap/"
 // layers lists, for each top directory, the packages of ours it may import besides its own. Its tests may also import
 // what testOnly lists.
 var layers = map[string][]string{
-	"cmd":     {"dm", "targets"},
-	"dm":      {"freeze", "targets", "ioctl"},
-	"docs":    {"dm"},
-	"freeze":  {"ioctl"},
-	"ioctl":   {},
-	"targets": {},
-	"e2e":     {"cmd", "dm", "freeze", "targets", "ioctl"},
+	"cmd":      {"dm", "targets"},
+	"dm":       {"freeze", "targets", "ioctl"},
+	"docs":     {"dm"},
+	"freeze":   {"ioctl"},
+	"internal": {},
+	"ioctl":    {"internal"},
+	"targets":  {"internal"},
+	"e2e":      {"cmd", "dm", "freeze", "targets", "ioctl"},
 }
 
 var testOnly = []string{"e2e/lab", "e2e/leak", "ioctl/ioctltest", "dm/dmtest"}

@@ -13,7 +13,7 @@ func TestCallRearms(t *testing.T) {
 	var sent [][]byte
 	c := control(func(_ uint32, b []byte) (int, error) {
 		sent = append(sent, slices.Clone(b))
-		answer(b, header{name: "vg-home", uuid: "U", dev: DevNo{254, 3}.huge(), flags: flagSuspend | flagActivePresent, eventNr: 9}, nil)
+		answer(b, header{name: "vg-home", uuid: "U", dev: DevNo{Major: 254, Minor: 3}.Huge(), flags: flagSuspend | flagActivePresent, eventNr: 9}, nil)
 		return 0, nil
 	})
 	call, err := c.PrepareSuspend(ID{Name: "vg-home"}, SkipLockFS)
@@ -27,7 +27,7 @@ func TestCallRearms(t *testing.T) {
 	if !slices.Equal(sent[0], sent[1]) || !slices.Equal(sent[0], sent[2]) {
 		t.Errorf("first:\n%slast:\n%s", dump(sent[0]), dump(sent[2]))
 	}
-	if got := call.Info(); got.Dev != (DevNo{254, 3}) || !got.Suspended || got.EventNr != 9 {
+	if got := call.Info(); got.Dev != (DevNo{Major: 254, Minor: 3}) || !got.Suspended || got.EventNr != 9 {
 		t.Errorf("reply %+v", got)
 	}
 	if got := call.State(); got != (State{Suspended: true, Live: true}) {
@@ -79,11 +79,11 @@ func TestCallsAllocateNothing(t *testing.T) {
 
 // TestPreparedDeps has room for the reply, and none to show after a failure.
 func TestPreparedDeps(t *testing.T) {
-	want := []DevNo{{254, 3}, {8, 16}}
+	want := []DevNo{{Major: 254, Minor: 3}, {Major: 8, Minor: 16}}
 	payload := make([]byte, 8)
 	native.PutUint32(payload, uint32(len(want)))
 	for _, d := range want {
-		payload = native.AppendUint64(payload, d.huge())
+		payload = native.AppendUint64(payload, d.Huge())
 	}
 	results := []error{nil, unix.ENXIO}
 	c := control(func(_ uint32, b []byte) (int, error) {

@@ -19,11 +19,11 @@ func (c *Control) Create(name, uuid string, flags Flags, number DevNo) (Info, er
 	if flags&^PersistentDev != 0 {
 		return Info{}, r.fail(ErrBadFlags)
 	}
-	if !number.valid() || flags == 0 && number != (DevNo{}) {
+	if !number.Valid() || flags == 0 && number != (DevNo{}) {
 		return Info{}, r.fail(ErrBadID)
 	}
 	r.head.flags = uint32(flags)
-	r.head.name, r.head.uuid, r.head.dev = name, uuid, number.huge()
+	r.head.name, r.head.uuid, r.head.dev = name, uuid, number.Huge()
 	return c.call(r, nil)
 }
 

@@ -44,7 +44,7 @@ func (f *File) FreeSpace() ([]Range, error) {
 		if err != nil {
 			return nil, wrap(op, f.path, err)
 		}
-		more, last, err := parseFSMap(b, uint32(st.Dev.huge()))
+		more, last, err := parseFSMap(b, uint32(st.Dev.Huge()))
 		if err != nil {
 			return nil, wrap(op, f.path, err)
 		}

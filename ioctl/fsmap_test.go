@@ -29,7 +29,7 @@ func fsmapReply(b []byte, dev uint32, from, n int) {
 func TestFreeSpace(t *testing.T) {
 	for _, n := range []int{0, 1, fsmapPerCall, fsmapPerCall + 1, 3 * fsmapPerCall} {
 		f := file(&stub{
-			fstat: func(int) (transport.Stat, error) { return transport.Stat{Dev: DevNo{254, 3}.Rdev()}, nil },
+			fstat: func(int) (transport.Stat, error) { return transport.Stat{Dev: DevNo{Major: 254, Minor: 3}.Rdev()}, nil },
 			ioctl: func(_ int, request uint32, b []byte) (int, error) {
 				if request != 0xc0c0583b || native.Uint32(b[8:]) != fsmapPerCall || native.Uint64(b[fsmapHighAt+24:]) != ^uint64(0) {
 					t.Errorf("request %#x\n%s", request, dump(b[:fsmapHeader]))

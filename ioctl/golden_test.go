@@ -42,13 +42,16 @@ func TestGoldenRequests(t *testing.T) {
 		{"RemoveAll", func() error { return c.RemoveAll(DeferredRemove) }},
 		{"List", func() error { _, err := c.List(ID{}); return err }},
 		{"List by uuid", func() error { _, err := c.List(ID{UUID: "DMSNAP-"}); return err }},
-		{"Create", func() error { _, err := c.Create("vg-home", "LVM-x", PersistentDev, DevNo{0, 0x12345}); return err }},
+		{"Create", func() error {
+			_, err := c.Create("vg-home", "LVM-x", PersistentDev, DevNo{Major: 0, Minor: 0x12345})
+			return err
+		}},
 		{"Remove", func() error { _, err := c.Remove(id, 0, ev); return err }},
 		{"Rename", func() error { _, err := c.Rename("vg-home", "vg-old", FlagsOnly(DisableDMRules)); return err }},
 		{"SetUUID", func() error { _, err := c.SetUUID("vg-home", "DMSNAP-1"); return err }},
 		{"Suspend", func() error { _, err := c.Suspend(id, SkipLockFS|NoFlush); return err }},
 		{"Resume", func() error { _, err := c.Resume(ID{UUID: "LVM-x"}, SkipLockFS, ev); return err }},
-		{"Status", func() error { _, err := c.Status(ID{Dev: DevNo{254, 0x12345}}); return err }},
+		{"Status", func() error { _, err := c.Status(ID{Dev: DevNo{Major: 254, Minor: 0x12345}}); return err }},
 		{"Wait", func() error { _, _, err := c.Wait(id, 5); return err }},
 		{"Load", func() error { return c.Load(id, ReadOnly, specs) }},
 		{"Clear", func() error { return c.Clear(id) }},

@@ -31,7 +31,7 @@ func (id ID) check() error {
 			given++
 		}
 	}
-	if given != 1 || !id.Dev.valid() {
+	if given != 1 || !id.Dev.Valid() {
 		return ErrBadID
 	}
 	if id.Name != "" {

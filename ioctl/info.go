@@ -1,5 +1,7 @@
 package ioctl
 
+import "github.com/dmsnap/dmsnap/internal/devno"
+
 // Info is what the kernel tells about a device in the header of its replies.
 type Info struct {
 	Name, UUID string
@@ -25,7 +27,7 @@ func (h *header) info() Info {
 	return Info{
 		Name:            h.name,
 		UUID:            h.uuid,
-		Dev:             fromHuge(h.dev),
+		Dev:             devno.FromHuge(h.dev),
 		OpenCount:       h.openCount,
 		EventNr:         h.eventNr,
 		TargetCount:     h.targetCount,

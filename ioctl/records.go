@@ -1,6 +1,10 @@
 package ioctl
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dmsnap/dmsnap/internal/devno"
+)
 
 // Version is the version of the interface or of a target.
 type Version struct{ Major, Minor, Patch uint32 }
@@ -71,7 +75,7 @@ func parseName(rec []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{Dev: fromHuge(native.Uint64(rec)), Name: name}
+	e := Entry{Dev: devno.FromHuge(native.Uint64(rec)), Name: name}
 	at := padded(nameFixed + length + 1)
 	if len(rec)-at < 4 {
 		return Entry{}, ErrBadReply
@@ -100,7 +104,7 @@ func parseDeps(b []byte) ([]DevNo, error) {
 	}
 	deps := make([]DevNo, count)
 	for i := range deps {
-		deps[i] = fromHuge(native.Uint64(b[fixed+8*i:]))
+		deps[i] = devno.FromHuge(native.Uint64(b[fixed+8*i:]))
 	}
 	return deps, nil
 }

@@ -23,7 +23,7 @@ func cstring(b []byte, s string) []byte { return append(append(b, s...), 0) }
 
 // nameRecord encodes as the kernel does, with the flags word of Linux 5.13.
 func nameRecord(e Entry, last bool) []byte {
-	b := pad(cstring(le32(le64(nil, e.Dev.huge()), 0), e.Name))
+	b := pad(cstring(le32(le64(nil, e.Dev.Huge()), 0), e.Name))
 	b = le32(b, e.EventNr)
 	if e.UUID != "" {
 		b = pad(cstring(pad(le32(b, nameHasUUID)), e.UUID))
@@ -50,9 +50,9 @@ func TestParseNames(t *testing.T) {
 		if i%3 != 0 {
 			uuid = "DMSNAP-" + strings.Repeat("u", i)
 		}
-		many = append(many, Entry{Dev: DevNo{254, uint32(i * 1000)}, Name: strings.Repeat("n", i+1), UUID: uuid, EventNr: uint32(i)})
+		many = append(many, Entry{Dev: DevNo{Major: 254, Minor: uint32(i * 1000)}, Name: strings.Repeat("n", i+1), UUID: uuid, EventNr: uint32(i)})
 	}
-	old := le32(pad(cstring(le32(le64(nil, DevNo{254, 1}.huge()), 0), "old")), 9)
+	old := le32(pad(cstring(le32(le64(nil, DevNo{Major: 254, Minor: 1}.Huge()), 0), "old")), 9)
 	for _, c := range []struct {
 		name string
 		b    []byte
@@ -62,8 +62,8 @@ func TestParseNames(t *testing.T) {
 		{"empty list", make([]byte, 8), nil},
 		{"one", nameList(many[:1]), many[:1]},
 		{"many", nameList(many), many},
-		{"before 5.13", pad(old), []Entry{{Dev: DevNo{254, 1}, Name: "old", EventNr: 9}}},
-		{"before 5.13, cut", old, []Entry{{Dev: DevNo{254, 1}, Name: "old", EventNr: 9}}},
+		{"before 5.13", pad(old), []Entry{{Dev: DevNo{Major: 254, Minor: 1}, Name: "old", EventNr: 9}}},
+		{"before 5.13, cut", old, []Entry{{Dev: DevNo{Major: 254, Minor: 1}, Name: "old", EventNr: 9}}},
 	} {
 		got, err := parseNames(c.b)
 		if err != nil || !reflect.DeepEqual(got, c.want) {
@@ -73,7 +73,7 @@ func TestParseNames(t *testing.T) {
 }
 
 func TestParseNamesHostile(t *testing.T) {
-	good := nameList([]Entry{{Dev: DevNo{254, 1}, Name: "a", UUID: "U-1"}, {Dev: DevNo{254, 2}, Name: "b"}})
+	good := nameList([]Entry{{Dev: DevNo{Major: 254, Minor: 1}, Name: "a", UUID: "U-1"}, {Dev: DevNo{Major: 254, Minor: 2}, Name: "b"}})
 	poke := func(at int, v uint32) []byte {
 		b := slices.Clone(good)
 		native.PutUint32(b[at:], v)
@@ -103,11 +103,11 @@ func TestParseDeps(t *testing.T) {
 	deps := func(count uint32, devs ...DevNo) []byte {
 		b := le32(nil, count, 0)
 		for _, d := range devs {
-			b = le64(b, d.huge())
+			b = le64(b, d.Huge())
 		}
 		return b
 	}
-	a, z := DevNo{8, 1}, DevNo{254, 1 << 19}
+	a, z := DevNo{Major: 8, Minor: 1}, DevNo{Major: 254, Minor: 1 << 19}
 	for _, c := range []struct {
 		name string
 		b    []byte
@@ -173,7 +173,7 @@ func TestVersion(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	f.Add(nameList([]Entry{{Dev: DevNo{254, 1}, Name: "a", UUID: "U-1"}, {Dev: DevNo{254, 2}, Name: "b"}}))
+	f.Add(nameList([]Entry{{Dev: DevNo{Major: 254, Minor: 1}, Name: "a", UUID: "U-1"}, {Dev: DevNo{Major: 254, Minor: 2}, Name: "b"}}))
 	f.Add(make([]byte, 8))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries, err := parseNames(b)
@@ -184,7 +184,7 @@ func FuzzNames(f *testing.F) {
 }
 
 func FuzzDeps(f *testing.F) {
-	f.Add(le64(le32(nil, 1, 0), DevNo{8, 1}.huge()))
+	f.Add(le64(le32(nil, 1, 0), DevNo{Major: 8, Minor: 1}.Huge()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		deps, err := parseDeps(b)
 		if err == nil && len(deps)*8 > len(b) {

@@ -34,7 +34,7 @@ func newRequest(op string, number uint32, id ID, flags, valid Flags) (*request, 
 		flags:   uint32(flags),
 		name:    id.Name,
 		uuid:    id.UUID,
-		dev:     id.Dev.huge(),
+		dev:     id.Dev.Huge(),
 	}
 	return r, nil
 }

@@ -172,7 +172,7 @@ func TestBadIdentities(t *testing.T) {
 		t.Error("the kernel was called")
 		return 0, nil
 	})
-	dev := DevNo{254, 1}
+	dev := DevNo{Major: 254, Minor: 1}
 	for _, v := range []struct {
 		id   ID
 		want error
@@ -182,8 +182,8 @@ func TestBadIdentities(t *testing.T) {
 		{ID{Name: "a", Dev: dev}, ErrBadID},
 		{ID{UUID: "a", Dev: dev}, ErrBadID},
 		{ID{Name: "a", UUID: "b", Dev: dev}, ErrBadID},
-		{ID{Dev: DevNo{4096, 0}}, ErrBadID},
-		{ID{Dev: DevNo{254, 1 << 20}}, ErrBadID},
+		{ID{Dev: DevNo{Major: 4096, Minor: 0}}, ErrBadID},
+		{ID{Dev: DevNo{Major: 254, Minor: 1 << 20}}, ErrBadID},
 		{ID{Name: strings.Repeat("n", 128)}, ErrBadName},
 		{ID{Name: "a/b"}, ErrBadName},
 		{ID{Name: "a\x00b"}, ErrBadName},
@@ -207,9 +207,9 @@ func TestBadIdentities(t *testing.T) {
 	wantErr(t, err, ErrBadName)
 	_, err = c.Create("x", strings.Repeat("u", 129), 0, DevNo{})
 	wantErr(t, err, ErrBadName)
-	_, err = c.Create("x", "", 0, DevNo{0, 5})
+	_, err = c.Create("x", "", 0, DevNo{Major: 0, Minor: 5})
 	wantErr(t, err, ErrBadID)
-	_, err = c.Create("x", "", PersistentDev, DevNo{0, 1 << 20})
+	_, err = c.Create("x", "", PersistentDev, DevNo{Major: 0, Minor: 1 << 20})
 	wantErr(t, err, ErrBadID)
 	_, err = c.List(ID{Dev: dev})
 	wantErr(t, err, ErrBadID)
@@ -325,14 +325,14 @@ func TestHostileReplies(t *testing.T) {
 func TestInfo(t *testing.T) {
 	c := control(func(_ uint32, b []byte) (int, error) {
 		answer(b, header{
-			name: "n", uuid: "u", dev: DevNo{254, 300}.huge(), openCount: 2, eventNr: 7, targetCount: 3,
+			name: "n", uuid: "u", dev: DevNo{Major: 254, Minor: 300}.Huge(), openCount: 2, eventNr: 7, targetCount: 3,
 			flags: flagSuspend | flagReadOnly | flagActivePresent | flagInactivePresent | flagDeferredRemove |
 				flagInternalSuspend | flagUeventGenerated | 1<<19,
 		}, nil)
 		return 0, nil
 	})
 	want := Info{
-		Name: "n", UUID: "u", Dev: DevNo{254, 300}, OpenCount: 2, EventNr: 7, TargetCount: 3, Suspended: true,
+		Name: "n", UUID: "u", Dev: DevNo{Major: 254, Minor: 300}, OpenCount: 2, EventNr: 7, TargetCount: 3, Suspended: true,
 		ReadOnly: true, Live: true, Inactive: true, DeferredRemove: true, InternalSuspend: true, UeventGenerated: true,
 	}
 	got, err := c.Status(ID{Name: "n"})

@@ -75,7 +75,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 		{},
 		{
 			version: Version{4, 1, 2}, dataSize: 1, dataStart: 2, targetCount: 3, openCount: -4, flags: 5, eventNr: 6,
-			dev: DevNo{254, 70000}.huge(), name: strings.Repeat("n", 127), uuid: strings.Repeat("u", 128),
+			dev: DevNo{Major: 254, Minor: 70000}.Huge(), name: strings.Repeat("n", 127), uuid: strings.Repeat("u", 128),
 		},
 	} {
 		b := make([]byte, headerSize+1)

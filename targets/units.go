@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
+
+	"github.com/dmsnap/dmsnap/internal/devno"
 )
 
 // SectorSize is the unit of every table, in bytes. It does not depend on the
@@ -53,36 +54,14 @@ func parseUint(text string, bits int) (uint64, error) {
 	return n, nil
 }
 
-// DevNo is a device number. It has the shape of ioctl.DevNo, so that one
-// converts into the other.
-type DevNo struct {
-	Major, Minor uint32
-}
-
-// The kernel's dev_t has 12 bits for the major and 20 for the minor number.
-const (
-	majorBits = 12
-	minorBits = 20
-)
+// DevNo is a device number, the same type as ioctl.DevNo.
+type DevNo = devno.DevNo
 
 // ParseDevNo reads "major:minor" in decimal.
 func ParseDevNo(text string) (DevNo, error) {
-	major, minor, ok := strings.Cut(text, ":")
-	if !ok {
-		return DevNo{}, &ParseError{Kind: "device number", Text: text, Reason: "not of the form major:minor"}
-	}
-	maj, err := parseUint(major, majorBits)
+	d, err := devno.Parse(text)
 	if err != nil {
-		return DevNo{}, &ParseError{Kind: "device number", Field: "major", Text: text, Reason: err.Error()}
+		return DevNo{}, &ParseError{Kind: "device number", Text: text, Reason: "not of the form major:minor, or too large"}
 	}
-	mnr, err := parseUint(minor, minorBits)
-	if err != nil {
-		return DevNo{}, &ParseError{Kind: "device number", Field: "minor", Text: text, Reason: err.Error()}
-	}
-	return DevNo{Major: uint32(maj), Minor: uint32(mnr)}, nil
-}
-
-// String is "major:minor".
-func (d DevNo) String() string {
-	return strconv.FormatUint(uint64(d.Major), 10) + ":" + strconv.FormatUint(uint64(d.Minor), 10)
+	return d, nil
 }

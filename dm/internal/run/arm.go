@@ -90,7 +90,7 @@ func (r *Runner) encode(s plan.Step) (c call, err error) {
 		if err != nil {
 			return c, err
 		}
-		c.dev = ioctl.DevNo(n)
+		c.dev = n
 	}
 	err = r.encodeAction(&c)
 	for _, made := range append([]*ioctl.Call{c.do, c.look}, c.undo...) {

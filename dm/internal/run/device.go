@@ -22,8 +22,8 @@ func (r *Runner) create(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	r.devices[s.Device] = targets.DevNo(info.Dev)
-	r.made[s.Device] = node{targets.DevNo(info.Dev), s.Role == plan.RoleImage}
+	r.devices[s.Device] = info.Dev
+	r.made[s.Device] = node{info.Dev, s.Role == plan.RoleImage}
 	delete(r.gone, s.Device)
 	return nil
 }
@@ -116,8 +116,8 @@ func (r *Runner) number(name string) (targets.DevNo, error) {
 	if err != nil {
 		return targets.DevNo{}, err
 	}
-	r.devices[name] = targets.DevNo(info.Dev)
-	return targets.DevNo(info.Dev), nil
+	r.devices[name] = info.Dev
+	return info.Dev, nil
 }
 
 func (r *Runner) resume(s plan.Step) error {

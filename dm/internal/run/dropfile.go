@@ -94,7 +94,7 @@ func ours(f *ioctl.File) (flags uint32, err error) {
 // mounted: that one remains.
 func (r *Runner) missing(file *plan.File) error {
 	dir, err := r.Kernel.Stat(path.Dir(file.Path))
-	if err == nil && targets.DevNo(dir.Dev) == file.Dev || file.Dev == (targets.DevNo{}) {
+	if err == nil && dir.Dev == file.Dev || file.Dev == (targets.DevNo{}) {
 		return nil
 	}
 	r.Log.Warn("the store's file stays: its filesystem is not mounted; mount it, then chattr -ia and remove the file",

@@ -48,7 +48,7 @@ func (r *Runner) rows(file *plan.File) (t targets.Table, done func() error, err 
 		if err != nil {
 			return nil, nothing, errors.Join(err, loop.Close())
 		}
-		on, done = targets.Device{DevNo: targets.DevNo(st.Rdev)}, loop.Close
+		on, done = targets.Device{DevNo: st.Rdev}, loop.Close
 	}
 	lead := targets.Sectors(file.Lead / 512)
 	row := targets.Row{Length: targets.Sectors(file.Bytes/512) - from, Target: targets.Linear{Dev: on, Offset: lead + from}}

@@ -87,10 +87,10 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 	check(g.t, err)
 	for i, name := range origins {
 		v := plan.VolumeRequest{BaseID: "ba5e" + name}
-		v.Origin, err = g.read.Origin(name, targets.DevNo(g.devices[name]), ours)
+		v.Origin, err = g.read.Origin(name, g.devices[name], ours)
 		check(g.t, err)
 		store := disk(10 + i)
-		v.Store = plan.Store{Kind: "device", Path: "/dev/vd" + string(rune('k'+i)), Dev: targets.DevNo(store), Size: 14 * mib / 512, LogicalBlock: 512}
+		v.Store = plan.Store{Kind: "device", Path: "/dev/vd" + string(rune('k'+i)), Dev: store, Size: 14 * mib / 512, LogicalBlock: 512}
 		for key, fs := range g.systems {
 			if fs.Uses(g.devices[name]) {
 				method := map[freeze.Method]plan.Method{freeze.Freeze: plan.ByFIFREEZE, freeze.LockFS: plan.ByLockFS}[fs.Method]
@@ -108,7 +108,7 @@ func (g *rig) request(set string, origins ...string) plan.CreateRequest {
 func (g *rig) spare(r *plan.CreateRequest) {
 	for i := range r.Volumes {
 		g.AddDisk(fmt.Sprint("spare", i), disk(20+i), 16*mib)
-		r.Volumes[i].Store.Path, r.Volumes[i].Store.Dev = fmt.Sprint("/dev/spare", i), targets.DevNo(disk(20+i))
+		r.Volumes[i].Store.Path, r.Volumes[i].Store.Dev = fmt.Sprint("/dev/spare", i), disk(20+i)
 	}
 }
 

@@ -87,7 +87,7 @@ func (r *Runner) makeNode(path string, n node) error {
 		}
 		return err
 	}
-	return r.Kernel.Mknod(path, unix.S_IFBLK|0o600, ioctl.DevNo(n.dev))
+	return r.Kernel.Mknod(path, unix.S_IFBLK|0o600, n.dev)
 }
 
 // isNode tells whether a path leads to a device.
@@ -96,7 +96,7 @@ func (r *Runner) isNode(path string, dev targets.DevNo) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil && st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev, err
+	return err == nil && st.Is(unix.S_IFBLK) && st.Rdev == dev, err
 }
 
 // dropNode removes what still has the name of a device that is gone.

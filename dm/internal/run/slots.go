@@ -30,7 +30,7 @@ func (r *Runner) expect(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	sl := &slots{dev: ioctl.ID{Dev: ioctl.DevNo(dev)}, held: s.Held}
+	sl := &slots{dev: ioctl.ID{Dev: dev}, held: s.Held}
 	var liveErr, nextErr error
 	room := 2 * (textSize(s.Live) + textSize(s.Table))
 	sl.live, liveErr = r.Control.PrepareTable(sl.dev, 0, room)

@@ -59,7 +59,7 @@ func (r *Runner) wipeStore(s plan.Step, f *ioctl.File, n targets.DevNo) error {
 // vouched looks, right before a write to sectors of a store, whether the bases
 // beneath them lead to their origins still.
 func (r *Runner) vouched(store targets.DevNo, at, end targets.Sectors) error {
-	_, table, err := r.table(ioctl.ID{Dev: ioctl.DevNo(store)}, 0)
+	_, table, err := r.table(ioctl.ID{Dev: store}, 0)
 	if err != nil {
 		return err
 	}

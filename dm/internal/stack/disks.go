@@ -64,7 +64,7 @@ func (r *Reader) loopHost(d targets.DevNo) (targets.DevNo, bool) {
 		return targets.DevNo{}, false
 	}
 	st, err := r.Kernel.Stat(name)
-	return targets.DevNo(st.Dev), err == nil && st.Dev.Major != 0
+	return st.Dev, err == nil && st.Dev.Major != 0
 }
 
 // remote are parts of a disk's place in sysfs, or of its name: sessions of iSCSI,

@@ -39,7 +39,7 @@ func (r *Reader) Fronts(base Device) ([]Front, error) {
 	}
 	var fronts []Front
 	for _, d := range candidates {
-		f, err := r.front(ioctl.ID{Dev: ioctl.DevNo(d)}, base)
+		f, err := r.front(ioctl.ID{Dev: d}, base)
 		if errors.Is(err, ioctl.ErrNotFound) {
 			continue
 		}
@@ -58,7 +58,7 @@ func (r *Reader) namesake(base Device) (found []targets.DevNo, err error) {
 	entries, err := r.Control.List(ioctl.ID{})
 	for _, e := range entries {
 		if plan.BaseName(plan.VolumeName(e.Name)) == base.Name {
-			found = append(found, targets.DevNo(e.Dev))
+			found = append(found, e.Dev)
 		}
 	}
 	return found, err
@@ -117,7 +117,7 @@ func (r *Reader) front(id ioctl.ID, base Device) (f Front, err error) {
 // table of its own, as pvmove does, and what the base leads to may be anybody's. A
 // device that is no base of ours is vouched for by nobody, and needs it not.
 func (r *Reader) Vouched(dev targets.DevNo) (bool, error) {
-	info, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(dev)}, 0)
+	info, table, err := r.Table(ioctl.ID{Dev: dev}, 0)
 	if errors.Is(err, ioctl.ErrNotFound) {
 		return true, nil
 	}

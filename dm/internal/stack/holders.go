@@ -21,14 +21,14 @@ type Process struct {
 // cannot be looked into, because they just ended, are passed over.
 func (r *Reader) Openers(dev targets.DevNo) []Process {
 	return r.processes(func(dir string) bool {
-		return r.anyFile(dir+"/fd", func(st ioctl.Stat) bool { return st.Is(unix.S_IFBLK) && targets.DevNo(st.Rdev) == dev })
+		return r.anyFile(dir+"/fd", func(st ioctl.Stat) bool { return st.Is(unix.S_IFBLK) && st.Rdev == dev })
 	})
 }
 
 // Users are the processes that have a file, their root or their working
 // directory on the filesystem mounted from a device.
 func (r *Reader) Users(dev targets.DevNo) []Process {
-	on := func(st ioctl.Stat) bool { return targets.DevNo(st.Dev) == dev && !st.Is(unix.S_IFBLK) }
+	on := func(st ioctl.Stat) bool { return st.Dev == dev && !st.Is(unix.S_IFBLK) }
 	return r.processes(func(dir string) bool {
 		for _, link := range []string{"/cwd", "/root"} {
 			if st, err := r.Kernel.Stat(dir + link); err == nil && on(st) {

@@ -50,7 +50,7 @@ func check(t *testing.T, err error) {
 
 func disk(n uint32) ioctl.DevNo { return ioctl.DevNo{Major: 252, Minor: 16 * n} }
 
-func dev(d ioctl.DevNo) targets.DevNo { return targets.DevNo(d) }
+func dev(d ioctl.DevNo) targets.DevNo { return d }
 
 func linear(d ioctl.DevNo, start uint64) ioctltest.Row {
 	return ioctltest.Row{Length: sectors, Type: "linear", Params: fmt.Sprintf("%s %d", d, start)}

@@ -44,7 +44,7 @@ func (r *Reader) Describe(d targets.DevNo) (n Node, err error) {
 	if n.Name = text["dm/name"]; n.Name == "" {
 		n.Name = path.Base(link)
 	} else {
-		_, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(d)}, 0)
+		_, table, err := r.Table(ioctl.ID{Dev: d}, 0)
 		if err != nil {
 			return n, err
 		}

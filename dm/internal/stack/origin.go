@@ -23,7 +23,7 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin
 	if o.Depth, err = r.depth(dev); err != nil {
 		return o, err
 	}
-	info, table, err := r.Table(ioctl.ID{Dev: ioctl.DevNo(dev)}, 0)
+	info, table, err := r.Table(ioctl.ID{Dev: dev}, 0)
 	if errors.Is(err, ioctl.ErrNotFound) {
 		return o, r.plain(&o, ours)
 	}
@@ -43,7 +43,7 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin
 	o.StoreOf = ours.StoreOf(dev)
 	o.Base = ours.baseOfOrigin(&o)
 	if plan.HandedOver(table) {
-		o.Status, err = r.statusLine(ioctl.ID{Dev: ioctl.DevNo(dev)})
+		o.Status, err = r.statusLine(ioctl.ID{Dev: dev})
 	}
 	return o, err
 }

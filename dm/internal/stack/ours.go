@@ -69,7 +69,7 @@ func (r *Reader) device(e ioctl.Entry) (*Device, error) {
 	if !ok {
 		return nil, nil
 	}
-	d := &Device{Name: e.Name, UUID: e.UUID, Dev: targets.DevNo(e.Dev), ID: id, Volume: volume, Role: role}
+	d := &Device{Name: e.Name, UUID: e.UUID, Dev: e.Dev, ID: id, Volume: volume, Role: role}
 	var err error
 	key := ioctl.ID{UUID: e.UUID}
 	if d.Info, d.Table, err = r.Table(key, 0); err != nil {
@@ -170,7 +170,7 @@ func (r *Reader) frontBut(base targets.DevNo, ours *View) (live, pending *ioctl.
 		if d := ours.At(h); d != nil && d.Role.Member() {
 			continue
 		}
-		id := ioctl.ID{Dev: ioctl.DevNo(h)}
+		id := ioctl.ID{Dev: h}
 		info, table, err := r.Table(id, 0)
 		if errors.Is(err, ioctl.ErrNotFound) {
 			continue

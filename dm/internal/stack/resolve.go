@@ -45,7 +45,7 @@ func (r *Reader) Resolve(spec string, mounts Mounts) (targets.DevNo, error) {
 	case err != nil:
 		return targets.DevNo{}, err
 	case st.Is(unix.S_IFBLK):
-		return targets.DevNo(st.Rdev), nil
+		return st.Rdev, nil
 	case st.Is(unix.S_IFDIR):
 		return r.mountPoint(spec, mounts)
 	}
@@ -71,7 +71,7 @@ func (r *Reader) mountPoint(spec string, mounts Mounts) (targets.DevNo, error) {
 			Hint: "findmnt --target " + spec + " shows the filesystem it is on",
 		}
 	}
-	return targets.DevNo(d), nil
+	return d, nil
 }
 
 // maxLinks is the kernel's own limit (MAXSYMLINKS, include/linux/namei.h).

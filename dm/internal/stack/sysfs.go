@@ -165,7 +165,7 @@ func (r *Reader) depth(d targets.DevNo) (int, error) {
 func (r *Reader) Node(d targets.DevNo) string {
 	if name, err := r.attr(sysBlock(d) + "/dm/name"); err == nil && name != "" {
 		node := "/dev/mapper/" + name
-		if st, err := r.Kernel.Stat(node); err == nil && targets.DevNo(st.Rdev) == d {
+		if st, err := r.Kernel.Stat(node); err == nil && st.Rdev == d {
 			return node
 		}
 	}

@@ -36,7 +36,7 @@ func Damage(r *stack.Reader, file *plan.File, live targets.Table, ours *stack.Vi
 // others.
 func gone(r *stack.Reader, file *plan.File) (string, error) {
 	st, err := r.Kernel.Stat(path.Dir(file.Path))
-	mounted := err == nil && targets.DevNo(st.Dev) == file.Dev
+	mounted := err == nil && st.Dev == file.Dev
 	if file.Backing != plan.Extents || !mounted {
 		return "", nil
 	}

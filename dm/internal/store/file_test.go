@@ -13,7 +13,6 @@ import (
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // files is a host whose origins are vg-home, mounted on /home, and vg-crypt, LUKS on vg-disk, mounted on /secret. /srv is
@@ -56,7 +55,7 @@ func (f files) look(t *testing.T, spec string, force bool, origins ...ioctl.DevN
 	check(t, err)
 	h := &store.Host{Read: f.r, Ours: ours, Mounts: mounted, File: ".dmsnap-5e7.0", Need: 16384, Least: 8192, Force: force}
 	for _, d := range origins {
-		o, err := f.r.Origin(f.r.Node(targets.DevNo(d)), targets.DevNo(d), ours)
+		o, err := f.r.Origin(f.r.Node(d), d, ours)
 		check(t, err)
 		h.Origins = append(h.Origins, o)
 	}
@@ -93,7 +92,7 @@ func TestFilesAreMappedWhereTheyLie(t *testing.T) {
 		"btrfs":            {"file:/pool/cow", []ioctl.DevNo{f.home}, "/pool/cow", plan.Loop, ioctl.DevNo{}, nil},
 	} {
 		got, err := f.look(t, row.spec, false, row.origins...)
-		if err != nil || got.Kind != "file" || got.Path != row.path || got.Backing != row.backing || got.Host != targets.DevNo(row.host) || !slices.Equal(got.Way, row.way) {
+		if err != nil || got.Kind != "file" || got.Path != row.path || got.Backing != row.backing || got.Host != row.host || !slices.Equal(got.Way, row.way) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		if got.NoCOW != (name == "btrfs") || got.Fill || got.Size == 0 {
@@ -111,7 +110,7 @@ func TestNothingLeavesItsEncryption(t *testing.T) {
 		refused(t, err, plan.Unsupported, "/dev/mapper/crypt", "plain text")
 	}
 	got, err := f.look(t, "file:/secret/cow", false, f.home, f.crypt)
-	if err != nil || got.Host != targets.DevNo(f.crypt) {
+	if err != nil || got.Host != f.crypt {
 		t.Errorf("nothing lies beneath: %+v, %v", got, err)
 	}
 }
@@ -219,7 +218,7 @@ func TestAutoChooses(t *testing.T) {
 			check(t, err)
 			mounted, err := freeze.Mounts(f.Border())
 			check(t, err)
-			o, err := f.r.Origin("/home", targets.DevNo(f.home), ours)
+			o, err := f.r.Origin("/home", f.home, ours)
 			check(t, err)
 			h := &store.Host{
 				Read: f.r, Ours: ours, Mounts: mounted, File: ".dmsnap-5e7.0", Origins: []plan.Origin{o},
@@ -263,7 +262,7 @@ func TestNoRoomAnywhere(t *testing.T) {
 	check(t, err)
 	mounted, err := freeze.Mounts(f.Border())
 	check(t, err)
-	o, err := f.r.Origin("/home", targets.DevNo(f.home), ours)
+	o, err := f.r.Origin("/home", f.home, ours)
 	check(t, err)
 	_, err = kind.Inspect(&store.Host{Read: f.r, Ours: ours, Mounts: mounted, Origins: []plan.Origin{o}, Need: 1 << 40, Least: 1 << 40}, o)
 	refused(t, err, plan.NoSpace, "/dev/mapper/vg-home", "/srv")

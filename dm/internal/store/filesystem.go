@@ -32,7 +32,7 @@ func (h *Host) at(dir string) (fs filesystem, err error) {
 func (h *Host) measure(m freeze.Mount, dir string) (filesystem, error) {
 	fs := filesystem{Mount: m}
 	for _, d := range h.Mounts.Devices(m) {
-		fs.devices = append(fs.devices, targets.DevNo(d))
+		fs.devices = append(fs.devices, d)
 	}
 	st, err := h.Read.Kernel.Statfs(dir)
 	fs.size, fs.avail = st.Blocks*uint64(st.BlockSize), st.Avail*uint64(st.BlockSize)

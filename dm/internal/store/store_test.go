@@ -66,7 +66,7 @@ func (h *host) inspect(t *testing.T, spec string) (plan.Store, error) {
 	check(t, err)
 	ours, err := h.r.Look()
 	check(t, err)
-	o, err := h.r.Origin("/dev/mapper/vg-home", targets.DevNo(h.home), ours)
+	o, err := h.r.Origin("/dev/mapper/vg-home", h.home, ours)
 	check(t, err)
 	before := h.Snapshot()
 	s, err := kind.Inspect(&store.Host{Read: h.r, Ours: ours, Origins: []plan.Origin{o}}, o)
@@ -116,10 +116,10 @@ func TestInspect(t *testing.T) {
 	lv := h.AddDM("vg-free", "LVM-free", linear(disk(2)))
 	h.Symlink("../../vdb", "/dev/disk/by-id/b")
 	for spec, want := range map[string]plan.Store{
-		"/dev/vdb":            {Dev: targets.DevNo(disk(1)), Size: 30 * mib / 512, LogicalBlock: 512},
-		"/dev/disk/by-id/b":   {Dev: targets.DevNo(disk(1)), Size: 30 * mib / 512, LogicalBlock: 512},
+		"/dev/vdb":            {Dev: disk(1), Size: 30 * mib / 512, LogicalBlock: 512},
+		"/dev/disk/by-id/b":   {Dev: disk(1), Size: 30 * mib / 512, LogicalBlock: 512},
 		"/dev/vde1":           {Dev: targets.DevNo{Major: 252, Minor: 65}, Size: 2 * mib / 512, LogicalBlock: 4096},
-		"/dev/mapper/vg-free": {Dev: targets.DevNo(lv), Size: 12288, LogicalBlock: 512},
+		"/dev/mapper/vg-free": {Dev: lv, Size: 12288, LogicalBlock: 512},
 	} {
 		want.Kind, want.Path = "device", spec
 		got, err := h.inspect(t, spec)
@@ -214,7 +214,7 @@ func TestInspectInUse(t *testing.T) {
 			prepare(h)
 			_, err := h.inspect(t, "/dev/vdb")
 			u, ok := errors.AsType[*store.InUseError](err)
-			if !ok || u.Path != "/dev/vdb" || u.Dev != targets.DevNo(disk(1)) || !strings.Contains(err.Error(), "/dev/vdb") {
+			if !ok || u.Path != "/dev/vdb" || u.Dev != disk(1) || !strings.Contains(err.Error(), "/dev/vdb") {
 				t.Error(err)
 			}
 		})
@@ -248,7 +248,7 @@ func TestInspectFails(t *testing.T) {
 			failed = c.String()
 			return unix.EIO
 		})
-		_, err = kind.Inspect(&store.Host{Read: h.r, Ours: &stack.View{}}, plan.Origin{Dev: targets.DevNo(h.home)})
+		_, err = kind.Inspect(&store.Host{Read: h.r, Ours: &stack.View{}}, plan.Origin{Dev: h.home})
 		h.Fail(nil)
 		if failed == "" {
 			check(t, err)
