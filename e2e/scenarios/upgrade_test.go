@@ -113,9 +113,23 @@ func TestDowngrade(t *testing.T) {
 				u.new.OK("remove", "after")
 			}
 			u.new.OK("recover")
+			u.again(t, kind)
 			u.end(t)
 		})
 	}
+}
+
+// again has the new version make the same set once more and remove it: what the old one did not know to remove, labels and the
+// directory of the files, is no obstacle and goes with that.
+func (u *upgraded) again(t *testing.T, kind string) {
+	t.Helper()
+	args := u.kinds()[kind]
+	if kind == "device" || kind == "persistent" {
+		args = append(args, "--force-store")
+	}
+	u.new.CreateOnly("again", u.v.Device, args...)
+	u.w.WaitFor(t, slots/4)
+	u.new.OK("remove", "again")
 }
 
 // TestUpgradeInterrupted: what a process of the one version left unfinished is ended by the other.
@@ -154,6 +168,7 @@ func TestUpgradeInterrupted(t *testing.T) {
 					u.new.OK("remove", "half")
 				}
 			}
+			u.again(t, "file")
 			u.end(t)
 		})
 	}
