@@ -29,7 +29,7 @@ func TestNeighboursLVM(t *testing.T) {
 		{name: "vgchange --refresh", does: "vgchange --refresh" + unmonitored + "vg", state: "bypassed", reason: reloaded},
 		{name: "vgchange -ay", does: "vgchange -ay" + unmonitored + "vg\nvgchange --monitor n vg\npvscan --cache\nlvs -a -o +segtype,devices vg", state: "active"},
 		{name: "lvchange -an", does: "lvchange -an vg/home", refused: true, state: "active"},
-		{name: "lvchange -an of an unmounted volume", idle: true, does: "lvchange -an vg/home", again: "lvchange -ay" + unmonitored + "vg/home", state: "broken"},
+		{name: "lvchange -an of an unmounted volume", idle: true, does: "lvchange -an vg/home", again: "lvchange -ay" + unmonitored + "vg/home", state: "bypassed", reason: "removed the origin"},
 		{name: "lvchange -an and -ay", idle: true, does: "lvchange -an vg/home\nlvchange -ay" + unmonitored + "vg/home", state: "bypassed"},
 		{name: "lvremove", does: "lvremove -y vg/home", refused: true, state: "active"},
 		{name: "vgcfgrestore", does: "vgcfgbackup -f /run/vg.backup vg\nvgcfgrestore -y -f /run/vg.backup vg\nvgck vg\nrm /run/vg.backup", state: "active"},
