@@ -207,6 +207,14 @@ func step() int {
 	return 7
 }
 
+// sparse is a larger step, for operations that are long.
+func sparse() int {
+	if lab.Full() {
+		return 1
+	}
+	return 2*step() + 5
+}
+
 // fault is a call that was made to fail.
 type fault struct {
 	ioctltest.Call

@@ -86,19 +86,18 @@ func killable() map[string]operation {
 	}
 }
 
-// TestKilledAnywhere ends the process before every single system call, without
-// any guard. Afterwards recover leads to the state before, or to the state after
+// TestKilledAnywhere ends the process before its system calls, without any guard. Afterwards recover leads to the state before, or to the state after
 // if the record was written.
 func TestKilledAnywhere(t *testing.T) {
 	hostOnly(t)
-	everyKill(t, step(), func(t *testing.T, h *host, _ string) { recovered(t, h) })
+	everyKill(t, (step()+2)/3, func(t *testing.T, h *host, _ string) { recovered(t, h) })
 }
 
 // TestThawAfterAnyKill lets go what the dead process held, and changes nothing
 // else; then recover ends as ever.
 func TestThawAfterAnyKill(t *testing.T) {
 	hostOnly(t)
-	everyKill(t, sparse(), func(t *testing.T, h *host, what string) {
+	everyKill(t, step(), func(t *testing.T, h *host, what string) {
 		files := fileLines(h.Snapshot())
 		done, err := New(h.m.opts).Thaw(context.Background(), false)
 		if err != nil || len(done.Left) > 0 {
@@ -116,7 +115,7 @@ func TestThawAfterAnyKill(t *testing.T) {
 // enough to let go and to take everything down.
 func TestStateLost(t *testing.T) {
 	hostOnly(t)
-	everyKill(t, sparse(), func(t *testing.T, h *host, what string) {
+	everyKill(t, step(), func(t *testing.T, h *host, what string) {
 		for _, dir := range []string{"journal", "sets", "attached", "lock"} {
 			h.each(t, dir, func(file string) error { return h.Border().Unlink(file) })
 			check(t, h.Border().Rmdir("/state/"+dir))
@@ -142,14 +141,14 @@ func TestJournalDamaged(t *testing.T) {
 	hostOnly(t)
 	for name, text := range map[string]string{"empty": "", "torn": `{"schema_version": 1, "op": "cre`, "newer": `{"schema_version": 9}`} {
 		t.Run(name, func(t *testing.T) {
-			everyKill(t, sparse(), func(t *testing.T, h *host, _ string) {
+			everyKill(t, step(), func(t *testing.T, h *host, _ string) {
 				h.each(t, "journal", func(file string) error { h.WriteFile(file, text); return nil })
 				recovered(t, h)
 			})
 		})
 	}
 	t.Run("unreadable", func(t *testing.T) {
-		everyKill(t, sparse(), func(t *testing.T, h *host, _ string) {
+		everyKill(t, step(), func(t *testing.T, h *host, _ string) {
 			h.Fail(func(c ioctltest.Call) error {
 				if c.Op == "read" && strings.HasPrefix(c.Path, "/state/journal/") {
 					return unix.EIO
@@ -206,17 +205,8 @@ func fileLines(state string) string {
 	return b.String()
 }
 
-// sparse is a step that leaves most of the calls to full runs: what is tested is
-// the repair, and neighbouring calls leave the same to it.
-func sparse() int {
-	if lab.Full() {
-		return 1
-	}
-	return 2*step() + 5
-}
-
-// everyKill kills each operation before its calls, every step-th of them, repairs
-// the host, and expects the state before or after.
+// everyKill kills each operation where it leaves something behind, at every step-th of
+// those places, repairs the host, and expects the state before or after.
 func everyKill(t *testing.T, step int, repair func(t *testing.T, h *host, what string)) {
 	t.Helper()
 	for name, op := range killable() {
@@ -226,11 +216,48 @@ func everyKill(t *testing.T, step int, repair func(t *testing.T, h *host, what s
 				if udev && step > 1 && !lab.Full() {
 					continue // a part is enough, here too
 				}
-				for n := 1; killOnce(t, ioctltest.Options{Udev: udev}, op, n, repair) && !t.Failed(); n += step {
+				o := ioctltest.Options{Udev: udev}
+				for i, n := range places(t, op, o) {
+					if i%step == len(name)%step && (!killOnce(t, o, op, n, repair) || t.Failed()) {
+						break
+					}
 				}
 			}
 		})
 	}
+}
+
+// places are the calls before which a death leaves something new behind: every call
+// at full length, else those right after one that changed something.
+func places(t *testing.T, op operation, o ioctltest.Options) (at []int) {
+	t.Helper()
+	h := op.host(t, o)
+	first := h.Calls()
+	check(t, op.do(h))
+	changed := true
+	for i, c := range h.Log()[first:] {
+		if changed || lab.Full() {
+			at = append(at, i+1)
+		}
+		changed = !looks(c)
+	}
+	return at
+}
+
+// looks tells whether a call leaves nothing behind when its process dies after it. One
+// that opens a file of the state may make it.
+func looks(c ioctltest.Call) bool {
+	switch c.Op {
+	case "open":
+		return !strings.HasPrefix(c.Path, "/state/")
+	case "read", "pread", "close", "readdir", "readlink", "stat", "lstat", "fstat", "statfs", "poll", "time", "uname", "flock", "semgetval":
+		return true
+	}
+	switch c.Request {
+	case "DM_VERSION", "DM_LIST_DEVICES", "DM_LIST_VERSIONS", "DM_GET_TARGET_VERSION", "DM_DEV_STATUS", "DM_TABLE_STATUS", "DM_TABLE_DEPS":
+		return true
+	}
+	return false
 }
 
 func killOnce(t *testing.T, o ioctltest.Options, op operation, n int, repair func(*testing.T, *host, string)) (more bool) {
