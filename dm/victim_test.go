@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv("DMSNAP_VICTIM") != "":
 		os.Exit(victim(os.Getenv("DMSNAP_VICTIM")))
 	}
+	// Each window ends with a garbage collection, each of which goes through the profile.
+	runtime.MemProfileRate = 0
+	debug.SetGCPercent(400)
 	os.Exit(m.Run())
 }
 
