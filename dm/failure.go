@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
+	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
@@ -87,9 +89,9 @@ func (s *session) classify(e *Error) {
 func (s *session) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
-	case errors.Is(e.Err, freeze.ErrGuardStart):
+	case errors.Is(e.Err, guard.ErrStart):
 		e.Hint = "it needs descriptors, memory that it may lock, and a file size of 4 KiB: ulimit -n, -l and -f"
-	case errors.Is(e.Err, freeze.ErrHook):
+	case errors.Is(e.Err, hook.ErrHook):
 		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the set without what the hook does"
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):
 		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u "+e.Device+" thaws it"

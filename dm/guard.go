@@ -4,14 +4,14 @@ import (
 	"errors"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
-	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // GuardMain is the life of a guard process; it returns its exit status. A
 // program that names itself in Options.Guard calls it first thing in main when
 // its arguments are those.
-func GuardMain() int { return freeze.GuardMain() }
+func GuardMain() int { return guard.Main() }
 
 // DefaultGuardSocket is where the packages' service makes guards.
 const DefaultGuardSocket = "/run/dmsnap/guard.sock"
@@ -22,7 +22,7 @@ func (s *session) guard(f *facts, deadline time.Duration) func() (run.Guard, err
 		return nil
 	}
 	return func() (run.Guard, error) {
-		g, err := freeze.StartGuard(s.opts.Guard, s.opts.GuardSocket)
+		g, err := guard.Start(s.opts.Guard, s.opts.GuardSocket)
 		if err != nil {
 			return nil, err
 		}
@@ -32,23 +32,23 @@ func (s *session) guard(f *facts, deadline time.Duration) func() (run.Guard, err
 
 // owner is all that holds for one window beside the window itself.
 type owner struct {
-	*freeze.Guard
+	*guard.Guard
 	s        *session
 	facts    *facts
 	deadline time.Duration
 
-	expedite *freeze.Expedite
+	expedite *guard.Expedite
 	unlock   func() error
 }
 
 // Watch takes the switch of the grace periods and locks our memory, then tells
 // the guard what it needs to know.
-func (o *owner) Watch(fronts []freeze.Front, keys []int) (err error) {
-	w := freeze.Watch{Deadline: o.deadline, Fronts: fronts}
+func (o *owner) Watch(fronts []guard.Front, keys []int) (err error) {
+	w := guard.Watch{Deadline: o.deadline, Fronts: fronts}
 	for _, key := range keys {
-		w.Handles = append(w.Handles, o.facts.handles[key])
+		w.Mounts = append(w.Mounts, o.facts.handles[key].Fd())
 	}
-	if o.expedite, err = freeze.OpenExpedite(o.s.kernel); err != nil {
+	if o.expedite, err = guard.OpenExpedite(o.s.kernel); err != nil {
 		return err
 	}
 	w.Expedite = o.expedite

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -76,7 +76,7 @@ func TestExpeditedIsPutBack(t *testing.T) {
 		},
 	} {
 		h := newHost(t, ioctltest.Options{})
-		e, err := freeze.OpenExpedite(h.Border())
+		e, err := guard.OpenExpedite(h.Border())
 		check(t, err)
 		check(t, e.On())
 		if got := do(h); got != "" {

@@ -10,19 +10,19 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // findHooks lists the hooks of a request. One that root alone did not put there
 // is an error: nothing of the directory can be trusted then.
 func (s *session) findHooks(r CreateRequest) ([]string, error) {
-	hooks, err := freeze.FindHooks(s.kernel, r.HookDirs...)
+	hooks, err := hook.Find(s.kernel, r.HookDirs...)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)
-	case errors.Is(err, freeze.ErrHook):
+	case errors.Is(err, hook.ErrHook):
 		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must be root's and writable by nobody else", "%v", err)
 	case err == nil && len(hooks) == 0 && r.Consistency == Application:
 		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "there is no hook that could quiesce an application")
@@ -47,15 +47,15 @@ type hooks struct {
 	s      *session
 	intent *journal.Intent
 	strict bool // one that fails ends the create
-	known  map[string]*freeze.Hook
+	known  map[string]*hook.Hook
 	done   []HookReceipt
 }
 
 func (s *session) hooks(i *journal.Intent, p *plan.Plan, r CreateRequest) *hooks {
-	h := &hooks{s: s, intent: i, known: map[string]*freeze.Hook{}}
+	h := &hooks{s: s, intent: i, known: map[string]*hook.Hook{}}
 	for _, step := range p.Steps {
 		if step.Action == plan.Hook {
-			h.known[step.Program] = &freeze.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
+			h.known[step.Program] = &hook.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
 		}
 	}
 	h.strict = r.asked(len(h.known)) == Application
@@ -99,18 +99,18 @@ func plainJSON(v any) json.RawMessage {
 	return b
 }
 
-func hookInput(event freeze.HookEvent, set json.RawMessage) []byte {
+func hookInput(event hook.Event, set json.RawMessage) []byte {
 	return plainJSON(struct {
-		Schema int              `json:"schema_version"`
-		Event  freeze.HookEvent `json:"event"`
-		Set    json.RawMessage  `json:"set"`
+		Schema int             `json:"schema_version"`
+		Event  hook.Event      `json:"event"`
+		Set    json.RawMessage `json:"set"`
 	}{journal.Schema, event, set})
 }
 
 // call is the step of a plan.
 func (h *hooks) call(ctx context.Context, program, event string) error {
-	if event != string(freeze.HookPreFreeze) {
-		return h.end(program, freeze.HookEvent(event))
+	if event != string(hook.PreFreeze) {
+		return h.end(program, hook.Event(event))
 	}
 	// On disk first: whoever was told to quiesce is told to go on, by recover if
 	// not by us.
@@ -118,28 +118,28 @@ func (h *hooks) call(ctx context.Context, program, event string) error {
 	if err := h.s.state.Begin(*h.intent); err != nil {
 		return err
 	}
-	err := h.timed(program, freeze.HookPreFreeze, func(hook *freeze.Hook, input []byte) error { return hook.PreFreeze(ctx, input) })
+	err := h.timed(program, hook.PreFreeze, func(h *hook.Hook, input []byte) error { return h.PreFreeze(ctx, input) })
 	if err == nil || h.strict || ctx.Err() != nil {
 		return err
 	}
 	h.s.log.Warn("a hook failed; going on without it", "error", err)
-	return h.end(program, freeze.HookAbort)
+	return h.end(program, hook.Abort)
 }
 
 // end lets a hook go, once.
-func (h *hooks) end(program string, event freeze.HookEvent) error {
+func (h *hooks) end(program string, event hook.Event) error {
 	if !slices.Contains(h.intent.Hooks, program) {
 		return nil
 	}
-	err := h.timed(program, event, func(hook *freeze.Hook, input []byte) error { return hook.End(event, input) })
-	if err != nil && event == freeze.HookAbort {
+	err := h.timed(program, event, func(h *hook.Hook, input []byte) error { return h.End(event, input) })
+	if err != nil && event == hook.Abort {
 		return err // recover tries again
 	}
 	h.intent.Hooks = slices.DeleteFunc(h.intent.Hooks, func(p string) bool { return p == program })
 	return errors.Join(err, h.s.state.Begin(*h.intent))
 }
 
-func (h *hooks) timed(program string, event freeze.HookEvent, call func(*freeze.Hook, []byte) error) error {
+func (h *hooks) timed(program string, event hook.Event, call func(*hook.Hook, []byte) error) error {
 	start := time.Now()
 	err := call(h.known[program], hookInput(event, h.intent.HookSet))
 	r := HookReceipt{Hook: program, Event: string(event), US: time.Since(start).Microseconds()}
@@ -151,11 +151,11 @@ func (h *hooks) timed(program string, event freeze.HookEvent, call func(*freeze.
 }
 
 // endHooks lets the hooks of a dead operation go. A hold ended with its process.
-func (s *session) endHooks(i journal.Intent, event freeze.HookEvent) {
+func (s *session) endHooks(i journal.Intent, event hook.Event) {
 	for _, program := range slices.Backward(i.Hooks) {
-		err := freeze.CheckHook(s.kernel, program)
+		err := hook.Check(s.kernel, program)
 		if err == nil {
-			err = (&freeze.Hook{Path: program, Limit: defaultHookTimeout}).End(event, hookInput(event, i.HookSet))
+			err = (&hook.Hook{Path: program, Limit: defaultHookTimeout}).End(event, hookInput(event, i.HookSet))
 		}
 		if err != nil {
 			s.log.Warn("a hook of an interrupted operation failed", "error", err)

@@ -7,11 +7,12 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
+	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // Recovered is what Recover did.
@@ -69,7 +70,7 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := s.forgetAttachments(ctx, ours); err != nil {
 		return err
 	}
-	if r.Expedited, err = freeze.EndExpedite(s.kernel); err != nil {
+	if r.Expedited, err = guard.EndExpedite(s.kernel); err != nil {
 		return err
 	}
 	now, err := s.look()
@@ -146,7 +147,7 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 		return false, s.endExtend(ctx, i)
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
-		s.endHooks(i, freeze.HookPostThaw)
+		s.endHooks(i, hook.PostThaw)
 		ours, err := s.read.Look()
 		if err == nil {
 			_, err = s.endChains(ours, i.ID)
@@ -156,7 +157,7 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 		}
 		return false, s.state.End(i)
 	}
-	s.endHooks(i, freeze.HookAbort)
+	s.endHooks(i, hook.Abort)
 	if i.Op == "attach" {
 		if held, err := s.state.HeldBase(i.Set, i.ID); err != nil || held {
 			return false, errors.Join(err, s.state.End(i))

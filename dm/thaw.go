@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/freeze"
 )
 
 // Thawed is what Thaw did.
@@ -82,7 +82,7 @@ func (r *rescue) run(ctx context.Context, ours *stack.View) error {
 	running, stuck, err := r.resumeFronts(ours)
 	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
 	// Last: nobody waits for it, and it makes the thaws short.
-	r.done.Expedited, err = freeze.EndExpedite(r.kernel)
+	r.done.Expedited, err = guard.EndExpedite(r.kernel)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be held; docs/recovery.md says how to look, and what to do by hand"}

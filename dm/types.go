@@ -224,8 +224,8 @@ type CreateRequest struct {
 	// without it and say so in the receipt. Empty: Application if there are hooks,
 	// else Filesystem.
 	Consistency Consistency
-	// HookDirs have programs that quiesce applications: see freeze.Hook for how they
-	// are called, freeze.CheckHook for what is refused.
+	// HookDirs have programs that quiesce applications, as docs/hooks.md tells. They
+	// and all directories above them must be root's and writable by nobody else.
 	HookDirs []string
 	// HookTimeout bounds each call of a hook. Zero: 30 s.
 	HookTimeout time.Duration

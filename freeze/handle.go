@@ -57,9 +57,6 @@ func newHandle(f Filesystem, m Mount, file *ioctl.File) *Handle {
 // Filesystem is what was opened.
 func (h *Handle) Filesystem() Filesystem { return h.fs }
 
-// Mount is the mount that was opened.
-func (h *Handle) Mount() Mount { return h.mount }
-
 // Fd is the descriptor on the mount.
 func (h *Handle) Fd() int { return h.file.Fd() }
 
@@ -71,17 +68,6 @@ func (h *Handle) Held() bool { return h.held }
 // to write. It blocks as long as the disk needs, and for ever on a suspended
 // device.
 func (h *Handle) SyncFS() error { return h.file.SyncFS() }
-
-// PrepareFreeze is the freezing call itself, for callers that run all calls of
-// their window alike. [Handle.FreezeResult] must see its error.
-func (h *Handle) PrepareFreeze() *ioctl.Call { return h.freeze }
-
-// PrepareThaw is the thawing call. [Handle.ThawResult] must see its error.
-func (h *Handle) PrepareThaw() *ioctl.Call { return h.thaw }
-
-// PrepareProve is a second freeze. [Handle.ProveResult] must see its error, at
-// once: if nobody had frozen the filesystem, this call just did.
-func (h *Handle) PrepareProve() *ioctl.Call { return h.prove }
 
 // Close thaws what is held and closes the descriptor. If the thaw fails the
 // descriptor stays open, for another try.

@@ -10,11 +10,8 @@ import (
 // filesystem are done and everything is written. The error is an [*Error] of
 // kind [ErrFrozenByOther] or [ErrUnfreezable], or the [*ioctl.Error] with what
 // else the kernel said (EIO of an aborted journal).
-func (h *Handle) Freeze() error { return h.FreezeResult(h.freeze.Do()) }
-
-// FreezeResult takes the error of the freezing call and says what it means.
-func (h *Handle) FreezeResult(err error) error {
-	switch {
+func (h *Handle) Freeze() error {
+	switch err := h.freeze.Do(); {
 	case err == nil:
 		h.held = true
 		return nil
@@ -24,8 +21,9 @@ func (h *Handle) FreezeResult(err error) error {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		h.unfreezable.Cause = err
 		return &h.unfreezable
+	default:
+		return err
 	}
-	return err
 }
 
 // Prove asks the kernel whether the filesystem is frozen now, by freezing it
@@ -38,20 +36,15 @@ func (h *Handle) Prove() error {
 	if !h.held {
 		return &h.idle
 	}
-	return h.ProveResult(h.prove.Do())
-}
-
-// ProveResult takes the error of the proving call. If that call froze the
-// filesystem it is thawed here and not held any more.
-func (h *Handle) ProveResult(err error) error {
-	switch {
+	switch err := h.prove.Do(); {
 	case errors.Is(err, unix.EBUSY):
 		return nil
 	case err != nil:
 		return err
 	}
+	// That call froze it.
 	if err := h.thaw.Do(); err != nil && !errors.Is(err, unix.EINVAL) {
-		return err // frozen by the proof and still held
+		return err // and it is still held
 	}
 	h.held = false
 	return &h.unproven
@@ -68,12 +61,7 @@ func (h *Handle) Thaw() error {
 	if !h.held {
 		return nil
 	}
-	return h.ThawResult(h.thaw.Do())
-}
-
-// ThawResult takes the error of the thawing call and says what it means.
-func (h *Handle) ThawResult(err error) error {
-	switch {
+	switch err := h.thaw.Do(); {
 	case err == nil:
 		h.held = false
 		return nil
@@ -81,14 +69,15 @@ func (h *Handle) ThawResult(err error) error {
 		h.held = false
 		h.gone.Cause = err
 		return &h.gone
+	default:
+		return err
 	}
-	return err
 }
 
-// Try freezes and thaws at once to learn whether the filesystem can be frozen,
+// try freezes and thaws at once to learn whether the filesystem can be frozen,
 // for types nobody here knows. Writers wait for as long as that takes: call it
 // outside the window. [ErrFrozenByOther] is no answer to the question.
-func (h *Handle) Try() error {
+func (h *Handle) try() error {
 	if err := h.Freeze(); err != nil {
 		return err
 	}

@@ -48,10 +48,6 @@ func TestGuestWindow(t *testing.T) {
 			device := node(t, dev)
 			mkfs(t, fstype, device)
 			dir := mount(t, t.TempDir(), device)
-			plan := mounts(t, k).Plan(freeze.Device{DevNo: dev, Front: true})
-			if !plan.SkipLockFS(dev) {
-				t.Fatal("both kinds of freeze on one device")
-			}
 			set := open(t, k, dev)
 			for range 3 { // a leaked freeze count shows in the next round
 				must(t, set.Freeze(t.Context()))
@@ -79,11 +75,11 @@ func TestGuestVfatLeftToDeviceMapper(t *testing.T) {
 	dir := mount(t, t.TempDir(), device)
 	table := mounts(t, k)
 	away := table.Plan(freeze.Device{DevNo: dev})
-	if len(away) != 1 || away[0].Method != freeze.None || away[0].Reason == "" || !away.SkipLockFS(dev) {
+	if len(away) != 1 || away[0].Method != freeze.None || away[0].Reason == "" {
 		t.Errorf("not a front: %+v", away)
 	}
 	plan := table.Plan(freeze.Device{DevNo: dev, Front: true})
-	if len(plan) != 1 || plan[0].Method != freeze.LockFS || plan.SkipLockFS(dev) {
+	if len(plan) != 1 || plan[0].Method != freeze.LockFS {
 		t.Fatalf("front: %+v", plan)
 	}
 	_, err := c.Suspend(id, 0)
@@ -130,7 +126,7 @@ func TestGuestExternalJournals(t *testing.T) {
 	log := number(t, "/dev/ram1")
 	run(t, "mke2fs", "-q", "-F", "-O", "journal_dev", "-b", "4096", "/dev/ram1")
 	ext4 := mkfs(t, "ext4", "/dev/ram0", "-b", "4096", "-J", "device=/dev/ram1")
-	dir := mount(t, t.TempDir(), "/dev/ram0")
+	mount(t, t.TempDir(), "/dev/ram0")
 	xfsLog := number(t, "/dev/ram3")
 	xfs := mkfs(t, "xfs", "/dev/ram2", "-l", "logdev=/dev/ram3,size=100m")
 	mount(t, t.TempDir(), "/dev/ram2", "-o", "logdev=/dev/ram3")
@@ -148,11 +144,10 @@ func TestGuestExternalJournals(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if !plan.SkipLockFS(log) || !plan.SkipLockFS(xfsLog) {
-		t.Error("a log device would be frozen twice")
-	}
-	if users := table.ExtraOf(log); len(users) != 1 || users[0].Mountpoint() != dir {
-		t.Errorf("users of the journal: %+v", users)
+	for _, dev := range []ioctl.DevNo{log, xfsLog} {
+		if plan[0].Uses(dev) == plan[1].Uses(dev) {
+			t.Errorf("log device %v: used by both or by neither", dev)
+		}
 	}
 	if got := table.Of(log); got != nil {
 		t.Errorf("the journal counts as the filesystem's place: %+v", got)
@@ -188,7 +183,7 @@ func TestGuestBtrfs(t *testing.T) {
 		}
 	}
 	plan := table.Plan(freeze.Device{DevNo: second, Front: true})
-	if len(plan) != 1 || len(plan[0].Devices) != 2 || !plan.SkipLockFS(first) || plan[0].Direct {
+	if len(plan) != 1 || len(plan[0].Devices) != 2 || !plan[0].Uses(first) || plan[0].Direct {
 		t.Fatalf("plan: %+v", plan)
 	}
 	set := open(t, k, second)

@@ -47,13 +47,6 @@ func (f Filesystem) Uses(dev ioctl.DevNo) bool {
 // backwards. Neighbours may be frozen at the same time unless the second waits.
 type Plan []Filesystem
 
-// SkipLockFS says whether a device must be suspended with SKIP_LOCKFS: one of
-// its filesystems is frozen through its mount point, or must not be frozen by
-// the device-mapper.
-func (p Plan) SkipLockFS(dev ioctl.DevNo) bool {
-	return slices.ContainsFunc(p, func(f Filesystem) bool { return f.Method != LockFS && f.Uses(dev) })
-}
-
 // Plan groups the mounts on the devices by superblock, gives each a method and
 // orders them:
 //
@@ -74,19 +67,6 @@ func (t *Table) Plan(devices ...Device) Plan {
 		}
 	}
 	return order(plan, t.backing(plan))
-}
-
-// ExtraOf returns the filesystems, of the whole host, that use a device as an
-// external journal or log.
-func (t *Table) ExtraOf(dev ioctl.DevNo) []Filesystem {
-	var users []Filesystem
-	for _, f := range t.filesystems() {
-		f.Extra = t.extras(f.Mounts[0])
-		if slices.ContainsFunc(f.Extra, func(e Extra) bool { return e.DevNo == dev }) {
-			users = append(users, f)
-		}
-	}
-	return users
 }
 
 // filesystems groups all mounts by superblock: those that live on devices.

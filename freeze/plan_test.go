@@ -69,20 +69,6 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestSkipLockFS(t *testing.T) {
-	a, b, c, log := ioctl.DevNo{Major: 8, Minor: 1}, ioctl.DevNo{Major: 8, Minor: 2}, ioctl.DevNo{Major: 8, Minor: 3}, ioctl.DevNo{Major: 8, Minor: 4}
-	plan := Plan{
-		{Devices: []ioctl.DevNo{a}, Method: Freeze, Extra: []Extra{{DevNo: log}}},
-		{Devices: []ioctl.DevNo{b}, Method: LockFS},
-		{Devices: []ioctl.DevNo{c}, Method: None},
-	}
-	for dev, want := range map[ioctl.DevNo]bool{a: true, b: false, c: true, log: true, {Major: 9, Minor: 9}: false} {
-		if got := plan.SkipLockFS(dev); got != want {
-			t.Errorf("%v: %v", dev, got)
-		}
-	}
-}
-
 func TestBetter(t *testing.T) {
 	own := Mount{Path: "/very/long/path", Root: "/"}
 	for name, worse := range map[string]Mount{

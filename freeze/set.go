@@ -1,7 +1,6 @@
 package freeze
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -39,7 +38,7 @@ func (s *Set) open(k *ioctl.Kernel, f Filesystem) (Filesystem, error) {
 		return f, err
 	}
 	if f.Trial {
-		err = h.Try()
+		err = h.try()
 	}
 	switch {
 	case errors.Is(err, ErrUnfreezable):
@@ -66,56 +65,15 @@ func (s *Set) Left() Plan {
 	return slices.DeleteFunc(s.Plan(), func(f Filesystem) bool { return f.Method == Freeze })
 }
 
-// SyncFS writes out what is dirty on every filesystem. The context is looked at
-// before each.
-func (s *Set) SyncFS(ctx context.Context) error {
-	return s.each(ctx, (*Handle).SyncFS)
-}
-
-// Freeze syncs and then freezes all filesystems, or none: on an error, or when
-// the context ends between two, those already frozen are thawed.
-func (s *Set) Freeze(ctx context.Context) error {
-	if err := s.SyncFS(ctx); err != nil {
-		return err
-	}
-	if err := s.each(ctx, (*Handle).Freeze); err != nil {
-		return errors.Join(err, s.Thaw())
-	}
-	return nil
-}
-
-// Prove proves all; see [Handle.Prove] for when. Every filesystem is asked,
-// errors are joined.
-func (s *Set) Prove() error {
-	var errs []error
-	for _, h := range s.handles {
-		errs = append(errs, h.Prove())
-	}
-	return errors.Join(errs...)
-}
-
-// Frozen are the mount points that are held, in order.
-func (s *Set) Frozen() []string {
-	var paths []string
-	for _, h := range s.handles {
-		if h.Held() {
-			paths = append(paths, h.mount.Path)
-		}
-	}
-	return paths
-}
-
-// Thaw ends all our freezes in reverse order. Every one is tried even if others
-// fail; errors are joined. It may be called again, and does nothing when nothing
-// is held.
-func (s *Set) Thaw() error { return s.backwards((*Handle).Thaw) }
-
 // Close thaws and closes everything. A filesystem that cannot be thawed keeps
 // its descriptor: Close may be called again.
 func (s *Set) Close() error {
-	err := s.backwards((*Handle).Close)
+	var errs []error
+	for _, h := range slices.Backward(s.handles) {
+		errs = append(errs, h.Close())
+	}
 	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
-	return err
+	return errors.Join(errs...)
 }
 
 // CloseIdle closes what is not held, and leaves what is as it is.
@@ -127,25 +85,5 @@ func (s *Set) CloseIdle() error {
 		}
 	}
 	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
-	return errors.Join(errs...)
-}
-
-func (s *Set) each(ctx context.Context, do func(*Handle) error) error {
-	for _, h := range s.handles {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := do(h); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Set) backwards(do func(*Handle) error) error {
-	var errs []error
-	for _, h := range slices.Backward(s.handles) {
-		errs = append(errs, do(h))
-	}
 	return errors.Join(errs...)
 }

@@ -5,8 +5,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
@@ -56,12 +56,12 @@ func (w *window) instructGuard() error {
 	if w.guard == nil {
 		return nil
 	}
-	var fronts []freeze.Front
+	var fronts []guard.Front
 	var keys []int
 	for _, c := range w.calls {
 		switch {
 		case c.step.Role == plan.RoleFront && c.step.Action == plan.Suspend:
-			fronts = append(fronts, freeze.Front{Dev: c.dev, Base: w.handedOver(c.step.Device), Waits: c.slots.waiting()})
+			fronts = append(fronts, guard.Front{Dev: c.dev, Base: w.handedOver(c.step.Device), Waits: c.slots.waiting()})
 		case c.step.Action == plan.Freeze:
 			w.place[c.step.Filesystem.Key] = len(keys)
 			keys = append(keys, c.step.Filesystem.Key)

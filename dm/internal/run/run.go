@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -91,11 +91,11 @@ type Freezer interface {
 	Thaw() error
 }
 
-// Guard is the owner's side of a guard process; see freeze.Guard.
+// Guard is the owner's side of a guard process; see guard.Guard.
 type Guard interface {
 	// Watch tells it what to let go, and returns when it is ready: fronts in the
 	// order of their suspends, filesystems by key in the order of their freezes.
-	Watch(fronts []freeze.Front, keys []int) error
+	Watch(fronts []guard.Front, keys []int) error
 	// Open comes right before the first call of the window, Close right after the
 	// last one, Release some time later. Abandon instead of both leaves it to the
 	// guard to let go what we could not.
@@ -103,7 +103,7 @@ type Guard interface {
 	Close() error
 	Release() error
 	Abandon() error
-	// Kind tells who made its process; see freeze.Guard.
+	// Kind tells who made its process; see guard.Guard.
 	Kind() string
 	// Lost tells that the guard ended the window. Freezing and Froze tell it about
 	// the filesystem with that place in the order of freezes.

@@ -1,4 +1,4 @@
-package freeze
+package guard
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ const (
 )
 
 // watch waits for the window, then for its end.
-func (g *guard) watch() {
+func (g *process) watch() {
 	for message := byte(heardNothing); message != msgOpen; {
 		switch message = g.listen(-1); message {
 		case heardEnd: // the window never began; its note is all there is
@@ -49,7 +49,7 @@ func (g *guard) watch() {
 
 // listen waits for a message for a time, for ever if it is negative. A signal, as
 // the runtime sends them to itself, ends no wait.
-func (g *guard) listen(limit time.Duration) byte {
+func (g *process) listen(limit time.Duration) byte {
 	end := time.Now().Add(limit)
 	for {
 		ms := -1
@@ -68,7 +68,7 @@ func (g *guard) listen(limit time.Duration) byte {
 	}
 }
 
-func (g *guard) hear() byte {
+func (g *process) hear() byte {
 	var b [1]byte
 	switch n, err := unix.Read(g.socket, b[:]); {
 	case err == nil && n == 1:
@@ -91,7 +91,7 @@ const resumePatience = time.Second
 // another round of the fronts' thread ends that; and a filesystem that writes to a
 // dead disk at its thaw keeps no other. A resume comes before the thaws above it,
 // unless one of the resumes does not return.
-func (g *guard) takeOver() {
+func (g *process) takeOver() {
 	g.mem.Store(byteLost, 1)
 	anyway := time.AfterFunc(resumePatience, g.thaws.start)
 	released := g.releaseAll()
@@ -124,7 +124,7 @@ func (g *guard) takeOver() {
 // releaseAll makes suspended fronts run again with the table they have, and
 // tells whether all do. What waits in an inactive slot goes first: a resume would
 // swap it in.
-func (g *guard) releaseAll() bool {
+func (g *process) releaseAll() bool {
 	all := true
 	for i := len(g.fronts) - 1; i >= 0; i-- {
 		f := g.fronts[i]
@@ -149,7 +149,7 @@ func (g *guard) releaseAll() bool {
 }
 
 // displace keeps what waits in the slot if the owner did not put it there.
-func (f *guardedFront) displace() {
+func (f *frontCalls) displace() {
 	if f.next.Do() != nil {
 		return
 	}
@@ -165,7 +165,7 @@ func (f *guardedFront) displace() {
 
 // reinstate puts back what was displaced, when writers run: the other program goes on
 // with it.
-func (f *guardedFront) reinstate() {
+func (f *frontCalls) reinstate() {
 	if f.displaced != nil {
 		_ = f.ctl.Load(f.id, f.flags, f.displaced)
 	}
@@ -174,7 +174,7 @@ func (f *guardedFront) reinstate() {
 // follow makes a base run if the front stands on it, and stand still if the front
 // has its own table. Nothing is left in the front's inactive slot that could turn
 // that round. A failure shows when the front is resumed, or in the next round.
-func (b *guardedBase) follow() {
+func (b *baseCalls) follow() {
 	if b.deps.Do() != nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package freeze_test
+package hook
 
 import (
 	"context"
@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
 // script makes a hook that notes its calls in a file beside it.
-func script(t *testing.T, body string) (h *freeze.Hook, calls func() string) {
+func script(t *testing.T, body string) (h *Hook, calls func() string) {
 	t.Helper()
 	dir := t.TempDir()
 	hook, log := filepath.Join(dir, "10hook"), filepath.Join(dir, "calls")
@@ -23,7 +22,7 @@ func script(t *testing.T, body string) (h *freeze.Hook, calls func() string) {
 	if err := os.WriteFile(hook, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return &freeze.Hook{Path: hook, Limit: time.Minute}, func() string {
+	return &Hook{Path: hook, Limit: time.Minute}, func() string {
 		b, err := os.ReadFile(log)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +33,7 @@ func script(t *testing.T, body string) (h *freeze.Hook, calls func() string) {
 
 func TestHookIsCalled(t *testing.T) {
 	h, calls := script(t, "exit 0\n")
-	for _, err := range []error{h.PreFreeze(context.Background(), []byte(`{"a":1}`)), h.End(freeze.HookPostThaw, []byte(`{"a":2}`))} {
+	for _, err := range []error{h.PreFreeze(context.Background(), []byte(`{"a":1}`)), h.End(PostThaw, []byte(`{"a":2}`))} {
 		if err != nil {
 			t.Error(err)
 		}
@@ -53,7 +52,7 @@ func TestHookHolds(t *testing.T) {
 	if got := calls(); got != "pre-freeze {}\n" {
 		t.Error("before the release:", got)
 	}
-	if err := h.End(freeze.HookAbort, []byte("{}")); err != nil {
+	if err := h.End(Abort, []byte("{}")); err != nil {
 		t.Error(err)
 	}
 	if got := calls(); got != "pre-freeze {}\nreleased\nabort {}\n" {
@@ -74,11 +73,11 @@ func TestHookFails(t *testing.T) {
 			err := h.PreFreeze(context.Background(), []byte("{}"))
 			if err == nil {
 				if name == "let go" {
-					h.AwaitEnd()
+					<-h.held.ended // on its own account
 				}
-				err = h.End(freeze.HookPostThaw, []byte("{}"))
+				err = h.End(PostThaw, []byte("{}"))
 			}
-			if !errors.Is(err, freeze.ErrHook) || !strings.Contains(err.Error(), row.want) {
+			if !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -92,8 +91,8 @@ func TestHooksAreRoots(t *testing.T) {
 	hook("README")
 	hook("10a~")
 	b := k.Border()
-	find := func() ([]string, error) { return freeze.FindHooks(b, "/etc/dmsnap/hooks.d") }
-	if _, err := find(); !errors.Is(err, freeze.ErrHook) || !strings.Contains(err.Error(), "no executable file") {
+	find := func() ([]string, error) { return Find(b, "/etc/dmsnap/hooks.d") }
+	if _, err := find(); !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), "no executable file") {
 		t.Errorf("not executable: %v", err)
 	}
 	chmod := func(path string, mode uint32) {
@@ -109,12 +108,12 @@ func TestHooksAreRoots(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	chmod("/etc/dmsnap", 0o775)
-	if _, err := find(); !errors.Is(err, freeze.ErrHook) || !strings.Contains(err.Error(), "/etc/dmsnap is writable by others") {
+	if _, err := find(); !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), "/etc/dmsnap is writable by others") {
 		t.Errorf("directory of a group: %v", err)
 	}
 	chmod("/etc/dmsnap", 0o755)
 	k.Symlink("/etc/dmsnap/hooks.d/10a", "/etc/dmsnap/hooks.d/30c")
-	if _, err := find(); !errors.Is(err, freeze.ErrHook) || !strings.Contains(err.Error(), "symbolic link") {
+	if _, err := find(); !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("link: %v", err)
 	}
 }

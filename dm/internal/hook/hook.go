@@ -1,4 +1,6 @@
-package freeze
+// Package hook finds the programs that quiesce applications around a cut, and calls
+// them.
+package hook
 
 import (
 	"errors"
@@ -12,27 +14,27 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// HookEvent is the argument a hook is called with.
-type HookEvent string
+// Event is the argument a hook is called with.
+type Event string
 
-// The events. Whoever was called with HookPreFreeze is called with one of the
+// The events. Whoever was called with PreFreeze is called with one of the
 // others too, whatever happens in between; after a kill perhaps twice.
 const (
-	HookPreFreeze HookEvent = "pre-freeze" // quiesce: a cut is about to be made
-	HookPostThaw  HookEvent = "post-thaw"  // the set exists
-	HookAbort     HookEvent = "abort"      // it does not
+	PreFreeze Event = "pre-freeze" // quiesce: a cut is about to be made
+	PostThaw  Event = "post-thaw"  // the set exists
+	Abort     Event = "abort"      // it does not
 )
 
 // ErrHook is wrapped by all errors of hooks.
 var ErrHook = errors.New("hook")
 
-// hookName is two digits, then what files may be called that no editor or
+// fileName is two digits, then what files may be called that no editor or
 // package manager left behind.
-var hookName = regexp.MustCompile(`^[0-9]{2}[A-Za-z0-9_-]+(\.(sh|py|pl))?$`)
+var fileName = regexp.MustCompile(`^[0-9]{2}[A-Za-z0-9_-]+(\.(sh|py|pl))?$`)
 
-// FindHooks lists the hooks of directories, each directory's by name. Files whose names do not begin with two digits are not
-// hooks. Everything else must pass [CheckHook], or nothing is run at all.
-func FindHooks(k *ioctl.Kernel, dirs ...string) ([]string, error) {
+// Find lists the hooks of directories, each directory's by name. Files whose names do not begin with two digits are not
+// hooks. Everything else must pass [Check], or nothing is run at all.
+func Find(k *ioctl.Kernel, dirs ...string) ([]string, error) {
 	var hooks []string
 	for _, dir := range dirs {
 		names, err := k.ReadDir(dir)
@@ -40,11 +42,11 @@ func FindHooks(k *ioctl.Kernel, dirs ...string) ([]string, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			if !hookName.MatchString(name) {
+			if !fileName.MatchString(name) {
 				continue
 			}
 			hook := path.Join(dir, name)
-			if err := CheckHook(k, hook); err != nil {
+			if err := Check(k, hook); err != nil {
 				return nil, err
 			}
 			hooks = append(hooks, hook)
@@ -53,10 +55,10 @@ func FindHooks(k *ioctl.Kernel, dirs ...string) ([]string, error) {
 	return hooks, nil
 }
 
-// CheckHook refuses a program that somebody else than root could have put there:
+// Check refuses a program that somebody else than root could have put there:
 // it and every directory above it must be root's and writable by nobody else. It
 // must be a regular file, executable, and reached without symbolic links.
-func CheckHook(k *ioctl.Kernel, hook string) error {
+func Check(k *ioctl.Kernel, hook string) error {
 	refuse := func(what, why string) error { return fmt.Errorf("%w %s refused: %s %s", ErrHook, hook, what, why) }
 	if !path.IsAbs(hook) || path.Clean(hook) != hook {
 		return refuse(hook, "is no plain absolute path")
@@ -82,8 +84,8 @@ func CheckHook(k *ioctl.Kernel, hook string) error {
 	}
 }
 
-// hookText is what a hook said, fit for one line.
-func hookText(said string) string {
+// lastLine is what a hook said, fit for one line.
+func lastLine(said string) string {
 	lines := strings.FieldsFunc(said, func(r rune) bool { return r == '\n' || r == '\r' })
 	if len(lines) == 0 {
 		return ""

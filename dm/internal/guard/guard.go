@@ -1,4 +1,8 @@
-package freeze
+// Package guard is a second process that ends a window when the first one dies,
+// stands still or takes too long. [Guard] is the owner's side, [Main] the whole of
+// the process; [Expedite] is the switch that shortens a window and that only a
+// guard puts back whatever happens.
+package guard
 
 import (
 	"errors"
@@ -35,8 +39,8 @@ type Guard struct {
 // Watch is what a guard is told beforehand.
 type Watch struct {
 	Deadline time.Duration
-	Fronts   []Front // in the order of their suspends
-	Handles  []*Handle
+	Fronts   []Front   // in the order of their suspends
+	Mounts   []int     // descriptors of what is frozen, in the order of their freezes
 	Expedite *Expedite // put back when the owner cannot; may be nil
 }
 
@@ -54,13 +58,13 @@ type Front struct {
 
 // Kinds of guards.
 const (
-	GuardService = "service" // outlives the end of our control group
-	GuardProcess = "process" // a child
+	Service = "service" // outlives the end of our control group
+	Process = "process" // a child
 )
 
-// guardName is what lists of processes show. What ends all processes of our name
+// processName is what lists of processes show. What ends all processes of our name
 // must not find this one.
-const guardName = "window-guard"
+const processName = "window-guard"
 
 // servicePatience is how long a service may take until its process is ready.
 const servicePatience = 10 * time.Second
@@ -75,18 +79,18 @@ const (
 	freezeHeld    = 2
 )
 
-// ErrGuardStart: there is no guard, so that nothing may be held. It comes wrapped
+// ErrStart: there is no guard, so that nothing may be held. It comes wrapped
 // with the reason, which may be a text of the guard's.
-var ErrGuardStart = errors.New("the guard process could not start")
+var ErrStart = errors.New("the guard process could not start")
 
-// StartGuard starts a guard and does not wait for it; [Guard.Watch] does. If
+// Start starts a guard and does not wait for it; [Guard.Watch] does. If
 // somebody listens on the socket, that one makes the process, else the command
-// does; it must call [GuardMain]. The socket may be empty.
-func StartGuard(command []string, socket string) (*Guard, error) {
+// does; it must call [Main]. The socket may be empty.
+func Start(command []string, socket string) (*Guard, error) {
 	g := &Guard{command: command}
 	var err error
 	if g.mem, err = ioctl.NewShared(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGuardStart, err)
+		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	if socket != "" && g.dial(socket) == nil {
 		return g, nil
@@ -100,9 +104,9 @@ func StartGuard(command []string, socket string) (*Guard, error) {
 // Kind tells who made the process.
 func (g *Guard) Kind() string {
 	if g.cmd == nil {
-		return GuardService
+		return Service
 	}
-	return GuardProcess
+	return Process
 }
 
 // dial asks a service. Where there is none the command serves as well, so that
@@ -129,16 +133,16 @@ func (g *Guard) dial(socket string) error {
 func (g *Guard) spawn() error {
 	ours, theirs, err := socketPair()
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrGuardStart, err)
+		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	defer theirs.Close()
 	cmd := exec.Command(g.command[0], g.command[1:]...)
-	cmd.Args[0] = guardName
+	cmd.Args[0] = processName
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{theirs}                  // fdSocket
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
 	if err := cmd.Start(); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrGuardStart, err), ours.Close())
+		return errors.Join(fmt.Errorf("%w: %w", ErrStart, err), ours.Close())
 	}
 	g.conn, g.cmd = ours, cmd
 	return nil
@@ -181,11 +185,9 @@ func (g *Guard) Watch(w Watch) error {
 }
 
 func (g *Guard) instruct(w Watch) error {
-	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Mounts: len(w.Handles)}
+	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Mounts: len(w.Mounts)}
 	fds := []int{int(g.mem.File().Fd())}
-	for _, h := range w.Handles {
-		fds = append(fds, h.Fd())
-	}
+	fds = append(fds, w.Mounts...)
 	if w.Expedite != nil {
 		p.ExpediteBefore = w.Expedite.before
 		fds = append(fds, w.Expedite.file.Fd())
@@ -199,7 +201,7 @@ func (g *Guard) instruct(w Watch) error {
 	if len(said) == 0 {
 		err = errors.Join(err, rerr)
 	}
-	return fmt.Errorf("%w: %w", ErrGuardStart, errors.Join(err, answer(said)))
+	return fmt.Errorf("%w: %w", ErrStart, errors.Join(err, answer(said)))
 }
 
 // answer is what a guard said instead of being ready, as an error.
@@ -224,11 +226,10 @@ func (g *Guard) send(message byte) error {
 // Lost tells whether the guard took over. It makes no system call.
 func (g *Guard) Lost() bool { return g.mem.Load(byteLost) != 0 }
 
-// Freezing notes that filesystem i of the watch is about to be frozen; Froze,
-// whether it was; Thawed, that it is not any more.
+// Freezing notes that filesystem i of the watch is about to be frozen.
 func (g *Guard) Freezing(i int) { g.mem.Store(byteFirst+i, freezeStarted) }
 
-// Froze notes the result of a freeze.
+// Froze notes the result of a
 func (g *Guard) Froze(i int, held bool) {
 	v := byte(freezeNone)
 	if held {

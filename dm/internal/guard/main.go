@@ -1,4 +1,4 @@
-package freeze
+package guard
 
 import (
 	"errors"
@@ -20,15 +20,15 @@ import (
 // manager (SD_LISTEN_FDS_START): the connection to its owner.
 const fdSocket = 3
 
-// GuardMain is the whole life of a guard process. It returns its exit status.
+// Main is the whole life of a guard process. It returns its exit status.
 // Whoever starts guards with its own binary calls it first thing in main when
 // the arguments say so.
-func GuardMain() int {
+func Main() int {
 	if err := trustedPeer(fdSocket); err != nil {
 		fmt.Fprintln(os.Stderr, "not for users: dmsnap starts it, or a service manager with a connection:", err)
 		return 1
 	}
-	g, err := armGuard(ioctl.Host(), fdSocket)
+	g, err := arm(ioctl.Host(), fdSocket)
 	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) { // the owner gave up before it had anything to guard
 		return 0
 	}
@@ -46,35 +46,35 @@ func GuardMain() int {
 }
 
 // guard is the process's side.
-type guard struct {
+type process struct {
 	k        *ioctl.Kernel
 	socket   int
 	mem      *ioctl.Shared
 	files    []*ioctl.File // what the owner passed on
 	deadline time.Duration
-	fronts   []*guardedFront
+	fronts   []*frontCalls
 	thaws    *thaws
 	expedite *Expedite
 }
 
-type guardedFront struct {
+type frontCalls struct {
 	ctl                         *ioctl.Control
 	id                          ioctl.ID
 	status, next, clear, resume *ioctl.Call
 	waits                       []byte       // in the inactive slot, by the owner
-	base                        *guardedBase // nil if it may always run
+	base                        *baseCalls   // nil if it may always run
 	displaced                   []ioctl.Spec // another program's table, to be put back
 	flags                       ioctl.Flags  // of that
 }
 
-// guardedBase is the base of a handover.
-type guardedBase struct {
+// baseCalls is the base of a handover.
+type baseCalls struct {
 	dev                   ioctl.DevNo
 	deps, suspend, resume *ioctl.Call // deps of the front
 }
 
-// armGuard gets everything ready that a window may need.
-func armGuard(k *ioctl.Kernel, socket int) (*guard, error) {
+// arm gets everything ready that a window may need.
+func arm(k *ioctl.Kernel, socket int) (*process, error) {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	runtime.LockOSThread()
 	if err := unix.SetNonblock(socket, false); err != nil {
@@ -96,7 +96,7 @@ func armGuard(k *ioctl.Kernel, socket int) (*guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &guard{k: k, socket: socket, mem: mem, files: files[1:]}
+	g := &process{k: k, socket: socket, mem: mem, files: files[1:]}
 	return g, g.encode(p)
 }
 
@@ -104,7 +104,7 @@ func armGuard(k *ioctl.Kernel, socket int) (*guard, error) {
 // until now, and from the out-of-memory killer.
 func hide() error {
 	return errors.Join(
-		os.WriteFile("/proc/self/comm", []byte(guardName), 0),
+		os.WriteFile("/proc/self/comm", []byte(processName), 0),
 		os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0),
 	)
 }
@@ -112,7 +112,7 @@ func hide() error {
 // encode makes the calls. The descriptors are the very mounts that the owner
 // checked, whatever is at their paths now, and the switch with the owner's lock on
 // it, which lasts as long as one of the two processes.
-func (g *guard) encode(p program) error {
+func (g *process) encode(p program) error {
 	g.deadline = p.Deadline
 	ctl, err := g.k.OpenControl()
 	if err != nil {
@@ -139,9 +139,9 @@ func (g *guard) encode(p program) error {
 // foreignRoom is for the table of another program.
 const foreignRoom = 64 << 10
 
-func encodeFront(ctl *ioctl.Control, front Front) (*guardedFront, error) {
+func encodeFront(ctl *ioctl.Control, front Front) (*frontCalls, error) {
 	id := ioctl.ID{Dev: front.Dev}
-	f := &guardedFront{ctl: ctl, id: id, waits: front.Waits}
+	f := &frontCalls{ctl: ctl, id: id, waits: front.Waits}
 	var errs [5]error
 	f.next, errs[4] = ctl.PrepareTable(id, ioctl.QueryInactive, foreignRoom+2*len(front.Waits))
 	f.status, errs[0] = ctl.PrepareStatus(id)
@@ -153,9 +153,9 @@ func encodeFront(ctl *ioctl.Control, front Front) (*guardedFront, error) {
 	return f, errors.Join(errs[:]...)
 }
 
-func encodeBase(ctl *ioctl.Control, front ioctl.ID, dev ioctl.DevNo) (*guardedBase, error) {
+func encodeBase(ctl *ioctl.Control, front ioctl.ID, dev ioctl.DevNo) (*baseCalls, error) {
 	base := ioctl.ID{Dev: dev}
-	b := &guardedBase{dev: dev}
+	b := &baseCalls{dev: dev}
 	var errs [3]error
 	b.deps, errs[0] = ctl.PrepareDeps(front)
 	b.suspend, errs[1] = ctl.PrepareSuspend(base, ioctl.SkipLockFS)
@@ -165,7 +165,7 @@ func encodeBase(ctl *ioctl.Control, front ioctl.ID, dev ioctl.DevNo) (*guardedBa
 
 // letGo closes the mounts, then the socket: the owner waits for that, and may
 // unmount then.
-func (g *guard) letGo() {
+func (g *process) letGo() {
 	for _, f := range g.files {
 		_ = f.Close() // nobody is left to be told
 	}

@@ -1,4 +1,4 @@
-package freeze_test
+package guard
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -16,7 +15,7 @@ const expedited = "/sys/kernel/rcu_expedited"
 func setting(t *testing.T, k *ioctltest.Kernel) string {
 	t.Helper()
 	b, err := k.Border().ReadFile(expedited)
-	must(t, err)
+	ok(t, err)
 	return strings.TrimSpace(string(b))
 }
 
@@ -32,10 +31,10 @@ func untouched(t *testing.T, k *ioctltest.Kernel) {
 // the lock gone.
 func abandoned(t *testing.T, k *ioctltest.Kernel) {
 	t.Helper()
-	e, err := freeze.OpenExpedite(k.Border())
-	must(t, err)
-	must(t, e.On())
-	must(t, e.Die())
+	e, err := OpenExpedite(k.Border())
+	ok(t, err)
+	ok(t, e.On())
+	ok(t, e.file.Close())
 	if setting(t, k) != "1" {
 		t.Fatal("the switch is not on")
 	}
@@ -46,9 +45,9 @@ func abandoned(t *testing.T, k *ioctltest.Kernel) {
 func TestExpediteAfterDeath(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
 	abandoned(t, k)
-	e, err := freeze.OpenExpedite(k.Border())
-	must(t, err)
-	must(t, errors.Join(e.On(), e.Off(), e.Close()))
+	e, err := OpenExpedite(k.Border())
+	ok(t, err)
+	ok(t, errors.Join(e.On(), e.Off(), e.Close()))
 	untouched(t, k)
 }
 
@@ -57,17 +56,17 @@ func TestEndExpedite(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
 	abandoned(t, k)
 	for _, want := range []string{"0", ""} {
-		if got, err := freeze.EndExpedite(k.Border()); err != nil || got != want || setting(t, k) != "0" {
+		if got, err := EndExpedite(k.Border()); err != nil || got != want || setting(t, k) != "0" {
 			t.Errorf("restored %q, %v, want %q; now %s", got, err, want, setting(t, k))
 		}
 	}
 	untouched(t, k)
 
-	must(t, k.Border().WriteFile(expedited, []byte("1"), 0)) // an administrator's
-	e, err := freeze.OpenExpedite(k.Border())
-	must(t, err)
-	must(t, errors.Join(e.On(), e.Off(), e.Close()))
-	if got, err := freeze.EndExpedite(k.Border()); err != nil || got != "" || setting(t, k) != "1" {
+	ok(t, k.Border().WriteFile(expedited, []byte("1"), 0)) // an administrator's
+	e, err := OpenExpedite(k.Border())
+	ok(t, err)
+	ok(t, errors.Join(e.On(), e.Off(), e.Close()))
+	if got, err := EndExpedite(k.Border()); err != nil || got != "" || setting(t, k) != "1" {
 		t.Errorf("an administrator's setting: %q, %v; now %s", got, err, setting(t, k))
 	}
 }
@@ -75,16 +74,16 @@ func TestEndExpedite(t *testing.T) {
 // TestEndExpediteUnderWay: a window that lives keeps its switch.
 func TestEndExpediteUnderWay(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
-	e, err := freeze.OpenExpedite(k.Border())
-	must(t, err)
-	must(t, e.On())
-	if got, err := freeze.EndExpedite(k.Border()); err != nil || got != "" || setting(t, k) != "1" {
+	e, err := OpenExpedite(k.Border())
+	ok(t, err)
+	ok(t, e.On())
+	if got, err := EndExpedite(k.Border()); err != nil || got != "" || setting(t, k) != "1" {
 		t.Errorf("%q, %v; now %s", got, err, setting(t, k))
 	}
-	if second, err := freeze.OpenExpedite(k.Border()); err != nil || second != nil {
+	if second, err := OpenExpedite(k.Border()); err != nil || second != nil {
 		t.Errorf("a second window got the switch: %v, %v", second, err)
 	}
-	must(t, errors.Join(e.Off(), e.Close()))
+	ok(t, errors.Join(e.Off(), e.Close()))
 }
 
 // TestExpediteEverywhere: the process dies before each call, of the first window or of
@@ -110,12 +109,12 @@ func diesAt(t *testing.T, n int, after bool) (died bool) {
 		}
 		return nil
 	})
-	if e, _ := freeze.OpenExpedite(k.Border()); e != nil {
+	if e, _ := OpenExpedite(k.Border()); e != nil {
 		_ = errors.Join(e.On(), e.Off(), e.Close())
 	}
 	k.Fail(nil)
 	k.Exit()
-	if _, err := freeze.EndExpedite(k.Border()); err != nil || setting(t, k) != "0" {
+	if _, err := EndExpedite(k.Border()); err != nil || setting(t, k) != "0" {
 		t.Errorf("after a death %v, died at call %d: %v, the switch is %s", after, n, err, setting(t, k))
 	}
 	return died

@@ -1,4 +1,4 @@
-package freeze
+package guard
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ func ok(t *testing.T, err error) {
 type guardRig struct {
 	*ioctltest.Kernel
 	t     *testing.T
-	g     *guard
+	g     *process
 	owner int
 	ended chan struct{}
 }
@@ -47,7 +47,7 @@ func newGuardRig(t *testing.T) *guardRig {
 	ok(t, err)
 	t.Cleanup(func() { ok(t, mem.Close()) })
 	p := program{Version: wireVersion, Deadline: time.Hour, ExpediteBefore: []byte("0\n")}
-	r.g = &guard{k: k.Border(), socket: fds[1], mem: mem}
+	r.g = &process{k: k.Border(), socket: fds[1], mem: mem}
 	for i, name := range []string{"home", "var"} {
 		disk := ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}
 		k.AddDisk("vd"+string(rune('a'+i)), disk, 16<<20)
@@ -224,7 +224,7 @@ func TestSignalIsNoMessage(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	ok(t, err)
 	defer func() { ok(t, errors.Join(unix.Close(fds[0]), unix.Close(fds[1]))) }()
-	g := &guard{socket: fds[1]}
+	g := &process{socket: fds[1]}
 	thread, heard := make(chan int), make(chan byte)
 	go func() {
 		thread <- unix.Gettid()
@@ -282,11 +282,11 @@ func TestProgramArrives(t *testing.T) {
 // TestGuardCannotStart: whatever is missing is an error, and leaves no descriptor.
 func TestGuardCannotStart(t *testing.T) {
 	before := openFiles(t)
-	if g, err := StartGuard([]string{"/nonexistent/guard"}, "/nonexistent/socket"); g != nil || !errors.Is(err, ErrGuardStart) || !errors.Is(err, os.ErrNotExist) {
+	if g, err := Start([]string{"/nonexistent/guard"}, "/nonexistent/socket"); g != nil || !errors.Is(err, ErrStart) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a program: %v, %v", g, err)
 	}
 	limited(t, unix.RLIMIT_FSIZE, 0, func() {
-		if g, err := StartGuard([]string{"/bin/true"}, ""); g != nil || !errors.Is(err, unix.EFBIG) {
+		if g, err := Start([]string{"/bin/true"}, ""); g != nil || !errors.Is(err, unix.EFBIG) {
 			t.Errorf("without file sizes: %v, %v", g, err)
 		}
 	})
@@ -296,7 +296,7 @@ func TestGuardCannotStart(t *testing.T) {
 		var err error
 		limited(t, unix.RLIMIT_NOFILE, 256, func() {
 			defer leaveFree(t, spare)()
-			g, err = StartGuard([]string{"/bin/true"}, "")
+			g, err = Start([]string{"/bin/true"}, "")
 		})
 		if err == nil {
 			ok(t, g.Release())
@@ -354,7 +354,7 @@ func leaveFree(t *testing.T, spare int) (restore func()) {
 
 // TestAbandonedGuardIsWaitedFor: a program that lives on keeps no zombie.
 func TestAbandonedGuardIsWaitedFor(t *testing.T) {
-	g, err := StartGuard([]string{"/bin/true"}, "")
+	g, err := Start([]string{"/bin/true"}, "")
 	ok(t, err)
 	pid := g.cmd.Process.Pid
 	ok(t, g.Abandon())
@@ -380,12 +380,12 @@ func TestServiceWithoutGuard(t *testing.T) {
 		asked <- err
 	}()
 	before := openFiles(t)
-	g, err := StartGuard([]string{"/bin/true"}, socket)
+	g, err := Start([]string{"/bin/true"}, socket)
 	ok(t, err)
-	if g.Kind() != GuardService {
+	if g.Kind() != Service {
 		t.Errorf("a guard of kind %s", g.Kind())
 	}
-	if err := g.Watch(Watch{}); !errors.Is(err, ErrGuardStart) || g.Kind() != GuardProcess {
+	if err := g.Watch(Watch{}); !errors.Is(err, ErrStart) || g.Kind() != Process {
 		t.Errorf("%v, kind %s", err, g.Kind())
 	}
 	ok(t, <-asked)

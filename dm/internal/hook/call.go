@@ -1,4 +1,4 @@
-package freeze
+package hook
 
 import (
 	"bytes"
@@ -25,15 +25,15 @@ type Hook struct {
 	Path  string
 	Limit time.Duration // of each call; of a hold, of its beginning and of its end
 
-	held *hookProcess
+	held *call
 }
 
-// hookGrace is how long a hook has between SIGTERM and SIGKILL.
-const hookGrace = 2 * time.Second
+// grace is how long a hook has between SIGTERM and SIGKILL.
+const grace = 2 * time.Second
 
 // PreFreeze calls the hook and returns when it has ended or says that it holds.
 func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
-	p, err := h.start(HookPreFreeze, input)
+	p, err := h.start(PreFreeze, input)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 	case <-p.ended:
 		return p.result()
 	case <-time.After(h.Limit):
-		return errors.Join(h.error(HookPreFreeze, fmt.Errorf("neither ended nor said ready within %v", h.Limit)), p.kill())
+		return errors.Join(h.error(PreFreeze, fmt.Errorf("neither ended nor said ready within %v", h.Limit)), p.kill())
 	case <-ctx.Done():
 		return errors.Join(ctx.Err(), p.kill())
 	}
@@ -52,7 +52,7 @@ func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 
 // End releases a hold, then calls the hook with post-thaw or abort. It is not cut
 // short by a context: whoever was told to quiesce must be told to go on.
-func (h *Hook) End(event HookEvent, input []byte) error {
+func (h *Hook) End(event Event, input []byte) error {
 	released := h.release()
 	p, err := h.start(event, input)
 	if err != nil {
@@ -70,24 +70,24 @@ func (h *Hook) release() error {
 	h.held = nil
 	select {
 	case <-p.ended: // on its own account: nobody knows when
-		return errors.Join(h.error(HookPreFreeze, errors.New("ended before it was released")), p.result())
+		return errors.Join(h.error(PreFreeze, errors.New("ended before it was released")), p.result())
 	default:
 	}
 	p.stdin.Close()
 	return p.wait(h.Limit)
 }
 
-func (h *Hook) error(event HookEvent, err error) error {
+func (h *Hook) error(event Event, err error) error {
 	return fmt.Errorf("%w %s %s: %w", ErrHook, h.Path, event, err)
 }
 
-// hookProcess is one call.
-type hookProcess struct {
+// call is one call.
+type call struct {
 	hook  *Hook
-	event HookEvent
+	event Event
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	said  hookOutput
+	said  output
 	ready chan struct{} // closed when it said so
 	ended chan struct{} // closed when it has ended, with err
 	err   error
@@ -95,15 +95,15 @@ type hookProcess struct {
 
 // start begins a call. The program has a process group, a plain environment and
 // the root directory of its own.
-func (h *Hook) start(event HookEvent, input []byte) (*hookProcess, error) {
-	p := &hookProcess{hook: h, event: event, ready: make(chan struct{}), ended: make(chan struct{})}
+func (h *Hook) start(event Event, input []byte) (*call, error) {
+	p := &call{hook: h, event: event, ready: make(chan struct{}), ended: make(chan struct{})}
 	p.said.ready = sync.OnceFunc(func() { close(p.ready) })
 	p.cmd = exec.Command(h.Path, string(event))
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	p.cmd.Stdout, p.cmd.Stderr = &p.said, &p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p.cmd.WaitDelay = hookGrace // a child of its that keeps the pipes open is not waited for
+	p.cmd.WaitDelay = grace // a child of its that keeps the pipes open is not waited for
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, h.error(event, err)
@@ -123,7 +123,7 @@ func (h *Hook) start(event HookEvent, input []byte) (*hookProcess, error) {
 }
 
 // wait waits for the end, and brings it about when the limit is over.
-func (p *hookProcess) wait(limit time.Duration) error {
+func (p *call) wait(limit time.Duration) error {
 	select {
 	case <-p.ended:
 		return p.result()
@@ -132,51 +132,51 @@ func (p *hookProcess) wait(limit time.Duration) error {
 	}
 }
 
-func (p *hookProcess) result() error {
+func (p *call) result() error {
 	if p.err == nil || errors.Is(p.err, exec.ErrWaitDelay) {
 		return nil
 	}
-	return p.hook.error(p.event, fmt.Errorf("%w%s", p.err, hookText(p.said.String())))
+	return p.hook.error(p.event, fmt.Errorf("%w%s", p.err, lastLine(p.said.String())))
 }
 
 // kill ends the whole process group.
-func (p *hookProcess) kill() error {
+func (p *call) kill() error {
 	group := -p.cmd.Process.Pid
 	p.stdin.Close()
 	_ = syscall.Kill(group, syscall.SIGTERM) // gone already: as wanted
 	select {
 	case <-p.ended:
-	case <-time.After(hookGrace):
+	case <-time.After(grace):
 		_ = syscall.Kill(group, syscall.SIGKILL)
 		<-p.ended
 	}
 	return nil
 }
 
-// hookOutput keeps the end of what a hook says, and hears "ready".
-type hookOutput struct {
+// output keeps the end of what a hook says, and hears "ready".
+type output struct {
 	mu    sync.Mutex
 	text  []byte
 	ready func()
 }
 
-// maxHookOutput is what is kept of a hook's words.
-const maxHookOutput = 4096
+// maxOutput is what is kept of a hook's words.
+const maxOutput = 4096
 
-func (o *hookOutput) Write(b []byte) (int, error) {
+func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.text = append(o.text, b...)
 	if strings.Contains("\n"+string(o.text), "\nready\n") {
 		o.ready()
 	}
-	if extra := len(o.text) - maxHookOutput; extra > 0 {
+	if extra := len(o.text) - maxOutput; extra > 0 {
 		o.text = bytes.Clone(o.text[extra:])
 	}
 	return len(b), nil
 }
 
-func (o *hookOutput) String() string {
+func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return string(o.text)
