@@ -22,6 +22,9 @@ func TestTwoProcesses(t *testing.T) {
 	lab.Need(t)
 	r := newRace(t)
 	for round := range lab.Rounds(t, 6, 500) {
+		if round%50 == 0 {
+			t.Logf("round %d: %v", round, r.codes)
+		}
 		r.round(round)
 		if t.Failed() {
 			t.Fatalf("in round %d; DMSNAP_SEED=%d", round, r.seed)
