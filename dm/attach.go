@@ -38,7 +38,7 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 	if err != nil {
 		return nil, err
 	}
-	defer s.watching(ctx, "look at the device")()
+	defer s.watching(ctx, "inspect the device")()
 	defer s.close()
 	a, err = s.attach(ctx, origin)
 	return a, s.fail(err)
@@ -53,7 +53,7 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.watching(ctx, "look at the device")()
+	defer s.watching(ctx, "inspect the device")()
 	defer s.close()
 	return s.fail(s.detach(ctx, origin))
 }
@@ -126,7 +126,7 @@ type attacher struct {
 func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 	o := a.origin()
 	if o.Adopted() && len(o.Table) == 0 {
-		return nil, plan.Refuse(plan.Busy, o.Path, "end it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
+		return nil, plan.Refuse(plan.Busy, o.Path, "undo it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
 	}
 	if o.Adopted() {
 		a.made = a.adopted(a.facts, o)
@@ -226,10 +226,10 @@ func (s *session) attached(o plan.Origin) (bool, error) {
 // what is still in use. A layer whose sets were made by create alone goes with them.
 func (s *session) attachedLayer(f *facts, o plan.Origin) (plan.RemoveRequest, error) {
 	if !o.Adopted() && (o.Plain == nil || o.Base == nil) {
-		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows the layers there are", "%s is not attached", o.Path)
+		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows attached devices", "%s is not attached", o.Path)
 	}
 	if o.Base != nil && (len(o.Base.Images) > 0 || f.ours.CarriesStore(o.Base.Dev)) {
-		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first, dmsnap list names them", "%s has sets", o.Path)
+		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first; dmsnap list shows them", "%s has sets", o.Path)
 	}
 	if !o.Adopted() {
 		return plan.RemoveRequest{Set: o.Base.Name, ID: layerID(o), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil

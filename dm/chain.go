@@ -122,8 +122,8 @@ func (v *view) removable(name string) error {
 		return nil // a reboot ended those
 	}
 	slices.Sort(readers)
-	return plan.Refuse(plan.Busy, "", "it goes by itself with the last of them",
-		"%s is what is left of a removed set: %s read through it", name, strings.Join(slices.Compact(readers), ", "))
+	return plan.Refuse(plan.Busy, "", "it is removed with the last of them",
+		"%s is the leftover of a removed set, still read by %s", name, strings.Join(slices.Compact(readers), ", "))
 }
 
 // layers says of a volume that is to be removed what it reads through and what
@@ -169,7 +169,7 @@ func (s *session) tidyLayers(ctx context.Context) {
 		_, err = s.dropLayers(ctx, ours)
 	}
 	if err != nil {
-		s.log.Warn("what is left of removed sets stays for now", "error", err)
+		s.log.Warn("leftovers of removed sets stay for now", "error", err)
 	}
 }
 
@@ -184,7 +184,7 @@ func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View
 			return ours, nil
 		}
 		if err := s.apply(ctx, s.layerRemoval(ids[i])); err != nil {
-			s.log.Warn("what is left of a removed set stays for now", "error", err)
+			s.log.Warn("the leftover of a removed set stays for now", "error", err)
 			return ours, nil
 		}
 		var err error

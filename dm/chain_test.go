@@ -330,7 +330,7 @@ func TestLostWithTheNewest(t *testing.T) {
 		}
 	}
 	d := c.cut(t, "d")
-	if b := d.Volumes[0].Beside; len(b) != 1 || b[0].Why != "the kernel dropped it" {
+	if b := d.Volumes[0].Beside; len(b) != 1 || b[0].Why != "the kernel invalidated it" {
 		t.Errorf("%+v", b)
 	}
 }

@@ -43,11 +43,11 @@ func (s *session) sameAbove(f *facts, mounted mounts) error {
 		was := f.above[v.Origin.Dev]
 		for _, d := range now {
 			if !slices.Contains(was, d) {
-				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s stands on %s since the cut was prepared", s.read.Node(d), v.Origin.Path)
+				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s has been stacked on %s since the snapshot was prepared", s.read.Node(d), v.Origin.Path)
 			}
 		}
 		if len(now) != len(was) {
-			return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "a device that stood on %s is gone since the cut was prepared", v.Origin.Path)
+			return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "a device stacked on %s has disappeared since the snapshot was prepared", v.Origin.Path)
 		}
 		if err := s.notDirect(v.Origin, now, mounted); err != nil {
 			return err
@@ -63,7 +63,7 @@ func sameFilesystems(was, now freeze.Plan) bool {
 }
 
 func otherFilesystems() error {
-	return plan.Refuse(plan.Busy, "", "try again", "other filesystems are mounted than when the cut was prepared")
+	return plan.Refuse(plan.Busy, "", "try again", "filesystems were mounted or unmounted since the snapshot was prepared")
 }
 
 // notDirect refuses an origin whose filesystem lets programs store past the block
@@ -77,7 +77,7 @@ func (s *session) notDirect(o plan.Origin, above []targets.DevNo, mounted mounts
 		for _, m := range mounted.Of(d) {
 			if m.DirectAccess() {
 				return plan.Refuse(plan.Unsupported, o.Path, "mount it without -o dax; ext4 and xfs need -o dax=never on such a device",
-					"%s on %s may use DAX: what it writes does not pass the device-mapper", m.FSType, m.Path)
+					"%s on %s may use DAX: its writes bypass device-mapper", m.FSType, m.Path)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func (s *session) stillAtRest(f *facts) {
 	for _, d := range f.atRest {
 		node := s.read.Node(d)
 		if s.claimed(node, d, f.mounts) != "" {
-			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the set was cut"})
+			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the snapshot was taken"})
 		}
 	}
 }
@@ -132,11 +132,11 @@ func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
 	case err == nil:
 		return ""
 	case !errors.Is(err, unix.EBUSY):
-		return "it cannot be told whether it is in use: " + err.Error()
+		return "whether it is in use could not be determined: " + err.Error()
 	case s.swaps(d):
 		return "it is in use as swap"
 	}
-	why := []string{"it is in use, but where it is mounted could not be seen"}
+	why := []string{"it is in use, but its mount point is not visible from here"}
 	for _, p := range s.read.Users(d) {
 		why = append(why, fmt.Sprintf("pid %d (%s) has files open on it", p.PID, p.Command))
 	}

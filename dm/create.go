@@ -31,7 +31,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 	}
 	defer s.close()
 	r.Name = nameOf(r)
-	defer s.watching(ctx, "look at origins, filesystems and stores")()
+	defer s.watching(ctx, "inspect origins, filesystems and stores")()
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
 }
@@ -223,7 +223,7 @@ func (s *session) unclaimed(name string) error {
 	}
 	for _, i := range intents {
 		if i.Set == name {
-			return plan.Refuse(plan.Busy, "", "choose another --name, or try again when dmsnap recover has ended it", "an interrupted %s of another set %s has not been ended yet", i.Op, name)
+			return plan.Refuse(plan.Busy, "", "choose another --name, or run dmsnap recover first", "an interrupted %s of another set %s has not been cleaned up yet", i.Op, name)
 		}
 	}
 	return nil
@@ -233,7 +233,7 @@ func (s *session) unclaimed(name string) error {
 func (s *session) nameFree(name string, f *facts) error {
 	_, err := s.state.LoadSet(name)
 	if err == nil {
-		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "there is a set %s already", name)
+		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "a set %s already exists", name)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -241,7 +241,7 @@ func (s *session) nameFree(name string, f *facts) error {
 	for d := range f.ours.Devices() {
 		for _, v := range f.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
-				return plan.Refuse(plan.Exists, d.Name, "choose another --name, or remove that set", "there is a device %s already", d.Name)
+				return plan.Refuse(plan.Exists, d.Name, "choose another --name, or remove that set", "a device %s already exists", d.Name)
 			}
 		}
 	}

@@ -23,7 +23,7 @@ func (w *watch) endDepth(ctx context.Context) {
 			err := w.RemoveFold(ctx, layer, FoldRequest{Rate: w.r.FoldRate})
 			tried[layer] = err != nil && CodeOf(err) != CodeLocked
 			if err != nil && ctx.Err() == nil {
-				w.log.Warn("images read through many others, and this one is not folded", "layer", layer, "error", err)
+				w.log.Warn("images read through many others, but this one could not be flattened", "layer", layer, "error", err)
 			}
 			if err == nil {
 				w.announce(ctx, Notice{Time: time.Now().UTC(), Event: HappenedFolded, Set: layer, ReadBy: []string{}})
@@ -43,7 +43,7 @@ func (w *watch) endDepth(ctx context.Context) {
 func (w *watch) deep(tried map[string]bool) string {
 	v, err := w.glance()
 	if err != nil {
-		w.log.Warn("chains cannot be looked at", "error", err)
+		w.log.Warn("cannot inspect the chains of images", "error", err)
 		return ""
 	}
 	sets := v.sets()

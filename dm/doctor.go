@@ -65,8 +65,6 @@ var needed = []struct{ name, why string }{
 	{"snapshot-origin", "every set"},
 	{"snapshot", "every set"},
 	{"linear", "exception stores"},
-	{"snapshot-merge", "rolling back"},
-	{"era", "change tracking"},
 }
 
 // Doctor tells what works on this host and, for each origin named, what a cut
@@ -83,9 +81,6 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 	}
 	if err := plan.CheckRelease(r.Kernel); err != nil {
 		r.add(err)
-	}
-	if !r.Udev {
-		r.Problems = append(r.Problems, Problem{"udev is not running", "nothing to do: dmsnap makes the device nodes itself"})
 	}
 	s, err := m.open("doctor", "")
 	if err != nil {
@@ -152,7 +147,7 @@ func missingTarget(name, why string) string {
 
 func targetHint(name string) string {
 	module := stack.ModuleOf(name)
-	return "install the module " + module + "; if it is there, but not to be seen here: modprobe " + module
+	return "install the module " + module + "; if it is installed but not visible here: modprobe " + module
 }
 
 func (r *Report) add(err error) {

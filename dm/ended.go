@@ -54,7 +54,7 @@ func (s *session) endedVolume(set, id string, v journal.Volume) EndedVolume {
 	case v.StorePath == "":
 		e.Reason = "it was in memory"
 	case len(v.Spill) > 0:
-		e.Reason = "it went on with another device"
+		e.Reason = "it continued on another device"
 	case errors.Is(err, format.ErrNew):
 		e.Reason = "it holds nothing"
 	case err != nil:

@@ -31,17 +31,17 @@ const (
 // Sentinels for errors.Is, one for each code.
 var (
 	ErrFailed      = errors.New("failed")
-	ErrUsage       = errors.New("bad request")
+	ErrUsage       = errors.New("invalid request")
 	ErrLocked      = errors.New("locked by another dmsnap")
 	ErrNotFound    = errors.New("not found")
 	ErrBusy        = errors.New("busy")
 	ErrNoSpace     = errors.New("no space")
 	ErrUnsupported = errors.New("not possible on this host")
 	ErrFreeze      = errors.New("freeze failed")
-	ErrDegraded    = errors.New("lower consistency than asked")
-	ErrPartial     = errors.New("done in part")
+	ErrDegraded    = errors.New("less consistent than requested")
+	ErrPartial     = errors.New("partly done")
 	ErrUnrecovered = errors.New("recovery needed")
-	ErrExists      = errors.New("exists already")
+	ErrExists      = errors.New("already exists")
 )
 
 func (c Code) sentinel() error {

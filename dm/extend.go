@@ -236,7 +236,7 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 	}
 	for _, name := range r.Volumes {
 		if !slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.Name == name }) {
-			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" names its volumes", "set %s has no volume %s", set.Name, name)
+			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" lists its volumes", "set %s has no volume %s", set.Name, name)
 		}
 	}
 	for _, vol := range set.Volumes {
@@ -266,7 +266,7 @@ func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *vie
 	}
 	d := look.Member(set, v.number, plan.RoleStore)
 	if d == nil || !d.Info.Live || len(d.Table) == 0 {
-		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "volume %s has no store any more", v.Name)
+		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "the store of volume %s is missing", v.Name)
 	}
 	out.Store, out.Table = d.Name, d.Table
 	out.Label = layout.Label{
@@ -328,7 +328,7 @@ func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set
 		return nil
 	}
 	if len(request.Volumes) != 1 {
-		return plan.Refuse(plan.Usage, r.Store, "name the volume with --volume", "set %s has several volumes, and one store serves one", set.Name)
+		return plan.Refuse(plan.Usage, r.Store, "name the volume with --volume", "set %s has several volumes, and a store serves only one", set.Name)
 	}
 	kind, err := store.Parse(r.Store)
 	if err != nil {

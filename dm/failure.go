@@ -61,14 +61,14 @@ func (s *session) classify(e *Error) {
 		return
 	}
 	if l, ok := errors.AsType[*journal.LockedError](e.Err); ok {
-		e.Code, e.Hint = CodeLocked, "wait until it is done"
+		e.Code, e.Hint = CodeLocked, "wait until it has finished, or use --wait"
 		if l.PID != 0 {
-			e.Hint = fmt.Sprintf("wait until pid %d is done", l.PID)
+			e.Hint = fmt.Sprintf("wait until pid %d has finished, or use --wait", l.PID)
 		}
 		return
 	}
 	if _, ok := errors.AsType[*journal.LockDirError](e.Err); ok {
-		e.Device, e.Hint = journal.HostLocks, "/run must be a tmpfs that only root can write to; in a container, the host's"
+		e.Device, e.Hint = journal.HostLocks, "/run must be a tmpfs that only root can write to; in a container, mount the host's /run"
 		return
 	}
 	if u, ok := errors.AsType[*store.InUseError](e.Err); ok {
@@ -77,9 +77,9 @@ func (s *session) classify(e *Error) {
 		return
 	}
 	if d, ok := errors.AsType[*journal.DirError](e.Err); ok {
-		e.Device, e.Hint = d.Dir, "make it a directory that only root can write and that has room, or name another with --state-dir"
+		e.Device, e.Hint = d.Dir, "it must be a directory writable only by root, with free space; --state-dir names another"
 		if errors.Is(d.Err, unix.ENOSPC) {
-			e.Code, e.Hint = CodeNoSpace, "make room, then try again"
+			e.Code, e.Hint = CodeNoSpace, "free some space, then try again"
 		}
 		return
 	}
@@ -94,34 +94,34 @@ func (s *session) classifyErrno(e *Error) {
 	case errors.Is(e.Err, hook.ErrHook):
 		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the set without what the hook does"
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):
-		e.Code, e.Hint = CodeFreeze, "find who froze it; fsfreeze -u "+e.Device+" thaws it"
+		e.Code, e.Hint = CodeFreeze, "find out which program froze it; fsfreeze -u "+e.Device+" thaws it"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
-		e.Code, e.Hint = CodeFreeze, "take a set with --consistency crash, which does not freeze"
+		e.Code, e.Hint = CodeFreeze, "--consistency crash takes the snapshot without a freeze"
 	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, run.ErrResumed), errors.Is(e.Err, errUnfreezable):
-		e.Code, e.Hint = CodeFreeze, "try again when the devices are less busy"
+		e.Code, e.Hint = CodeFreeze, "try again when there is less I/O"
 		if e.Op == "create" {
-			e.Hint = "allow a longer --freeze-timeout, or take a set with --consistency crash"
+			e.Hint = "use a longer --freeze-timeout, or --consistency crash"
 		}
 	case errors.Is(e.Err, run.ErrBypassed):
-		e.Code, e.Hint = CodeBusy, "dmsnap list shows the set as bypassed: remove it, and take it anew"
+		e.Code, e.Hint = CodeBusy, "dmsnap list shows the set as bypassed: remove it and take a new one"
 	case errors.Is(e.Err, run.ErrReloaded), errors.Is(e.Err, run.ErrSuspended):
-		e.Code, e.Hint = CodeBusy, "wait until whoever changes it is done, then try again"
+		e.Code, e.Hint = CodeBusy, "wait until the other program has finished, then try again"
 	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
 		e.Hint = "nothing was changed"
 		if inStep {
-			e.Hint = "everything was taken back"
+			e.Hint = "everything was undone"
 		}
 	case errors.Is(e.Err, unix.EBUSY):
-		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; end that, then try again"
+		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; stop that, then try again"
 		if inStep && step.Step.Device != "" {
 			s.nameHolders(e, step.Step.Device)
 		}
 	case errors.Is(e.Err, unix.ENOSPC):
 		e.Code = CodeNoSpace
 	case errors.Is(e.Err, unix.ENOKEY):
-		e.Code, e.Hint = CodeUnsupported, "its key is in a kernel keyring only; cryptsetup refresh --disable-keyring NAME puts it into the table"
+		e.Code, e.Hint = CodeUnsupported, "its key is only in the kernel keyring; cryptsetup refresh --disable-keyring NAME puts it into the table"
 	case errors.Is(e.Err, ioctl.ErrNotFound), errors.Is(e.Err, fs.ErrNotExist) && !inStep:
-		e.Code, e.Hint = CodeNotFound, "it went away meanwhile: try again"
+		e.Code, e.Hint = CodeNotFound, "it has disappeared meanwhile: try again"
 	case errors.Is(e.Err, fs.ErrPermission) && s.kernel.Geteuid() != 0:
 		e.Hint = "run it as root"
 	case inStep && step.Step.Action == plan.LoadTable && errors.Is(e.Err, unix.EINVAL):
@@ -149,12 +149,13 @@ func (s *session) missingTarget(e *Error, step plan.Step) {
 
 // noDeviceMapper explains why the control node cannot be opened.
 func noDeviceMapper(k *ioctl.Kernel, op, set string, err error) error {
-	e := &Error{Op: op, Set: set, Code: CodeUnsupported, Err: err, Hint: "load the module: modprobe dm-mod"}
+	e := &Error{Op: op, Set: set, Code: CodeUnsupported, Err: fmt.Errorf("this kernel has no device-mapper: %w", err), Hint: "load the module: modprobe dm-mod; in a container, run dmsnap on the host"}
 	switch {
 	case k.Geteuid() != 0:
-		e.Code, e.Hint = CodeFailed, "run it as root"
+		e.Code, e.Err, e.Hint = CodeFailed, err, "run it as root"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-		e.Hint = "it is missing and cannot be made here: give the container /dev/mapper/control, or run it on the host"
+		e.Err = fmt.Errorf("device-mapper is not accessible here: %w", err)
+		e.Hint = "in a container: pass /dev/mapper/control to it, or run dmsnap on the host"
 	}
 	return e
 }
@@ -167,7 +168,7 @@ func (s *session) nameHolders(e *Error, name string) {
 	b := s.busy(name, info.Dev)
 	if len(b.Holders) > 0 {
 		e.Err = fmt.Errorf("%w (%w)", e.Err, b)
-		e.Hint = "end what holds it, then try again"
+		e.Hint = "stop what uses it, then try again"
 	}
 }
 

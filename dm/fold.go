@@ -38,7 +38,7 @@ func (m *Manager) RemoveFold(ctx context.Context, name string, r FoldRequest) er
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "look at the set")()
+	defer s.watching(ctx, "inspect the set")()
 	return s.fail(s.removeFold(ctx, name, r))
 }
 
@@ -93,8 +93,8 @@ func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) er
 	layer := plan.LayerName(id)
 	if err := s.fold(ctx, layer, id, r); err != nil {
 		return &Error{
-			Code: CodePartial, Err: fmt.Errorf("what is left of the set is not folded: %w", err),
-			Hint: "dmsnap remove --fold " + layer + " goes on",
+			Code: CodePartial, Err: fmt.Errorf("the leftover of the set could not be flattened: %w", err),
+			Hint: "dmsnap remove --fold " + layer + " continues",
 		}
 	}
 	s.tidyLayers(ctx)
@@ -134,7 +134,7 @@ func (s *session) planFold(ours *stack.View, name, id string) (r plan.FoldReques
 func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f plan.FoldReader, err error) {
 	older, newer := ours.Store(reader), ours.Store(layer)
 	if older == nil || newer == nil || reader.Status.State != targets.Active || layer.Status.State != targets.Active {
-		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or what it reads through, is lost", reader.Name)
+		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or an image it reads through, is lost", reader.Name)
 	}
 	size := reader.Table.Size().Bytes()
 	f = plan.FoldReader{
@@ -182,7 +182,7 @@ func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) err
 	}
 	defer s.release(locks)
 	if len(p.Steps) == 0 && read(id, ours) {
-		s.log.Warn("chunks are copied into it still: it stays until a newer set takes over", "layer", layer)
+		s.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", layer)
 	}
 	for _, step := range p.Steps {
 		if err := s.foldStep(ctx, step, layer, id, r); err != nil {

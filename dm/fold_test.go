@@ -46,7 +46,7 @@ func TestFold(t *testing.T) {
 			t.Errorf("a grew by %d bytes", grew)
 		}
 		if a.Writable {
-			t.Error("a can be written to")
+			t.Error("a is writable")
 		}
 		sets, err := c.m.List(c.ctx)
 		if err != nil || len(sets) != 2 {

@@ -164,7 +164,7 @@ func (v *view) subject(name string, sets []Set) (*Set, targets.DevNo, error) {
 		}
 	}
 	if !path.IsAbs(name) && !strings.Contains(name, "=") {
-		return nil, targets.DevNo{}, plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are; write an origin as a path or a tag", "there is no set %s", name)
+		return nil, targets.DevNo{}, plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets; an origin is a path or a tag", "there is no set %s", name)
 	}
 	dev, err := v.s.read.Resolve(name, v.mounts)
 	return nil, dev, err

@@ -32,7 +32,7 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		return err
 	}
 	if now.Path == "" || now.Growth.From == 0 {
-		out.Stuck = "its file is not known any more"
+		out.Stuck = "its file is no longer known"
 		return nil
 	}
 	mounted, err := s.ownMounts()
@@ -115,9 +115,9 @@ func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why stri
 			case !d.Info.Live, d.Info.Suspended:
 				return nil, "image " + d.Name + " is not ready"
 			case !d.Info.ReadOnly:
-				return nil, "image " + d.Name + " can be written to"
+				return nil, "image " + d.Name + " is writable"
 			case c != Filesystem && c != Application:
-				return nil, "image " + d.Name + " was not cut with its filesystem frozen"
+				return nil, "image " + d.Name + " was taken without freezing its filesystem"
 			}
 			image := v.Member(d.ID, d.Volume, plan.RoleImage)
 			if image == nil {

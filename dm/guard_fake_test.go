@@ -80,7 +80,7 @@ func TestExpeditedIsPutBack(t *testing.T) {
 		check(t, err)
 		check(t, e.On())
 		if got := do(h); got != "" {
-			t.Errorf("%s under way: %q", name, got)
+			t.Errorf("%s in progress: %q", name, got)
 		}
 		h.Exit()
 		for _, want := range []string{"0", ""} {

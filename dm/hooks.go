@@ -25,7 +25,7 @@ func (s *session) findHooks(r CreateRequest) ([]string, error) {
 	case errors.Is(err, hook.ErrHook):
 		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must be root's and writable by nobody else", "%v", err)
 	case err == nil && len(hooks) == 0 && r.Consistency == Application:
-		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "there is no hook that could quiesce an application")
+		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "no hooks are installed")
 	}
 	return hooks, err
 }

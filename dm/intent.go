@@ -24,7 +24,7 @@ func (s *session) begin(d *done, covered bool) (err error) {
 	case !covered:
 		return errors.Join(err, s.state.End(d.intent))
 	default:
-		s.log.Warn("taking it down without an entry in the journal of its own", "error", err)
+		s.log.Warn("cleaning up without a journal entry", "error", err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	interposeHint = "docs/interposer.md says how to install it"
+	interposeHint = "install the package dmsnap-dkms, or see interposer.md"
 	lockdownFile  = "/sys/kernel/security/lockdown"
 	enforceFile   = "/sys/module/module/parameters/sig_enforce"
 )
@@ -25,7 +25,7 @@ func missingInterposer(k *ioctl.Kernel, release string) []Problem {
 		})
 	}
 	if signatures(k) {
-		out = append(out, Problem{"this kernel loads signed modules only", "sign the module with a key the machine knows: " + interposeHint})
+		out = append(out, Problem{"this kernel loads only signed modules", "sign the module with a key enrolled on this machine: " + interposeHint})
 	}
 	return out
 }

@@ -30,13 +30,13 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.watching(ctx, "look at the stores")()
+	defer s.watching(ctx, "inspect the stores")()
 	stores, err := s.storesNamed(name)
 	if err != nil {
 		s.close()
 		return s.fail(err)
 	}
-	s.watch.Now(fmt.Sprintf("wait until the driver beneath %s ends what it has been sent", stores[0].Name))
+	s.watch.Now(fmt.Sprintf("wait until the driver below %s ends the I/O in flight", stores[0].Name))
 	done := make(chan error, 1)
 	go func() {
 		defer s.close()
@@ -69,7 +69,7 @@ func (s *session) storesNamed(name string) (stores []stack.Device, err error) {
 		}
 	}
 	if len(stores) == 0 {
-		return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s with a store", name)
+		return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s with a store", name)
 	}
 	return stores, nil
 }
@@ -109,7 +109,7 @@ func (s *session) giveUpStore(d stack.Device) error {
 			return err
 		}
 	}
-	return plan.Refuse(plan.Busy, d.Name, "try again", "somebody else changes the table of %s", d.Name)
+	return plan.Refuse(plan.Busy, d.Name, "try again", "another program is changing the table of %s", d.Name)
 }
 
 // givenUp tells the table of a store whose image was given up.

@@ -30,13 +30,13 @@ func ParseLease(text string) (Lease, error) {
 	if n, ok := strings.CutPrefix(text, "pid:"); ok {
 		pid, err := strconv.Atoi(n)
 		if err != nil || pid < 1 {
-			return Lease{}, fmt.Errorf("lease %q: no process has the id %q", text, n)
+			return Lease{}, fmt.Errorf("lease %q: %q is not a process id", text, n)
 		}
 		return Lease{PID: pid}, nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
-		return Lease{}, fmt.Errorf("lease %q is neither a time like 2h, nor pid:N, nor boot", text)
+		return Lease{}, fmt.Errorf("lease %q is neither a time such as 2h, nor pid:N, nor boot", text)
 	}
 	return Lease{For: d}, nil
 }
@@ -78,7 +78,7 @@ func (m *Manager) Expire(ctx context.Context) (removed []string, err error) {
 func (s *session) expire(ctx context.Context, spare string) (removed []string, err error) {
 	records, err := s.state.Sets()
 	if err != nil {
-		s.log.Warn("a record cannot be read; its lease is not looked at", "error", err)
+		s.log.Warn("a record cannot be read; its lease is ignored", "error", err)
 	}
 	var errs []error
 	for _, r := range records {
@@ -91,7 +91,7 @@ func (s *session) expire(ctx context.Context, spare string) (removed []string, e
 		}
 		switch err := s.removeExpired(ctx, r); {
 		case err == nil:
-			s.log.Info("lease over, set removed", "set", r.Name, "lease", r.Lease)
+			s.log.Info("lease ended, set removed", "set", r.Name, "lease", r.Lease)
 			removed = append(removed, r.Name)
 		case !errors.Is(err, ErrNotFound) && !errors.Is(err, errWanted): // somebody else was faster
 			errs = append(errs, err)
@@ -114,7 +114,7 @@ func (s *session) removeExpired(ctx context.Context, was journal.Set) error {
 }
 
 // errWanted: a lease that was over is not any more, since the set was held.
-var errWanted = errors.New("it is held")
+var errWanted = errors.New("it is on hold")
 
 // unwanted reads the record of a set again, with its locks held.
 func (s *session) unwanted(was journal.Set) error {
@@ -222,7 +222,7 @@ func (s *session) leaseState(r journal.Set) *LeaseState {
 	}
 	over, err := s.over(r)
 	if err != nil {
-		s.log.Warn("a lease cannot be looked at", "set", r.Name, "error", err)
+		s.log.Warn("a lease cannot be checked", "set", r.Name, "error", err)
 	}
 	st.Expired = over && !r.Held
 	return st
@@ -267,6 +267,6 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 // which does not depend on it.
 func (s *session) expireToo(ctx context.Context, spare string) {
 	if _, err := s.expire(ctx, spare); err != nil {
-		s.log.Warn("a set whose lease is over could not be removed", "error", err)
+		s.log.Warn("a set whose lease has ended could not be removed", "error", err)
 	}
 }

@@ -75,7 +75,7 @@ func pick(sets []Set, name string) (*Set, error) {
 			return &sets[i], nil
 		}
 	}
-	return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+	return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s", name)
 }
 
 // list joins what the kernel has with what the records say. The kernel decides
@@ -106,7 +106,7 @@ func (v *view) sets() []Set {
 	}
 	watched, err := v.s.Monitored()
 	if err != nil {
-		v.s.log.Warn("whether a monitor runs cannot be told", "error", err)
+		v.s.log.Warn("cannot determine whether a monitor is running", "error", err)
 	}
 	sets := make([]Set, 0, len(ids))
 	for id := range ids {
@@ -267,7 +267,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	}
 	snap, ok := single[targets.Snapshot](d.Table)
 	if !ok {
-		vol.Reason = "its image carries no snapshot"
+		vol.Reason = "its image has no snapshot table"
 		return
 	}
 	vol.ChunkBytes, vol.persistent = snap.Chunk.Bytes(), plan.Lasts(snap.Mode)
@@ -304,7 +304,7 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	}
 }
 
-const neverCut = "its image was never cut: an operation is under way or was interrupted"
+const neverCut = "its image was never cut: an operation is in progress or was interrupted"
 
 // condition is what an image is worth now.
 func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
@@ -312,7 +312,7 @@ func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 	case !d.Info.Live:
 		return StateBroken, neverCut
 	case d.Status.State == targets.Invalid:
-		return StateInvalid, "the kernel dropped it: its store is full or failed"
+		return StateInvalid, "the kernel invalidated it: its store is full or failed"
 	case d.Status.State == targets.Overflow:
 		return StateOverflow, "its store is full"
 	case d.Status.State != targets.Active:
@@ -334,9 +334,9 @@ func (v *view) redirected(base targets.DevNo) (State, string) {
 	_, plain := d.Interposed()
 	switch {
 	case plain && !d.Redirect.Attached():
-		return StateBypassed, "the redirect to its front has ended: writes since then are in the image too"
+		return StateBypassed, "writes to the origin no longer pass through dmsnap: later writes are in the image too"
 	case plain && d.Redirect.Bypassed > 0:
-		return StateBypassed, fmt.Sprintf("%d writes came by another name of the device, the whole disk for example: they are in the image too", d.Redirect.Bypassed)
+		return StateBypassed, fmt.Sprintf("%d writes reached the device under another name, for example through the whole disk: they are in the image too", d.Redirect.Bypassed)
 	}
 	return StateActive, ""
 }

@@ -124,7 +124,7 @@ func (x *explainer) store(v Volume, l Load) {
 		f.Message += fmt.Sprintf("; full in %v", time.Duration(*l.FullInSeconds)*time.Second)
 	}
 	if size < v.SizeBytes && (float64(used) > crowded*float64(size) || l.FullInSeconds != nil && *l.FullInSeconds < soon) {
-		f.Level, f.Hint = LevelProblem, "read what is needed and remove the set soon; a full store loses the image, never the origin"
+		f.Level, f.Hint = LevelProblem, "read what is needed and remove the set soon, or extend it; a full store loses the image, never the origin"
 	}
 	x.add(f)
 }

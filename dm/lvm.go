@@ -45,13 +45,13 @@ func (s *session) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
 	}
 	hint := `echo 'devices/global_filter = [ ` + lvmFilter + ` ]' >> ` + lvmLocal
 	if someFilter.MatchString(text) {
-		hint = "put " + lvmFilter + ", first into global_filter in " + lvmConfig
+		hint = "put " + lvmFilter + " first into global_filter in " + lvmConfig
 		if someFilter.Match(local) {
-			hint = "put " + lvmFilter + ", first into global_filter in " + lvmLocal
+			hint = "put " + lvmFilter + " first into global_filter in " + lvmLocal
 		}
 	}
 	return []Problem{{
-		Message: o.Path + " holds a physical volume of LVM: while it has a set lvm2 sees it several times, and lvcreate, lvextend, vgchange and pvchange fail for its group",
+		Message: o.Path + " holds an LVM physical volume: while it has a set, lvm2 sees that volume several times, and lvcreate, lvextend, vgchange and pvchange fail for its volume group",
 		Hint:    hint,
 	}}
 }

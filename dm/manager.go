@@ -158,7 +158,7 @@ func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 // lock takes the locks of an operation, all or none.
 func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journal.Locks, error) {
 	s.watch.Now("take the locks")
-	defer s.watch.Now("look at the devices again")
+	defer s.watch.Now("inspect the devices again")
 	if noWait {
 		return s.state.Lock(ownPID(), keys...)
 	}
@@ -169,7 +169,7 @@ func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journ
 // changes no result, but is not swallowed.
 func (s *session) tidy(what string, err error) {
 	if err != nil {
-		s.log.Warn("letting go failed", "what", what, "error", err)
+		s.log.Warn("closing a device failed", "what", what, "error", err)
 	}
 }
 

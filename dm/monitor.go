@@ -113,7 +113,7 @@ func (m *Manager) Monitored() (bool, error) {
 
 func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	if r.Threshold < 1 || r.Threshold > 99 {
-		return plan.Refuse(plan.Usage, "", "use 1 to 99 percent", "a threshold of %d percent makes no sense", r.Threshold)
+		return plan.Refuse(plan.Usage, "", "use 1 to 99 percent", "threshold %d is not a percentage from 1 to 99", r.Threshold)
 	}
 	if err := s.state.Init(); err != nil {
 		return err
@@ -156,7 +156,7 @@ func (w *watch) endLeases(ctx context.Context) {
 	for {
 		names, err := w.Expire(ctx)
 		if err != nil && ctx.Err() == nil {
-			w.log.Warn("a lease is over, but its set stays", "error", err)
+			w.log.Warn("a lease has ended, but its set could not be removed", "error", err)
 		}
 		for _, name := range names {
 			w.announce(ctx, Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name, ReadBy: []string{}})
@@ -317,7 +317,7 @@ func (w *watch) grow(ctx context.Context, x *watched) {
 		want = min(want, limit)
 	}
 	if want <= x.size {
-		w.full(x, "it has grown to its limit")
+		w.full(x, "it has reached its limit")
 		return
 	}
 	err := w.growOn(ctx, x, want)
@@ -345,7 +345,7 @@ func (w *watch) growOn(ctx context.Context, x *watched, want uint64) error {
 			return err
 		}
 		if more := w.fail(w.extend(ctx, r)); more != nil {
-			w.log.Debug("a store cannot go on here", "volume", x.name, "device", r.Store, "error", more)
+			w.log.Debug("a store cannot continue on this device", "volume", x.name, "device", r.Store, "error", more)
 			continue
 		}
 		return nil

@@ -28,7 +28,7 @@ func (m *Manager) Mount(ctx context.Context, name, dir string) (done []Mounted, 
 		return nil, err
 	}
 	defer s.close()
-	defer s.watching(ctx, "look at the images")()
+	defer s.watching(ctx, "inspect the images")()
 	done, err = s.mount(ctx, name, dir)
 	return done, s.fail(err)
 }
@@ -43,13 +43,13 @@ func (m *Manager) Unmount(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "look at the images")()
+	defer s.watching(ctx, "inspect the images")()
 	return s.fail(s.unmount(ctx, name))
 }
 
 func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error) {
 	if !path.IsAbs(dir) {
-		return nil, plan.Refuse(plan.Usage, dir, "name it from /", "%s is no absolute path", dir)
+		return nil, plan.Refuse(plan.Usage, dir, "use an absolute path", "%s is not an absolute path", dir)
 	}
 	return locked(ctx, s, name, func(set *Set) ([]Mounted, error) {
 		todo, err := s.mountPlan(set, path.Clean(dir))
@@ -163,13 +163,13 @@ func besideTwin(v Volume, found probe.Found) (string, error) {
 	case "f2fs", "nilfs2":
 		return "ro,norecovery", nil
 	case "btrfs":
-		return "", plan.Refuse(plan.Unsupported, v.Device, "read it on a host that does not have the origin, or with btrfs restore",
-			"%s holds a btrfs, and the kernel takes two devices with one btrfs UUID for the same filesystem", v.Device)
+		return "", plan.Refuse(plan.Unsupported, v.Device, "read it on a host without the origin, or with btrfs restore",
+			"%s holds a btrfs, and the kernel takes two devices with the same btrfs UUID for one filesystem", v.Device)
 	}
 	if !found.Filesystem {
-		what := "nothing that can be mounted"
+		what := "no known filesystem"
 		if found.Type != "" {
-			what = "a " + found.Type + ", no filesystem"
+			what = "a " + found.Type + ", not a filesystem"
 		}
 		return "", plan.Refuse(plan.Unsupported, v.Device, "use the device itself", "%s holds %s", v.Device, what)
 	}
@@ -220,7 +220,7 @@ func (s *session) makeDirs(dir string) (made []string, err error) {
 	st, err := s.kernel.Stat(dir)
 	switch {
 	case err == nil && !st.Is(unix.S_IFDIR):
-		return nil, plan.Refuse(plan.Usage, dir, "name a directory; one that is missing is made", "%s is no directory", dir)
+		return nil, plan.Refuse(plan.Usage, dir, "name a directory; it is created if missing", "%s is not a directory", dir)
 	case err == nil:
 		return nil, nil
 	case !errors.Is(err, fs.ErrNotExist):

@@ -118,7 +118,7 @@ func (s *session) lockFor(ctx context.Context, o change) (*journal.Locks, error)
 		}
 		keys = needed
 	}
-	return nil, plan.Refuse(plan.Busy, "", "try again when it is done", "somebody keeps changing the devices beneath")
+	return nil, plan.Refuse(plan.Busy, "", "try again when it is done", "another program keeps changing the devices below")
 }
 
 // carryOut is what is done with the locks held.

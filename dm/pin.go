@@ -130,12 +130,12 @@ func (x *explainer) pinned(v Volume) {
 	case *v.Store.Held:
 		x.add(Finding{
 			Level: LevelNote, Topic: "store", Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
-			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor made anew: its store lies there", v.Store.Path),
+			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),
 		})
 	default:
 		x.add(Finding{
-			Level: LevelProblem, Topic: "store", Volume: v.Name, Hint: "dmsnap recover holds it again",
-			Message: fmt.Sprintf("nothing keeps the filesystem of %s from being unmounted: what is then written to its device, the store may write over", v.Store.Path),
+			Level: LevelProblem, Topic: "store", Volume: v.Name, Hint: "dmsnap recover pins the file again",
+			Message: fmt.Sprintf("the store's file on the filesystem of %s is not pinned: after an unmount the store may overwrite data on the device", v.Store.Path),
 		})
 	}
 }

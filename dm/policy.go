@@ -69,7 +69,7 @@ func (s *session) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
 func (r CreateRequest) chunk(p OriginPolicy) (targets.Sectors, error) {
 	bytes := cmp.Or(r.ChunkBytes, p.ChunkBytes)
 	if bytes%targets.SectorSize != 0 {
-		return 0, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk of %d bytes is no whole number of sectors", bytes)
+		return 0, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk size %d is not a multiple of the sector size", bytes)
 	}
 	return targets.Sectors(bytes / targets.SectorSize), nil
 }

@@ -114,7 +114,7 @@ func (p *Prepared) end(op string) (*session, error) {
 	defer p.mu.Unlock()
 	s := p.s
 	if s == nil {
-		return nil, &Error{Op: op, Set: p.creation.request.Name, Code: CodeNotFound, Err: errors.New("this preparation has ended already")}
+		return nil, &Error{Op: op, Set: p.creation.request.Name, Code: CodeNotFound, Err: errors.New("this preparation has already ended")}
 	}
 	p.s = nil
 	s.op = op
@@ -178,7 +178,7 @@ func (p *Prepared) unchanged(s *session) error {
 			return err
 		}
 		if why := differs(v, o); why != "" {
-			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it anew", "%s is not what it was when the cut was prepared: %s", v.Origin.Path, why)
+			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it again", "%s has changed since the snapshot was prepared: %s", v.Origin.Path, why)
 		}
 	}
 	if err := s.sameAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
@@ -207,7 +207,7 @@ func differs(v plan.Volume, o plan.Origin) string {
 	case o.Suspended:
 		return "it is suspended"
 	case o.InactiveLoaded:
-		return "somebody is changing its table"
+		return "another program is changing its table"
 	case !o.Table.Equal(v.Origin.Table):
 		return "its table has changed"
 	}

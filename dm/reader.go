@@ -30,12 +30,12 @@ func (e *StateError) Error() string {
 // unusable is the error of a volume that must not be served as good.
 func unusable(v Volume) error {
 	e := &Error{
-		Device: v.Device, Code: CodeFailed, Hint: "remove the set and cut a new one",
+		Device: v.Device, Code: CodeFailed, Hint: "remove the set and take a new one",
 		Err: &StateError{Device: v.Device, State: v.State, Reason: v.Reason},
 	}
 	switch v.State {
 	case StateOverflow, StateInvalid:
-		e.Code, e.Hint = CodeNoSpace, "remove the set and cut a new one with a larger store"
+		e.Code, e.Hint = CodeNoSpace, "remove the set and take a new one with a larger store"
 	case StateBypassed:
 		e.Code = CodeNoSpace
 	}
@@ -119,7 +119,7 @@ func (s *Set) pick(volume string) (Volume, error) {
 	}
 	i := slices.IndexFunc(s.Volumes, func(v Volume) bool { return v.Name == volume })
 	if i < 0 {
-		return Volume{}, plan.Refuse(plan.NotFound, "", "dmsnap show names its volumes", "set %s has no volume %s", s.Name, volume)
+		return Volume{}, plan.Refuse(plan.NotFound, "", "dmsnap show lists its volumes", "set %s has no volume %s", s.Name, volume)
 	}
 	return s.Volumes[i], nil
 }
@@ -173,7 +173,7 @@ func (r *Reader) now() (Volume, error) {
 		}
 	}
 	gone := r.volume
-	gone.State, gone.Reason = StateBroken, "its image does not exist any more"
+	gone.State, gone.Reason = StateBroken, "its image no longer exists"
 	return gone, nil
 }
 

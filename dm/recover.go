@@ -39,7 +39,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	defer s.close()
 	r = &Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}
-	defer s.watching(ctx, "look at what is there")()
+	defer s.watching(ctx, "inspect existing sets")()
 	if err := s.recover(ctx, r); err != nil {
 		return r, s.fail(err)
 	}
@@ -121,7 +121,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 }
 
 // errEnded: an operation has come to its end since its intent was read.
-var errEnded = errors.New("it has come to its end")
+var errEnded = errors.New("it has ended")
 
 // stillThere reads an intent again, with its locks held.
 func (s *session) stillThere(i journal.Intent) (journal.Intent, error) {
@@ -183,7 +183,7 @@ func (s *session) readable(i journal.Intent) (journal.Intent, error) {
 	if i.Unread == nil {
 		return i, nil
 	}
-	s.log.Warn("an entry of the journal cannot be read; the kernel's tables are used instead", "error", i.Unread)
+	s.log.Warn("a journal entry cannot be read; using the kernel's tables instead", "error", i.Unread)
 	v, err := s.glance()
 	if err != nil {
 		return i, err
@@ -259,7 +259,7 @@ func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err erro
 		return r, err
 	}
 	if err = s.recoverIntents(ctx, &r); beingChanged(err) {
-		s.log.Warn("an interrupted operation is not ended yet: another program changes its origin", "error", err)
+		s.log.Warn("an interrupted operation is not cleaned up yet: another program is changing its origin", "error", err)
 		err = nil
 	}
 	return r, err

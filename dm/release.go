@@ -47,7 +47,7 @@ func (s *session) letGo(ctx context.Context, i journal.Intent) error {
 	if i.Freezes && windowBegan(i.ID, ours) {
 		thawed, err := s.thawOrigins(ctx, i.Origins)
 		if len(thawed) > 0 {
-			s.log.Warn("thawed what an interrupted operation had frozen", "mountpoints", thawed)
+			s.log.Warn("thawed a filesystem that an interrupted operation had frozen", "mountpoints", thawed)
 		}
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "look at the set")()
+	defer s.watching(ctx, "inspect the set")()
 	if err := s.remove(ctx, name); err != nil {
 		return s.fail(err)
 	}
@@ -145,7 +145,7 @@ func (v *view) find(name string) (string, error) {
 }
 
 func noSet(name string) error {
-	return plan.Refuse(plan.NotFound, "", "dmsnap list shows the sets there are", "there is no set %s", name)
+	return plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s", name)
 }
 
 // isNoSet tells that error from others.
@@ -190,7 +190,7 @@ func (s *session) idle(ctx context.Context, ours *stack.View, id string) (*stack
 func (s *session) freeing(held *BusyError) string {
 	for _, h := range held.Holders {
 		if h.Kind != "mount" || h.Namespace != "" {
-			return "end what holds it, then try again"
+			return "stop what uses it, then try again"
 		}
 	}
 	return "dmsnap umount " + s.set

@@ -116,7 +116,7 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 		}
 	}
 	f.Path = ""
-	s.log.Warn("the store lies in a file whose name is lost; find it by its flag: lsattr -R shows i",
+	s.log.Warn("the store is a file whose name is lost; find it by its immutable flag: lsattr -R",
 		"store", d.Name, "base", base.Name, "bytes", f.Bytes)
 	return f, nil
 }
@@ -168,7 +168,7 @@ func (s *session) leftFiles(ours *stack.View) ([]string, error) {
 func (s *session) namesIn(dir string) []string {
 	names, err := s.kernel.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Debug("not looked for stores' files", "directory", dir, "error", err)
+		s.log.Debug("did not look for leftover store files", "directory", dir, "error", err)
 	}
 	return names
 }

@@ -73,9 +73,9 @@ func (s *session) whose(spec string, refused error) error {
 			switch {
 			case v.Store.Kind != "file" || v.Store.Path != path:
 			case set.Layer:
-				return plan.Refuse(plan.Usage, path, "name another file, or remove "+strings.Join(v.ReadBy, ", ")+" first", "store file %s still serves %s, what is left of a removed set, which %s read through", path, set.Name, strings.Join(v.ReadBy, ", "))
+				return plan.Refuse(plan.Usage, path, "name another file, or remove "+strings.Join(v.ReadBy, ", ")+" first", "store file %s is still used by %s, the leftover of a removed set that %s read through", path, set.Name, strings.Join(v.ReadBy, ", "))
 			default:
-				return plan.Refuse(plan.Usage, path, "name another file, or remove that set", "store file %s already serves set %s", path, set.Name)
+				return plan.Refuse(plan.Usage, path, "name another file, or remove that set", "store file %s is already used by set %s", path, set.Name)
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func (v *view) damage(vol *Volume, id string, i int, file *plan.File) {
 	}
 	what, err := store.Damage(v.s.read, file, d.Table, v.View)
 	if err != nil {
-		v.s.log.Warn("a store's file cannot be looked at", "path", file.Path, "error", err)
+		v.s.log.Warn("the file of a store cannot be inspected", "path", file.Path, "error", err)
 	}
 	if what != "" {
 		vol.State, vol.Reason = StateBroken, what

@@ -85,12 +85,12 @@ func (r *rescue) run(ctx context.Context, ours *stack.View) error {
 	r.done.Expedited, err = guard.EndExpedite(r.kernel)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
-		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be held; docs/recovery.md says how to look, and what to do by hand"}
+		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be frozen or suspended; recovery.md explains how to find and fix it by hand"}
 	}
 	if r.locked != nil {
 		return &Error{
 			Code: CodeLocked, Err: r.locked,
-			Hint: fmt.Sprintf("if it hangs, kill -9 %d: its guard lets go at once. dmsnap thaw --all does not wait for either", r.locked.PID),
+			Hint: fmt.Sprintf("if it hangs, kill -9 %d: its guard then unblocks writers at once; dmsnap thaw --all interrupts it without waiting", r.locked.PID),
 		}
 	}
 	return nil
@@ -116,7 +116,7 @@ func (r *rescue) readJournal() {
 		}
 	case <-time.After(journalPatience):
 		r.blind = true
-		r.log.Warn("the journal did not answer", "waited", journalPatience)
+		r.log.Warn("reading the journal timed out", "waited", journalPatience)
 	}
 }
 
@@ -193,10 +193,10 @@ func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) 
 	case r.busy(name, mine):
 		return false, nil
 	case f.Foreign && !known:
-		r.left(name, "suspended by somebody who is changing its table")
+		r.left(name, "suspended by another program that is changing its table")
 		return false, nil
 	case !known && !f.Pending && !r.blind && !r.all:
-		r.left(name, "suspended, but by no operation that the journal knows; --all resumes it")
+		r.left(name, "suspended, but not by an operation in the journal; --all resumes it")
 		return false, nil
 	}
 	err = r.resumed(name, r.runFront(f, base))
@@ -254,7 +254,7 @@ func (r *rescue) thaw(ctx context.Context, ours *stack.View, running, stuck []st
 func (r *rescue) suspects(fronts []string) error {
 	systems, err := r.systemsOn(fronts)
 	for _, f := range systems {
-		r.left(f.Mountpoint(), "perhaps frozen by us: the journal that would tell cannot be read; --all thaws it")
+		r.left(f.Mountpoint(), "possibly frozen by dmsnap, but the journal cannot be read; --all thaws it")
 	}
 	return err
 }

@@ -224,7 +224,7 @@ func (x *torture) settled(t *testing.T, op tortured) string {
 	}
 	outcome := op.outcome(set)
 	if outcome == "in part" && op.op != "mount" { // what is mounted shows, and umount ends it
-		t.Error("neither before nor after: it was done in part")
+		t.Error("neither before nor after: it was partly done")
 	}
 	if outcome == "before" || op.op == "mount" {
 		if after := x.tables(t); after != x.before {

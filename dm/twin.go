@@ -17,9 +17,9 @@ import (
 func (s *session) lookalike(o plan.Origin, above []targets.DevNo) (string, error) {
 	switch {
 	case o.Plain != nil:
-		return "the origin is found by what is on it, and a device-mapper device that begins with the same would be first", nil
+		return "the origin is found by its contents, and a device-mapper device with the same contents would be found first", nil
 	case len(above) > 1:
-		return "other devices stand on the origin, and a device that begins like it would be found as well", nil
+		return "other devices are stacked on the origin, and a device with the same contents would be found too", nil
 	}
 	f, err := s.kernel.Open(o.Path, unix.O_RDONLY, 0)
 	if err != nil {
@@ -27,7 +27,7 @@ func (s *session) lookalike(o plan.Origin, above []targets.DevNo) (string, error
 	}
 	on, err := probe.Identify(f)
 	if err = errors.Join(err, f.Close()); err == nil && on.Type != "" && !on.Filesystem {
-		return "the origin carries no filesystem but " + on.Type + ", and a device that begins like it would be found as well", nil
+		return "the origin holds no filesystem but " + on.Type + ", and a device with the same contents would be found too", nil
 	}
 	return "", err
 }

@@ -28,7 +28,7 @@ func (r CreateRequest) check() error {
 	case "", Application, Filesystem, Crash:
 		return nil
 	}
-	return plan.Refuse(plan.Usage, "", "use application, filesystem or crash", "no set can be asked to have consistency %q", r.Consistency)
+	return plan.Refuse(plan.Usage, "", "use application, filesystem or crash", "unknown consistency %q", r.Consistency)
 }
 
 func (r CreateRequest) checkName() error {
@@ -58,7 +58,7 @@ func (r CreateRequest) checkStores() error {
 	case r.Persistent && r.Transient:
 		return plan.Refuse(plan.Usage, "", "ask for one of them", "a set cannot be both persistent and transient")
 	case r.ChunkBytes%512 != 0 || chunk&(chunk-1) != 0:
-		return plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "a chunk of %d bytes is not a power of two", r.ChunkBytes)
+		return plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk size %d is not a power of two", r.ChunkBytes)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (r CreateRequest) checkTimes() error {
 		time time.Duration
 	}{{"freeze timeout", r.FreezeTimeout}, {"hook timeout", r.HookTimeout}} {
 		if limit.time < 0 {
-			return plan.Refuse(plan.Usage, "", "use a time above zero, or zero for the default", "a %s of %v is negative", limit.name, limit.time)
+			return plan.Refuse(plan.Usage, "", "use a time above zero, or zero for the default", "%s %v is negative", limit.name, limit.time)
 		}
 	}
 	return nil
@@ -86,9 +86,9 @@ func (l Lease) check() error {
 	}
 	switch {
 	case asked > 1:
-		return plan.Refuse(plan.Usage, "", "choose one of them", "a lease is for a time, for a process or until the next boot, not for several of these")
+		return plan.Refuse(plan.Usage, "", "choose one of them", "a lease has several ends: give a time, a process or the next boot")
 	case l.For < 0:
-		return plan.Refuse(plan.Usage, "", "use a time above zero", "a lease of %v is over before it begins", l.For)
+		return plan.Refuse(plan.Usage, "", "use a time above zero", "lease %v is not positive", l.For)
 	case l.PID < 0:
 		return plan.Refuse(plan.Usage, "", "name a running process", "no process has the id %d", l.PID)
 	}
@@ -99,7 +99,7 @@ func (l Lease) check() error {
 func (r CreateRequest) checkLabels() error {
 	for key, value := range r.Labels {
 		if key == "" || strings.Contains(key, "=") || strings.ContainsAny(key+value, "\n\x00") {
-			return plan.Refuse(plan.Usage, "", "use a key without =, and one line of text", "label %q=%q cannot be kept", key, value)
+			return plan.Refuse(plan.Usage, "", "use a key without =, and one line of text", "invalid label %q=%q", key, value)
 		}
 	}
 	return nil

@@ -114,10 +114,10 @@ func (x *explainer) set(ctx context.Context, set *Set, sample time.Duration) err
 
 // remedies say what to do about a state.
 var remedies = map[State]string{
-	StateOverflow: "what is read is right, what is written to the image fails; remove the set and cut a new one with a larger store",
-	StateInvalid:  "remove the set and cut a new one with a larger store; the origin was not harmed",
-	StateBypassed: "remove the set, which leaves the new table alone, and cut a new one",
-	StateBroken:   "dmsnap recover ends what was interrupted; dmsnap remove takes down what is left",
+	StateOverflow: "what is read is right, what is written to the image fails; remove the set and take a new one with a larger store",
+	StateInvalid:  "remove the set and take a new one with a larger store; the origin was not harmed",
+	StateBypassed: "remove the set, which keeps the new table, and take a new one",
+	StateBroken:   "dmsnap recover cleans up an interrupted operation; dmsnap remove removes the rest",
 }
 
 func (x *explainer) state(v Volume) {
@@ -137,7 +137,7 @@ func (x *explainer) held(v Volume) {
 	for _, h := range x.s.busy(v.Device, dev).Holders {
 		x.add(Finding{
 			Level: LevelNote, Topic: "holder", Volume: v.Name, Holder: &h,
-			Message: "its image is " + h.String() + ", and cannot be removed meanwhile", Hint: release(x.Subject, h),
+			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: release(x.Subject, h),
 		})
 	}
 }
@@ -165,8 +165,8 @@ func (x *explainer) waiting(v Volume) {
 		if which, found, err := x.s.read.Suspended(d); err == nil && found {
 			name := x.s.read.Node(which)
 			x.add(Finding{
-				Level: LevelProblem, Topic: "suspended", Volume: v.Name, Message: fmt.Sprintf("%s is suspended: who uses the %s waits", name, part.what),
-				Hint: "dmsnap recover, if a dmsnap left it so; else dmsetup resume " + name,
+				Level: LevelProblem, Topic: "suspended", Volume: v.Name, Message: fmt.Sprintf("%s is suspended: all I/O to the %s is blocked", name, part.what),
+				Hint: "run dmsnap recover if dmsnap suspended it, otherwise dmsetup resume " + name,
 			})
 		}
 	}
@@ -176,13 +176,13 @@ func (x *explainer) waiting(v Volume) {
 func (x *explainer) operation(name, id string, concerns func(journal.Intent) bool) {
 	intents, err := x.s.state.Intents()
 	if err != nil {
-		x.s.log.Warn("an entry of the journal cannot be read", "error", err)
+		x.s.log.Warn("a journal entry cannot be read", "error", err)
 	}
 	for _, i := range intents {
 		if !concerns(i) {
 			continue
 		}
-		f := Finding{Level: LevelNote, Topic: "operation", Message: fmt.Sprintf("pid %d has been at %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it is done"}
+		f := Finding{Level: LevelNote, Topic: "operation", Message: fmt.Sprintf("pid %d is running %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it has finished, or use --wait"}
 		if held, err := x.s.state.Held(i.Keys()...); err == nil && held == nil {
 			f.Level, f.Message, f.Hint = LevelProblem, fmt.Sprintf("%s %s was interrupted", i.Op, i.Set), "dmsnap recover"
 		}
@@ -197,11 +197,11 @@ func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
 		x.add(Finding{Level: LevelProblem, Topic: "cut", Message: p.Message, Hint: p.Hint})
 	}
 	if r.Possible {
-		x.add(Finding{Level: LevelOK, Topic: "cut", Message: "a set can be cut"})
+		x.add(Finding{Level: LevelOK, Topic: "cut", Message: "a snapshot can be taken"})
 	}
 	for _, f := range r.Filesystems {
 		if f.Method == string(plan.ByLockFS) {
-			x.add(Finding{Level: LevelNote, Topic: "cut", Message: fmt.Sprintf("%s on %s is frozen without a proof: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
+			x.add(Finding{Level: LevelNote, Topic: "cut", Message: fmt.Sprintf("the freeze of %s on %s cannot be verified: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
 		}
 	}
 	x.copies(dev, sets)
@@ -223,12 +223,12 @@ func (x *explainer) copies(dev targets.DevNo, sets []Set) {
 		}
 	}
 	if len(names) == 0 {
-		x.add(Finding{Level: LevelOK, Topic: "writes", Message: "no set: writes go straight to its own table"})
+		x.add(Finding{Level: LevelOK, Topic: "writes", Message: "no snapshots: writes are not copied"})
 		return
 	}
 	x.add(Finding{
-		Level: LevelNote, Topic: "writes", Hint: "remove sets that are not needed any more",
-		Message: fmt.Sprintf("the first write to each chunk waits for a copy into the store of each set (%s); discards are refused", strings.Join(names, ", ")),
+		Level: LevelNote, Topic: "writes", Hint: "remove sets that are no longer needed",
+		Message: fmt.Sprintf("the first write to each chunk waits for a copy to the store of each set (%s); discards are refused", strings.Join(names, ", ")),
 	})
 }
 

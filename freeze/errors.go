@@ -10,12 +10,12 @@ import (
 var (
 	// ErrFrozenByOther: the filesystem was frozen before we came. It stays
 	// frozen; thawing it is its holder's business.
-	ErrFrozenByOther = errors.New("already frozen by somebody else")
+	ErrFrozenByOther = errors.New("already frozen by another program")
 	// ErrUnproven: the proof found the filesystem not frozen. It is thawed.
-	ErrUnproven = errors.New("was not frozen when asked for proof")
+	ErrUnproven = errors.New("was not frozen when this was verified")
 	// ErrThawedByOther: our freeze was gone when we came to thaw it. Nothing
 	// is known of when it ended.
-	ErrThawedByOther = errors.New("thawed by somebody else")
+	ErrThawedByOther = errors.New("thawed by another program")
 	// ErrUnfreezable: this filesystem has no freeze of its own.
 	ErrUnfreezable = errors.New("cannot be frozen through its mount point")
 	// ErrStale: no mount of the filesystem can be reached any more under the

@@ -74,5 +74,5 @@ func withoutFreeze(fstype string, readOnly, direct bool) (Method, string) {
 	case readOnly:
 		return None, fstype + " is mounted read-only; nothing to freeze"
 	}
-	return None, fstype + " can only be frozen by the device-mapper, and is not directly on the suspended device"
+	return None, fstype + " can only be frozen by device-mapper, and is not directly on the suspended device"
 }

@@ -34,11 +34,11 @@ type Problem struct {
 func (p Problem) String() string {
 	switch p.Kind {
 	case OddLine:
-		return "line of mountinfo not understood: " + strconv.Quote(p.Text)
+		return "cannot parse line of mountinfo: " + strconv.Quote(p.Text)
 	case Unreadable:
-		return fmt.Sprintf("mounts of process %d not readable: %v", p.PID, p.Err)
+		return fmt.Sprintf("cannot read the mounts of process %d: %v", p.PID, p.Err)
 	case Unseen:
-		return "mount namespace " + p.Namespace + " has no process, its mounts are not known"
+		return "mount namespace " + p.Namespace + " has no process, so its mounts are unknown"
 	}
-	return "devices of the filesystem at " + p.Text + " not known"
+	return "the devices of the filesystem at " + p.Text + " not known"
 }

@@ -133,7 +133,7 @@ func (f *File) LoopMark() (string, error) {
 // has the device open, this descriptor included, closes it. ENXIO: it has none.
 func (f *File) LetGo() error {
 	_, err := f.k.t.IoctlInt(f.fd, reqLoopClear, 0)
-	return wrap("let the file go of", f.path, err)
+	return wrap("detach loop device", f.path, err)
 }
 
 // RefreshLoop has the loop device take the size that its file has now.

@@ -19,7 +19,7 @@ type cli struct {
 	Quiet    bool          `short:"q" xor:"verbosity" help:"Log errors only."`
 	Verbose  int           `short:"v" type:"counter" xor:"verbosity" help:"Log more: -v each action, -vv each step."`
 	StateDir string        `placeholder:"DIR" default:"${state_dir}" help:"Where dmsnap keeps its state (${default})."`
-	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait while another dmsnap works on the same set, origin or store (default: do not wait)."`
+	Wait     time.Duration `placeholder:"DURATION" help:"How long to wait while another dmsnap is using the same set, origin or store (default: do not wait)."`
 	Config   string        `placeholder:"FILE" default:"${config}" help:"Configuration file with defaults for create (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
@@ -30,7 +30,7 @@ type cli struct {
 	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
 	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
 	Monitor monitorCmd `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
-	Remove  removeCmd  `cmd:"" help:"Remove sets and give their origins their own tables back."`
+	Remove  removeCmd  `cmd:"" help:"Remove sets and restore the tables of their origins."`
 	Hold    holdCmd    `cmd:"" help:"Keep a set even when its lease ends."`
 	Release releaseCmd `cmd:"" help:"Undo hold: let the set expire when its lease ends."`
 	Attach  attachCmd  `cmd:"" help:"Bring a plain device under device-mapper and keep it there."`
@@ -39,7 +39,7 @@ type cli struct {
 	Abort   abortCmd   `cmd:"" help:"Cancel what create --prepare prepared."`
 	Recover recoverCmd `cmd:"" help:"Clean up after an interrupted dmsnap."`
 	Thaw    thawCmd    `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
-	Unpin   unpinCmd   `cmd:"" help:"Let filesystems go that hold stores' files, for a shutdown."`
+	Unpin   unpinCmd   `cmd:"" help:"Unpin the files of stores, so that their filesystems can be unmounted at shutdown."`
 	Doctor  doctorCmd  `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
 	Why     whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
 	Graph   graphCmd   `cmd:"" help:"Draw origins, images and stores as they are now."`
@@ -103,13 +103,16 @@ func parseError(err error) error {
 	if e, ok := errors.AsType[*dm.Error](err); ok {
 		return e // --help or --version failed
 	}
-	e := &dm.Error{Op: "usage", Code: dm.CodeUsage, Err: err, Hint: "see dmsnap --help"}
+	e := &dm.Error{Op: "usage", Code: dm.CodeUsage, Hint: "see dmsnap --help"}
 	if p, ok := errors.AsType[*kong.ParseError](err); ok && p.Context != nil {
 		if cmd := p.Context.Selected(); cmd != nil {
 			e.Op = cmd.Name
 			e.Hint = "see dmsnap " + cmd.Name + " --help"
+			e.Err = usageError(err, cmd.Name)
+			return e
 		}
 	}
+	e.Err = usageError(err, "")
 	return e
 }
 

@@ -11,7 +11,7 @@ type completionCmd struct {
 }
 
 func (completionCmd) Help() string {
-	return `Prints the completion of a shell: commands, flags, and the names of the sets there are.`
+	return `Prints the completion script of a shell. It completes commands, flags and names of existing sets.`
 }
 
 func (completionCmd) manual() manual {

@@ -81,7 +81,7 @@ func (c *config) read(line string) error {
 	case !found || key == "" || value == "":
 		return fmt.Errorf("%q is not KEY = VALUE", line)
 	case c.keys[key] && key != "store":
-		return fmt.Errorf("%s is there twice", key)
+		return fmt.Errorf("%s is given twice", key)
 	}
 	c.keys[key] = true
 	return c.set(key, value)
@@ -92,11 +92,11 @@ func (c *config) section(line string) error {
 	name = strings.TrimSpace(name)
 	switch {
 	case !closed || name == "":
-		return fmt.Errorf("%q is no section: write [ORIGIN]", line)
+		return fmt.Errorf("%q is not a section: write [ORIGIN]", line)
 	case name[0] != '/' && !strings.Contains(name, "="):
-		return fmt.Errorf("%q is no origin: write a path, UUID=, LABEL=, PARTUUID= or PARTLABEL=", name)
+		return fmt.Errorf("%q is not an origin: write a path, UUID=, LABEL=, PARTUUID= or PARTLABEL=", name)
 	case c.origins[name] != nil:
-		return fmt.Errorf("section [%s] is there twice", name)
+		return fmt.Errorf("section [%s] is given twice", name)
 	}
 	c.own, c.keys = &dm.OriginPolicy{}, map[string]bool{}
 	c.origins[name] = c.own
@@ -107,7 +107,7 @@ func (c *config) set(key, value string) error {
 	keys := configKeys()
 	i := slices.IndexFunc(keys, func(k configKey) bool { return k.name == key })
 	if i < 0 {
-		return fmt.Errorf("%q is not known: use store, limit, reserve or chunk", key)
+		return fmt.Errorf("unknown key %q: use store, limit, reserve or chunk", key)
 	}
 	return keys[i].set(c.own, value)
 }
@@ -120,23 +120,23 @@ type configKey struct {
 
 func configKeys() []configKey {
 	return []configKey{
-		{"store", "SPEC", "A block device, file:PATH, ram or ram:LIMIT, which is tried before what is found without it. " +
-			"May be repeated: the first that can serve and has room is taken.", setStore},
+		{"store", "SPEC", "A block device, file:PATH, ram or ram:LIMIT to try before the automatic choice. " +
+			"May be repeated: the first usable one with enough room is taken.", setStore},
 		{
-			"limit", "SIZE", "The most that a store gets without --size. A share is one of the origin.",
+			"limit", "SIZE", "Largest size of a store when --size is not given. A percentage is of the origin.",
 			func(own *dm.OriginPolicy, v string) error { return own.Limit.UnmarshalText([]byte(v)) },
 		},
 		{
-			"reserve", "SIZE", "What stores leave free on a filesystem. A share is one of the filesystem. Default: a twentieth, at most 1g.",
+			"reserve", "SIZE", "Space that stores leave free on a filesystem. A percentage is of the filesystem. Default: 5%, at most 1g.",
 			func(own *dm.OriginPolicy, v string) error { return own.Reserve.UnmarshalText([]byte(v)) },
 		},
-		{"chunk", "SIZE", "The unit of copying without --chunk, a power of two. Default: 64k.", setChunk},
+		{"chunk", "SIZE", "Copy-on-write unit when --chunk is not given, a power of two. Default: 64k.", setChunk},
 	}
 }
 
 func setStore(own *dm.OriginPolicy, value string) error {
 	if value == "auto" || !isSpec(value) {
-		return fmt.Errorf("%q is no store: write a block device's path, file:PATH, ram or ram:LIMIT", value)
+		return fmt.Errorf("%q is not a store: write the path of a block device, file:PATH, ram or ram:LIMIT", value)
 	}
 	own.Stores = append(own.Stores, value)
 	return nil

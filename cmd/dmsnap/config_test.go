@@ -52,11 +52,11 @@ func TestConfigErrors(t *testing.T) {
 		"limit = 5":                      "1: size \"5\" has no unit",
 		"chunk = 3k":                     "1: chunk size 3k is not a power of two",
 		"chunk = 4%":                     "1: chunk size 4% is not a power of two",
-		"reserve = 1g\nreserve = 2g":     "2: reserve is there twice",
+		"reserve = 1g\nreserve = 2g":     "2: reserve is given twice",
 		"# x\n\n[/home":                  "3: \"[/home\" is no section",
 		"[]":                             "1: \"[]\" is no section",
 		"[home]":                         "1: \"home\" is no origin",
-		"[/home]\n[/srv]\n[/home]":       "3: section [/home] is there twice",
+		"[/home]\n[/srv]\n[/home]":       "3: section [/home] is given twice",
 		"limit = 1g\n[/home]\nlimit = x": "3: size \"x\"",
 	} {
 		_, err := parseConfig([]byte(text))

@@ -30,7 +30,7 @@ type createCmd struct {
 	Hooks         string        `placeholder:"DIR" help:"Also run the hooks in this directory, after those in ${hook_dir}."`
 	HookTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Time limit for each hook call (${default})."`
 	DryRun        bool          `help:"Print the steps and change nothing."`
-	Prepare       bool          `help:"Prepare only, and print a token for cut and abort. Writers are not blocked meanwhile."`
+	Prepare       bool          `help:"Prepare the snapshot without taking it, and print a token for cut and abort. Writers are not blocked meanwhile."`
 	Expires       time.Duration `default:"10m" placeholder:"DURATION" help:"How long the preparation is kept (${default})."`
 }
 
@@ -115,7 +115,7 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		return r, fmt.Errorf("hook timeout %s is not positive", c.HookTimeout)
 	}
 	if c.Chunk.Percent != 0 {
-		return r, fmt.Errorf("chunk size %s is a share, and must be an amount", c.Chunk)
+		return r, fmt.Errorf("chunk size %s is a percentage: give a size such as 64k", c.Chunk)
 	}
 	if c.Chunk.Bytes&(c.Chunk.Bytes-1) != 0 {
 		return r, fmt.Errorf("chunk size %s is not a power of two", c.Chunk)
@@ -124,7 +124,7 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		return r, fmt.Errorf("freeze timeout %s is not positive", c.FreezeTimeout)
 	}
 	if c.Expires <= 0 {
-		return r, fmt.Errorf("an expiry of %s is not positive", c.Expires)
+		return r, fmt.Errorf("expiry %s is not positive", c.Expires)
 	}
 	var err error
 	if c.Lease != "" {
@@ -186,14 +186,14 @@ func degraded(s *dm.Set) error {
 	e := &dm.Error{Op: "create", Set: s.Name, Code: dm.CodeDegraded}
 	for _, h := range r.Hooks {
 		if h.Error != "" {
-			e.Err = errors.New("taken, but a hook failed: applications may not have been ready")
+			e.Err = errors.New("snapshot taken, but a hook failed: applications may not have been quiesced")
 			e.Hint = h.Error
 		}
 	}
 	if r.Consistency == dm.Crash && r.Asked != dm.Crash {
-		e.Err = errors.New("taken, but only as after a crash: not every filesystem was proven frozen")
+		e.Err = errors.New("snapshot taken, but only crash-consistent: not every freeze could be verified")
 		if len(r.Unproven) > 0 {
-			e.Hint = "not proven frozen: " + strings.Join(r.Unproven, ", ")
+			e.Hint = "not verified: " + strings.Join(r.Unproven, ", ") + "; --consistency crash accepts that"
 		}
 		for _, d := range r.Doubts {
 			e.Hint += "; " + d.Device + ": " + d.Reason

@@ -63,6 +63,13 @@ func impossible(r *dm.Report) error {
 	return nil
 }
 
+func udevText(running bool) string {
+	if running {
+		return "running"
+	}
+	return "not running; dmsnap creates device nodes itself"
+}
+
 // lacksTargets tells whether a target that every set needs is missing.
 func lacksTargets(r *dm.Report) bool {
 	return slices.ContainsFunc(r.Targets, func(t dm.TargetReport) bool {
@@ -74,7 +81,7 @@ func writeReport(w io.Writer, r *dm.Report) {
 	check(w, r.Kernel != "", "kernel", orDash(r.Kernel))
 	check(w, r.DM != "", "device-mapper", orDash(r.DM))
 	check(w, r.Privileged, "privileged", yesNo(r.Privileged))
-	check(w, r.Udev, "udev", yesNo(r.Udev))
+	check(w, true, "udev", udevText(r.Udev))
 	for _, t := range r.Targets {
 		version := orDash(t.Version)
 		if t.Loadable {

@@ -24,12 +24,12 @@ func statuses() []status {
 		{exit: 2, code: dm.CodeUsage, meaning: "invalid arguments or request", also: dm.CodeExists},
 		{exit: 3, code: dm.CodeLocked, meaning: "locked by another dmsnap"},
 		{exit: 4, code: dm.CodeNotFound, meaning: "no such set, origin or device"},
-		{exit: 5, code: dm.CodeBusy, meaning: "busy: somebody holds a device"},
+		{exit: 5, code: dm.CodeBusy, meaning: "busy: a device is in use"},
 		{exit: 6, code: dm.CodeNoSpace, meaning: "no space, or the image is lost"},
 		{exit: 7, code: dm.CodeUnsupported, meaning: "not possible on this host"},
-		{exit: 8, code: dm.CodeFreeze, meaning: "freeze or hook failed, nothing taken"},
-		{exit: 9, code: dm.CodeDegraded, meaning: "taken at a lower consistency than asked"},
-		{exit: 10, code: dm.CodePartial, meaning: "done in part"},
+		{exit: 8, code: dm.CodeFreeze, meaning: "freeze or hook failed; no snapshot was taken"},
+		{exit: 9, code: dm.CodeDegraded, meaning: "snapshot taken, but less consistent than requested"},
+		{exit: 10, code: dm.CodePartial, meaning: "partly done"},
 		{exit: 11, code: dm.CodeUnrecovered, meaning: "recovery needed: run dmsnap recover"},
 	}
 }

@@ -67,7 +67,7 @@ func goldens() map[string]struct {
 		"unpin":                 {"unpin", stub{unpinned: []dm.Unpinned{{File: "/home/.dmsnap/5e7.0"}}}},
 		"thaw":                  {"thaw", stub{thaws: &dm.Thawed{Resumed: []string{"vg-home"}, Thawed: []string{"/home"}}}},
 		"thaw-nothing":          {"thaw --all", stub{thaws: &dm.Thawed{}}},
-		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) works on /dev/mapper/vg-home"}}}, err: underWay()}},
+		"thaw-locked":           {"thaw", stub{thaws: &dm.Thawed{Left: []dm.Left{{Device: "vg-home", Reason: "another dmsnap (pid 42) is using /dev/mapper/vg-home"}}}, err: underWay()}},
 		"doctor":                {"doctor /home /", stub{report: sampleReport()}},
 		"doctor-host":           {"doctor", stub{report: &dm.Report{Kernel: "6.1.192", Problems: []dm.Problem{{Message: "no device-mapper", Hint: "modprobe dm_mod"}}}}},
 		"doctor-lesser":         {"doctor", stub{report: lesser}},
@@ -86,7 +86,7 @@ func sampleNotice() dm.Notice {
 	used := uint64(3 << 20)
 	return dm.Notice{
 		Time: at("2026-11-20T12:00:00Z"), Event: dm.HappenedFull, Set: "nightly", Volume: "vg-home",
-		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has grown to its limit", ReadBy: []string{"hourly"},
+		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has reached its limit", ReadBy: []string{"hourly"},
 	}
 }
 

@@ -16,7 +16,7 @@ type graphCmd struct {
 }
 
 func (graphCmd) Help() string {
-	return `Draws the live stack: origins, what stands on them and beneath, images and stores, with sizes, fill and states. ` +
+	return `Draws the live stack: origins, the devices above and below them, images and stores, with sizes, fill and states. ` +
 		`It opens no block device and takes no lock. With no sets, nothing is printed.`
 }
 

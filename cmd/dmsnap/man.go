@@ -85,8 +85,8 @@ func overviewPage(app *kong.Application) string {
 	p.section("SYNOPSIS")
 	p.line(".B dmsnap", `[\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]...`)
 	p.section("DESCRIPTION")
-	p.text("dmsnap puts a snapshot-origin table beneath a mounted filesystem without unmounting it, cuts one or several " +
-		"volumes at one instant, and takes everything out again when the set is removed. No command ever asks a question.")
+	p.text("dmsnap takes snapshots of block devices that are in use. It inserts a snapshot-origin table beneath a mounted " +
+		"filesystem without unmounting it, takes the snapshot of one or several volumes at the same instant, and undoes all of that when the set is removed. No command ever asks a question.")
 	p.section("COMMANDS")
 	for _, cmd := range app.Leaves(true) {
 		p.item(strings.TrimPrefix(cmd.FullPath(), "dmsnap "), "", cmd.Help)
@@ -96,10 +96,10 @@ func overviewPage(app *kong.Application) string {
 	p.section("EXIT STATUS")
 	p.exits(nil)
 	p.section("ENVIRONMENT")
-	p.item("NO_COLOR", "", "Log lines on a terminal have no colour if this is set.")
+	p.item("NO_COLOR", "", "If set, log lines on a terminal are not coloured.")
 	p.section("FILES")
-	p.item(defaultConfig, "", "What to choose where flags leave it open.")
-	p.item(dm.DefaultHookDir, "", "Programs that quiesce applications for a cut.")
+	p.item(defaultConfig, "", "Defaults for dmsnap create.")
+	p.item(dm.DefaultHookDir, "", "Programs that quiesce applications for a snapshot.")
 	p.item(dm.DefaultStateDir, "", "Set names, receipts and the journal.")
 	p.item("/dev/mapper/dmsnap-SET-VOLUME", "", "The image of a volume.")
 	p.section("SEE ALSO")
@@ -130,7 +130,7 @@ func commandPage(cmd *kong.Node) string {
 	if len(visible(cmd.Flags)) > 0 {
 		p.line(".PP")
 	}
-	p.text("The options of dmsnap(8) may be given too.")
+	p.text("All options of dmsnap(8) are accepted too.")
 	p.section("EXAMPLES")
 	p.example(m.examples)
 	p.section("EXIT STATUS")

@@ -10,38 +10,38 @@ type concept struct {
 // concepts are dmsnap-concepts(7) and docs/glossary.md.
 func concepts() []concept {
 	return []concept{
-		{"origin", "origin (kernel, LVM)", "The block device whose past is kept: a device-mapper device, or a plain one that was brought under device-mapper."},
-		{"set", "snapshot set (snapm, VSS)", "What one create makes: one or more volumes, all of the same instant, removed together."},
+		{"origin", "origin (kernel, LVM)", "The block device of which snapshots are taken: a device-mapper device, or a plain one that was brought under device-mapper."},
+		{"set", "snapshot set (snapm, VSS)", "The snapshots that one create takes: one or more volumes, all of the same instant, removed together."},
 		{"volume", "", "One origin inside a set."},
 		{"image", "snapshot, visible snapshot (LVM)", "The device that users read: /dev/mapper/dmsnap-SET-VOLUME. It shows the origin as it was."},
-		{"core", "snapshot (kernel), -cow pair (LVM)", "The kernel's snapshot beneath the image of a persistent set. Older sets may read through it."},
-		{"store", "COW device, exception store (kernel)", "Where an old chunk is copied before its origin is overwritten: a device, a file or memory."},
-		{"chunk", "chunk (kernel)", "The unit of copying, 4 KiB to 1 GiB."},
-		{"exception", "exception (kernel)", "A chunk that has been copied, and where it lies in the store."},
-		{"front", "snapshot-origin device (kernel)", "The device that applications write to while a set exists. Of a device-mapper origin it is the origin itself, with its own name and number."},
-		{"base", "real device, -real (LVM)", "The hidden device that carries the origin's own table while a set exists; shared by all sets of the origin."},
-		{"window", "critical section, freeze window", "The time in which writers are held: from the first freeze or suspend to the last thaw."},
-		{"freeze, thaw", "FIFREEZE, FITHAW (kernel), fsfreeze", "Stop and restart the writes of a filesystem; what is on disk is then whole."},
-		{"suspend, resume", "suspend, resume (kernel, dmsetup)", "Stop and restart a device-mapper device; a resume swaps in a table that was loaded before."},
-		{"guard", "watchdog", "A second process that ends the window if dmsnap dies, stops or takes too long."},
-		{"receipt", "", "What the window really did: when, for how long, and which filesystems were proven frozen."},
-		{"consistency", "crash-consistent, application-consistent", "How good an image is: of applications (hooks), of frozen filesystems, or as after a power cut."},
-		{"hook", "freeze/thaw script (QEMU guest agent, Veeam)", "A program that quiesces an application before the window and lets it go on afterwards."},
-		{"lease", "lease", "How long a set is wanted. When it is over the set is removed; hold and release suspend that."},
-		{"bypassed", "", "A set whose origin was given another table by another program: later writes are in its image too. It is never served as good."},
-		{"layer", "orphaned snapshot", "What stays of a removed set because older sets read through it."},
-		{"fold", "flatten (rbd), stream (QEMU)", "Copy what a layer holds into the sets above it, so that the layer can go."},
-		{"attach, detach", "interpose", "Bring a plain device under device-mapper while it is in use, and end that."},
-		{"journal, intent", "write-ahead log", "The record of an operation under way, on disk before its first step, from which an interrupted one is taken back or finished."},
-		{"plan", "", "The ordered steps of an operation, each with its undo; what --dry-run prints."},
+		{"core", "snapshot (kernel), -cow pair (LVM)", "The kernel's snapshot beneath the image of a persistent set. Images of older sets may read through it."},
+		{"store", "COW device, exception store (kernel)", "Where a chunk is copied to before it is overwritten on the origin: a device, a file or memory."},
+		{"chunk", "chunk (kernel)", "The unit of copy-on-write, 4 KiB to 1 GiB."},
+		{"exception", "exception (kernel)", "A chunk that has been copied to the store."},
+		{"front", "snapshot-origin device (kernel)", "The device that applications write to while a set exists. For a device-mapper origin it is the origin itself, with its own name and number."},
+		{"base", "real device, -real (LVM)", "The hidden device that has the origin's own table while a set exists; shared by all sets of the origin."},
+		{"window", "critical section, freeze window", "The time in which writers are blocked: from the first freeze or suspend to the last thaw."},
+		{"freeze, thaw", "FIFREEZE, FITHAW (kernel), fsfreeze", "Stop and restart writes to a filesystem; a frozen filesystem is consistent on disk."},
+		{"suspend, resume", "suspend, resume (kernel, dmsetup)", "Stop and restart I/O to a device-mapper device; a resume activates a table that was loaded before."},
+		{"guard", "watchdog", "A second process that ends the window if dmsnap dies, is stopped or exceeds the time limit."},
+		{"receipt", "", "What the window really did: when, for how long, and which freezes were verified."},
+		{"consistency", "crash-consistent, application-consistent", "What an image contains: prepared applications (app, with hooks), frozen filesystems (fs), or the state after a power failure (crash)."},
+		{"hook", "freeze/thaw script (QEMU guest agent, Veeam)", "A program that quiesces an application before the window and resumes it afterwards."},
+		{"lease", "lease", "How long a set is kept. When its lease ends, the set is removed, unless it is on hold."},
+		{"bypassed", "", "The state of a set whose origin got another table from another program, so that later writes are in its image too. Such an image is never served."},
+		{"layer", "orphaned snapshot", "What remains of a removed set as long as older sets read through it."},
+		{"fold", "flatten (rbd), stream (QEMU)", "Copy the contents of a layer to the sets that read through it, so that the layer can be removed."},
+		{"attach, detach", "interpose", "Bring a plain device under device-mapper while it is in use, and undo that."},
+		{"journal, intent", "write-ahead log", "The record of an operation in progress, written before its first step. With it an interrupted operation is undone or completed."},
+		{"plan", "", "The ordered steps of an operation, each with its undo; printed by --dry-run."},
 	}
 }
 
 // conceptsPage is dmsnap-concepts(7).
 func conceptsPage() string {
-	p := newPage("dmsnap-concepts", 7, "the words of dmsnap, and what other tools call them")
+	p := newPage("dmsnap-concepts", 7, "the terms of dmsnap, and what other tools call them")
 	p.section("DESCRIPTION")
-	p.text("The words below mean one thing each, in the manual, in messages and in JSON. Behind a word stands what the kernel, LVM or " +
+	p.text("Each of these terms has one meaning in the manual, in messages and in JSON. Each entry ends with what the kernel, LVM or " +
 		"other tools call the same thing.")
 	p.section("WORDS")
 	for _, c := range concepts() {

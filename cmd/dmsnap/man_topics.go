@@ -8,29 +8,29 @@ import (
 
 // configPage is dmsnap.conf(5): the keys are those that the parser knows.
 func configPage() string {
-	p := newPage("dmsnap.conf", 5, "what dmsnap chooses for a set where flags leave it open")
+	p := newPage("dmsnap.conf", 5, "defaults of dmsnap create")
 	p.section("SYNOPSIS")
 	p.line(".I " + defaultConfig)
 	p.section("DESCRIPTION")
 	p.paragraphs(
-		"The file has lines KEY = VALUE, comments, which begin with # or ;, and empty lines. Lines above the first section are "+
-			"for all origins. Those below a line [ORIGIN] are for that origin, and take the place of the lines above key by key.",
+		"The file consists of lines KEY = VALUE, comments that begin with # or ;, and empty lines. Lines above the first section "+
+			"apply to all origins. Lines below a line [ORIGIN] apply to that origin and override the lines above, key by key.",
 		"ORIGIN is the path of a block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=: any name that leads to "+
-			"the same device. One that is not there today is passed over.",
-		"The file need not exist, unless it is named with --config. What is not known or said twice is an error, which names "+
-			"the file and the line, and the command ends with exit status 2. Only dmsnap create reads it: a broken file keeps "+
-			"nobody from removing a set.",
+			"the same device. A section whose origin does not exist is ignored.",
+		"The file need not exist unless it is named with --config. An unknown or repeated key is an error that names "+
+			"the file and the line, with exit status 2. Only dmsnap create reads the file: a mistake in it never "+
+			"keeps a set from being removed.",
 	)
 	p.section("KEYS")
 	for _, k := range configKeys() {
 		p.itemWithValue(k.name, k.value, k.help)
 	}
 	p.line(".PP")
-	p.text("SIZE is a number with k, m, g or t, in powers of 1024, or with %.")
+	p.text("SIZE is a number followed by k, m, g or t, in powers of 1024, or by %.")
 	p.section("EXAMPLES")
 	p.example(strings.Split(strings.TrimSpace(configExample), "\n"))
 	p.section("FILES")
-	p.item(defaultConfig, "", "The file that is read without --config.")
+	p.item(defaultConfig, "", "Read when --config is not given.")
 	p.section("SEE ALSO")
 	p.seeAlso([]string{"dmsnap.8", "dmsnap-create.8", "dmsnap-hooks.7"})
 	return p.String()
@@ -50,9 +50,9 @@ chunk = 16k
 // hookEvents are the arguments a hook is called with.
 func hookEvents() []struct{ name, help string } {
 	return []struct{ name, help string }{
-		{"pre-freeze", "Everything is prepared; next the filesystems are synced, then frozen. Hooks are called by number."},
+		{"pre-freeze", "Everything is prepared; the filesystems are about to be synced, then frozen. Hooks are called in the order of their numbers."},
 		{"post-thaw", "Writers run again and the set exists. Hooks are called in reverse order."},
-		{"abort", "The set was not made. Hooks are called in reverse order."},
+		{"abort", "No snapshot was taken. Hooks are called in reverse order."},
 	}
 }
 
@@ -61,24 +61,24 @@ const hookExample = `
 #!/bin/sh
 read -r set
 case "$1" in
-pre-freeze) echo "a cut is about to be made" ;;
+pre-freeze) echo "a snapshot is about to be taken" ;;
 post-thaw | abort) echo "it is over" ;;
 esac
 `
 
 func hooksPage() string {
-	p := newPage("dmsnap-hooks", 7, "programs that quiesce applications for a cut")
+	p := newPage("dmsnap-hooks", 7, "programs that quiesce applications for a snapshot")
 	p.section("SYNOPSIS")
 	p.line(".I " + dm.DefaultHookDir + "/NN-NAME")
 	p.section("DESCRIPTION")
 	p.paragraphs(
-		"A frozen filesystem is whole, but what applications hold in memory is not on it. A hook tells an application that a "+
-			"cut is about to be made, and that it has been made. It is a program whose name begins with two digits, in "+
-			dm.DefaultHookDir+" or in the directory that --hooks names. Other files there are not looked at.",
-		"A hook and every directory above it must belong to root, be writable by nobody else, and be no symbolic link; "+
-			"otherwise no hook is run at all, and nothing is taken.",
-		"A hook runs as root in / with a plain environment. It ends with status 0 if it did its part; else the last line it "+
-			"printed is shown. Each call may take as long as --hook-timeout says; then its process group gets SIGTERM, and "+
+		"A frozen filesystem is consistent, but data that applications hold in memory is not on it. A hook tells an application that a "+
+			"snapshot is about to be taken, and that it has been taken. It is a program whose name begins with two digits, in "+
+			dm.DefaultHookDir+" or in the directory given with --hooks. Other files there are ignored.",
+		"A hook and every directory above it must belong to root, must not be writable by others, and must not be symbolic links; "+
+			"otherwise no hook is run at all and no snapshot is taken.",
+		"A hook runs as root in / with a minimal environment. It exits with status 0 on success; otherwise the last line it "+
+			"printed is shown. Each call is limited to --hook-timeout; after that its process group gets SIGTERM, and "+
 			"SIGKILL 2 s later.",
 	)
 	p.section("EVENTS")
@@ -87,11 +87,11 @@ func hooksPage() string {
 		p.item(e.name, "", e.help)
 	}
 	p.line(".PP")
-	p.text("Whoever was called with pre-freeze is called with post-thaw or abort, also if it failed, and also if dmsnap was " +
-		"killed meanwhile: then dmsnap recover, or the next command that changes something, calls it. After a kill abort may " +
-		"come a second time, or after post-thaw; a hook must bear that.")
+	p.text("A hook that was called with pre-freeze is called with post-thaw or abort, also if it failed, and also if dmsnap was " +
+		"killed in between: then dmsnap recover, or the next command that changes something, calls it. After a kill, abort may " +
+		"be called a second time, or after post-thaw; a hook must tolerate that.")
 	p.section("INPUT")
-	p.text("Standard input has one line of JSON, shown here on several.")
+	p.text("Standard input is one line of JSON, shown here on several.")
 	p.example([]string{
 		`{"schema_version":1,"event":"pre-freeze","set":{`,
 		`  "name":"nightly","uuid":"...","labels":{},"volumes":[{`,
@@ -100,23 +100,23 @@ func hooksPage() string {
 	})
 	p.section("HOLDING")
 	p.paragraphs(
-		"What must stay locked through the cut needs a process that holds it. Such a hook does not end at pre-freeze: it prints "+
-			"a line \"ready\" when it holds, and lets go when its standard input is closed. Then it ends, and is called with "+
-			"post-thaw or abort as any other. If dmsnap dies the input is closed too, so no lock outlives it. A hook that ends "+
-			"before it was told to has held nothing, and counts as failed.",
-		"Between \"ready\" and its release a hook must not write to what is frozen, and print nothing.",
+		"A lock that must be kept while the snapshot is taken needs a process that keeps it. Such a hook does not exit at pre-freeze: it prints "+
+			"a line \"ready\" when it has the lock, and unlocks when its standard input is closed. Then it exits, and is called with "+
+			"post-thaw or abort like any other. If dmsnap dies the input is closed too, so no lock outlives it. A hook that exits "+
+			"before its input is closed counts as failed.",
+		"Between \"ready\" and the end of its input a hook must not write to the filesystems being frozen, nor print anything.",
 	)
 	p.section("FAILURES")
 	p.paragraphs(
-		"A hook that fails at pre-freeze ends the cut if --consistency is app, or auto: nothing is taken, exit status 8. With fs "+
-			"or crash the set is taken without what the hook does; its receipt says which failed; exit status 9.",
-		"One that fails at post-thaw changes nothing of the set: exit status 9. One that fails at abort gives exit status 11, and "+
-			"dmsnap recover calls it again.",
+		"If a hook fails at pre-freeze and --consistency is app or auto, no snapshot is taken: exit status 8. With fs "+
+			"or crash the snapshot is taken nevertheless, and its receipt names the failed hook: exit status 9.",
+		"A failure at post-thaw does not affect the set: exit status 9. A failure at abort gives exit status 11, and "+
+			"dmsnap recover calls the hook again.",
 	)
 	p.section("EXAMPLES")
 	p.example(strings.Split(strings.TrimSpace(hookExample), "\n"))
 	p.section("FILES")
-	p.item(dm.DefaultHookDir, "", "Hooks of every cut that the command makes.")
+	p.item(dm.DefaultHookDir, "", "Hooks of every snapshot that the command takes.")
 	p.section("SEE ALSO")
 	p.seeAlso([]string{"dmsnap.8", "dmsnap-create.8", "dmsnap-recover.8", "dmsnap.conf.5"})
 	return p.String()

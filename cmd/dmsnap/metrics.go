@@ -56,24 +56,24 @@ func (m *metrics) write(w io.Writer) {
 	}
 	perVolume("dmsnap_store_size_bytes", "Size of the exception store.", func(v dm.Volume) *uint64 { return &v.Store.SizeBytes })
 	perVolume("dmsnap_store_used_bytes", "Used part of the exception store, metadata included.", func(v dm.Volume) *uint64 { return v.Store.UsedBytes })
-	perVolume("dmsnap_store_needed_bytes", "Size with which the exception store cannot overflow.", func(v dm.Volume) *uint64 { return &v.Store.NeededBytes })
-	metric(w, "dmsnap_volume_state", "gauge", "1 for the state the volume is in.")
+	perVolume("dmsnap_store_needed_bytes", "Size at which the exception store cannot overflow.", func(v dm.Volume) *uint64 { return &v.Store.NeededBytes })
+	metric(w, "dmsnap_volume_state", "gauge", "1 for the current state of the volume.")
 	for _, s := range m.sets {
 		for _, v := range s.Volumes {
 			fmt.Fprintf(w, "dmsnap_volume_state{%s} 1\n", labels("set", s.Name, "volume", v.Name, "state", string(v.State)))
 		}
 	}
-	metric(w, "dmsnap_set_created_timestamp_seconds", "gauge", "When the set was cut.")
+	metric(w, "dmsnap_set_created_timestamp_seconds", "gauge", "When the snapshot was taken.")
 	for _, s := range m.sets {
 		if s.Created != nil {
 			fmt.Fprintf(w, "dmsnap_set_created_timestamp_seconds{%s} %d\n", labels("set", s.Name), s.Created.Unix())
 		}
 	}
-	metric(w, "dmsnap_events_total", "counter", "What happened since the monitor started.")
+	metric(w, "dmsnap_events_total", "counter", "Events since the monitor started.")
 	for _, event := range slices.Sorted(maps.Keys(m.events)) {
 		fmt.Fprintf(w, "dmsnap_events_total{%s} %d\n", labels("event", string(event)), m.events[event])
 	}
-	metric(w, "dmsnap_monitor_look_timestamp_seconds", "gauge", "When everything was looked at last.")
+	metric(w, "dmsnap_monitor_look_timestamp_seconds", "gauge", "Time of the last complete check.")
 	fmt.Fprintf(w, "dmsnap_monitor_look_timestamp_seconds %d\n", m.looked.Unix())
 }
 

@@ -12,7 +12,7 @@ import (
 // no working directory. A tag (UUID=...) is left alone.
 func absolute(origin string) (string, error) {
 	if origin == "" {
-		return "", errors.New("an origin is empty")
+		return "", errors.New("an origin is the empty string")
 	}
 	tag, _, ok := strings.Cut(origin, "=")
 	if ok && slices.Contains([]string{"UUID", "LABEL", "PARTUUID", "PARTLABEL"}, tag) {
@@ -45,7 +45,7 @@ func absoluteStores(stores map[string]string) (map[string]string, error) {
 			}
 		}
 		if _, dup := all[origin]; dup {
-			return nil, fmt.Errorf("%s has two stores", origin)
+			return nil, fmt.Errorf("two stores are given for %s", origin)
 		}
 		all[origin] = spec
 	}

@@ -63,7 +63,7 @@ func changed(op, set string, err error) error {
 		return nil
 	}
 	return &dm.Error{
-		Op: op, Set: set, Code: dm.CodePartial, Err: fmt.Errorf("done, but not reported: %w", err),
+		Op: op, Set: set, Code: dm.CodePartial, Err: fmt.Errorf("done, but the result could not be printed: %w", err),
 		Hint: "see dmsnap list",
 	}
 }

@@ -23,7 +23,7 @@ type cutCmd struct {
 }
 
 func (cutCmd) Help() string {
-	return `Takes the prepared snapshot; this takes little longer than the window itself. If an origin has changed meanwhile, or the cut fails, ` +
+	return `Takes the prepared snapshot; this takes little longer than the window itself. If an origin has changed meanwhile, or the snapshot fails, ` +
 		`everything is undone.`
 }
 
@@ -40,7 +40,7 @@ type abortCmd struct {
 	Token string `arg:"" help:"The token that create --prepare printed."`
 }
 
-func (abortCmd) Help() string { return `Undoes what create --prepare prepared. Nothing was taken.` }
+func (abortCmd) Help() string { return `Undoes what create --prepare prepared. No snapshot is taken.` }
 
 func (abortCmd) manual() manual {
 	return manual{
@@ -131,7 +131,7 @@ func startHolder(ctx context.Context, env *Env, j job) error {
 	defer stop()
 	var r reply
 	if err := json.NewDecoder(out.mine).Decode(&r); err != nil {
-		return &dm.Error{Op: "create", Set: j.Request.Name, Code: dm.CodeUnrecovered, Err: fmt.Errorf("the process that prepares it ended: %w", err), Hint: "run dmsnap recover"}
+		return &dm.Error{Op: "create", Set: j.Request.Name, Code: dm.CodeUnrecovered, Err: fmt.Errorf("the process that prepared the snapshot has ended: %w", err), Hint: "run dmsnap recover"}
 	}
 	return r.print(env)
 }
@@ -152,8 +152,8 @@ func pipes() (in, out pipe, err error) {
 // askHolder lets the holder of a token do something.
 func askHolder(env *Env, op, token string) error {
 	gone := &dm.Error{
-		Op: op, Code: dm.CodeNotFound, Err: fmt.Errorf("no cut is prepared under the token %s", token),
-		Hint: "it has expired, or was cut or aborted; dmsnap create --prepare makes another",
+		Op: op, Code: dm.CodeNotFound, Err: fmt.Errorf("no prepared snapshot has the token %s", token),
+		Hint: "it has expired, or was taken or aborted; run dmsnap create --prepare again",
 	}
 	if b, err := hex.DecodeString(token); err != nil || len(b) != 16 {
 		return gone
@@ -171,7 +171,7 @@ func askHolder(env *Env, op, token string) error {
 	}
 	var r reply
 	if err := json.NewDecoder(conn).Decode(&r); err != nil {
-		return &dm.Error{Op: op, Code: dm.CodeUnrecovered, Err: fmt.Errorf("the process that prepared it ended: %w", err), Hint: "run dmsnap recover"}
+		return &dm.Error{Op: op, Code: dm.CodeUnrecovered, Err: fmt.Errorf("the process that prepared the snapshot has ended: %w", err), Hint: "run dmsnap recover"}
 	}
 	return r.print(env)
 }

@@ -33,13 +33,13 @@ func (recoverCmd) Run(ctx context.Context, env *Env) error {
 
 func writeRecovered(w io.Writer, r *dm.Recovered) {
 	for _, s := range r.Sets {
-		fmt.Fprintf(w, "taken down: %s\n", clean(s))
+		fmt.Fprintf(w, "cleaned up: %s\n", clean(s))
 	}
 	for _, f := range r.Left {
-		fmt.Fprintf(w, "left: %s belongs to no set known here; if none uses it: dmsnap unpin, chattr -ia and remove it\n", clean(f))
+		fmt.Fprintf(w, "left over: %s is a store's file without a known set; if it is not needed: dmsnap unpin, chattr -ia, then delete it\n", clean(f))
 	}
 	for _, e := range r.Ended {
-		fmt.Fprintf(w, "ended with an earlier boot: %s of %s, %s; dmsnap remove %s clears it away\n", clean(e.Volume), clean(e.Set), endedText(e), clean(e.Set))
+		fmt.Fprintf(w, "lost at a reboot: volume %s of set %s, %s; dmsnap remove %s deletes it\n", clean(e.Volume), clean(e.Set), endedText(e), clean(e.Set))
 	}
 	writeExpedited(w, r.Expedited)
 	if len(r.Sets)+len(r.Left)+len(r.Ended) == 0 && r.Expedited == "" {
@@ -51,7 +51,7 @@ func writeRecovered(w io.Writer, r *dm.Recovered) {
 func endedText(e dm.EndedVolume) string {
 	switch {
 	case e.UsedBytes == nil:
-		return "whose store tells nothing: " + clean(e.Reason)
+		return "whose store cannot be read: " + clean(e.Reason)
 	case !e.Valid:
 		return "whose store " + clean(e.Store) + " was full or failed"
 	}

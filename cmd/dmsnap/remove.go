@@ -13,7 +13,7 @@ import (
 
 type removeCmd struct {
 	Names  []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
-	Fold   bool     `help:"Copy what older sets read from this one into their stores, so that its store can be freed too."`
+	Fold   bool     `help:"Flatten: copy what older sets read from this one into their stores, so that its store can be freed too."`
 	Rate   dm.Size  `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --fold."`
 	DryRun bool     `help:"Print the steps and change nothing."`
 }
@@ -21,7 +21,7 @@ type removeCmd struct {
 func (removeCmd) Help() string {
 	return `Nothing is removed unless all named sets exist. They are removed in the order given, up to the first failure. ` +
 		`A set in use is never removed by force. ` +
-		`If older sets read through this one, its store stays as layer-UUID until they are gone. --fold copies the data to them instead; ` +
+		`If older sets read through this one, its store stays as layer-UUID until they are removed. --fold copies the data to them instead; ` +
 		`this takes time, may be interrupted, and continues with dmsnap remove --fold layer-UUID.`
 }
 
@@ -44,11 +44,11 @@ type removal struct {
 
 func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	if c.Rate.Percent > 0 || !c.Rate.IsZero() && !c.Fold {
-		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate is a size, for --fold"), Hint: "see dmsnap remove --help"}
+		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate needs --fold and a size"), Hint: "see dmsnap remove --help"}
 	}
 	for i, name := range c.Names {
 		if slices.Contains(c.Names[:i], name) {
-			return &dm.Error{Op: "remove", Set: name, Code: dm.CodeUsage, Err: errors.New("named twice"), Hint: "name each set once"}
+			return &dm.Error{Op: "remove", Set: name, Code: dm.CodeUsage, Err: errors.New("the set is named twice"), Hint: "name each set once"}
 		}
 		if _, err := env.Manager.Show(ctx, name); err != nil {
 			if e, ok := errors.AsType[*dm.Error](err); ok {

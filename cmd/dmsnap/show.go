@@ -47,7 +47,7 @@ func writeSet(w io.Writer, s *dm.Set) {
 	if s.Lease != nil {
 		field(w, "lease", "%s", leaseText(s.Lease))
 	}
-	field(w, "watched", "%s", watchedText(s))
+	field(w, "auto-grow", "%s", growText(s))
 	if s.Receipt != nil {
 		writeReceipt(w, s.Receipt)
 	}
@@ -57,18 +57,16 @@ func writeSet(w io.Writer, s *dm.Set) {
 	}
 }
 
-// watchedText says whether stores that can overflow will grow.
-func watchedText(s *dm.Set) string {
+// growText says whether stores that can overflow will grow.
+func growText(s *dm.Set) string {
 	short := slices.ContainsFunc(s.Volumes, func(v dm.Volume) bool { return v.Store.SizeBytes < v.Store.NeededBytes })
 	switch {
-	case s.Watched && short:
-		return "yes: a monitor makes its stores grow"
 	case s.Watched:
-		return "yes"
+		return "on"
 	case short:
-		return "no: nothing makes its stores grow; dmsnap monitor does"
+		return "off (no monitor running; start dmsnap-monitor.service or dmsnap monitor)"
 	}
-	return "no"
+	return "not needed"
 }
 
 func writeReceipt(w io.Writer, r *dm.Receipt) {
@@ -77,17 +75,17 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	} else {
 		field(w, "consistency", "%s, asked for %s", r.Consistency, r.Asked)
 	}
-	field(w, "window", "%s, longest hold of a volume %s", microText(r.WindowUS), microText(r.HoldUS))
+	field(w, "window", "%s, volumes blocked for at most %s", microText(r.WindowUS), microText(r.HoldUS))
 	field(w, "skew", "%s", microText(r.SkewUS))
 	field(w, "frozen", "%s", list(r.Frozen))
 	if len(r.Unproven) > 0 {
-		field(w, "not proven", "%s", list(r.Unproven))
+		field(w, "not verified", "%s", list(r.Unproven))
 	}
 	for _, m := range r.Media {
 		field(w, "medium", "%s: %s, %s", clean(m.Volume), clean(m.Disk), timeoutText(m.IOTimeout))
 	}
 	for _, d := range r.Doubts {
-		field(w, "in doubt", "%s: %s", clean(d.Device), clean(d.Reason))
+		field(w, "doubtful", "%s: %s", clean(d.Device), clean(d.Reason))
 	}
 	for _, h := range r.Hooks {
 		result := "done"
@@ -97,7 +95,7 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 		field(w, "hook", "%s %s, %s: %s", clean(h.Hook), h.Event, microText(h.US), result)
 	}
 	for _, v := range r.Volumes {
-		field(w, "held", "%s", heldText(&v))
+		field(w, "blocked", "%s", blockedText(&v))
 	}
 	for _, s := range r.Steps {
 		field(w, "step", "at %s, %s: %s", microText(s.AtUS), microText(s.US), clean(s.Step))
@@ -108,16 +106,16 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 func timeoutText(seconds *float64) string {
 	switch {
 	case seconds == nil:
-		return "I/O timeout not known"
+		return "I/O timeout unknown"
 	case *seconds == 0:
-		return "no I/O timeout: if it hangs, writers of the origin wait"
+		return "no I/O timeout: if it hangs, writers of the origin hang too"
 	}
 	return fmt.Sprintf("I/O timeout %gs", *seconds)
 }
 
 // leaseText is how long a set is wanted.
 func leaseText(l *dm.LeaseState) string {
-	text := "for ever"
+	text := "until removed"
 	if l.Lease != "" {
 		text = clean(l.Lease)
 	}
@@ -125,16 +123,16 @@ func leaseText(l *dm.LeaseState) string {
 		text += ", until " + timeText(l.Until)
 	}
 	if l.Held {
-		text += ", held"
+		text += ", on hold"
 	}
 	if l.Expired {
-		text += ", over"
+		text += ", ended"
 	}
 	return text
 }
 
-// heldText is when the writers of a volume were held.
-func heldText(v *dm.VolumeReceipt) string {
+// blockedText is when the writers of a volume were blocked.
+func blockedText(v *dm.VolumeReceipt) string {
 	text := clean(v.Name) + " for " + microText(v.HoldUS) + ":"
 	if v.FrozenUS != nil {
 		text += " frozen at " + microText(*v.FrozenUS) + ","
@@ -159,10 +157,10 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 	field(w, "image", "%s, %s, %s", deviceText(v.Device, v.Devno), sizeText(v.SizeBytes), access(v.Writable))
 	field(w, "image mounts", "%s", list(v.ImageMounts))
 	if v.ReadsThrough != "" {
-		field(w, "reads through", "%s: lost if that is; %d layers to the origin", clean(v.ReadsThrough), v.Layers)
+		field(w, "reads through", "%s, and is lost with it; %d layers above the origin", clean(v.ReadsThrough), v.Layers)
 	}
 	if len(v.ReadBy) > 0 {
-		field(w, "read by", "%s: lost if this is", list(v.ReadBy))
+		field(w, "read by", "%s, lost with this one", list(v.ReadBy))
 	}
 	for _, b := range v.Beside {
 		field(w, "beside", "%s", besideText(b))
@@ -177,7 +175,7 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 
 // besideText is about a set for which each chunk is copied too.
 func besideText(b dm.Beside) string {
-	text := "each chunk is copied for " + orDash(b.Set) + " too"
+	text := "each chunk is also copied for " + orDash(b.Set) + " too"
 	if b.Why != "" {
 		text += ": " + clean(b.Why)
 	}
@@ -211,7 +209,7 @@ func pinnedText(held bool) string {
 	if held {
 		return "refused by the kernel until the set is removed"
 	}
-	return "nothing refuses it, but the store would write over what comes after it; dmsnap recover ends that"
+	return "possible, but the store would then overwrite data on the device; run dmsnap recover to pin the file again"
 }
 
 func usedText(s *dm.Store) string {
@@ -220,10 +218,10 @@ func usedText(s *dm.Store) string {
 	}
 	text := fmt.Sprintf("%s (%s)", bytesText(*s.UsedBytes), percent(*s.UsedBytes, s.SizeBytes))
 	if s.MetadataBytes != nil {
-		text += fmt.Sprintf(", of it %s metadata", bytesText(*s.MetadataBytes))
+		text += fmt.Sprintf(", %s of it metadata", bytesText(*s.MetadataBytes))
 	}
 	if s.FillRate != nil && s.FullIn != nil {
-		text += fmt.Sprintf("; %s/s since the cut, full in %s", bytesText(*s.FillRate), seconds(*s.FullIn))
+		text += fmt.Sprintf("; %s/s since the snapshot, full in %s", bytesText(*s.FillRate), seconds(*s.FullIn))
 	}
 	return text
 }

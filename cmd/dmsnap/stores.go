@@ -50,7 +50,7 @@ func splitStore(origins []string, value string) (origin, spec string, err error)
 			continue
 		}
 		if origin != "" {
-			return "", "", fmt.Errorf("--store %q can be read as a store for %s and for %s", value, origin, o)
+			return "", "", fmt.Errorf("--store %q is ambiguous: it can mean a store for %s or for %s", value, origin, o)
 		}
 		origin, spec = o, rest
 	}

@@ -27,7 +27,7 @@ func TestParseStores(t *testing.T) {
 		"prefix of name":  {[]string{"/ab"}, []string{"/a"}, map[string]string{"": "/a"}, ""},
 		"same origin":     {[]string{"/a", "/a"}, []string{"/a=ram"}, map[string]string{"/a": "ram"}, ""},
 		"escaped device":  {[]string{"/a"}, []string{"/a=/dev/x=ram"}, map[string]string{"/a": "/dev/x=ram"}, ""},
-		"ambiguous":       {[]string{"/a", "/a=/b"}, []string{"/a=/b=/c"}, nil, "for /a and for /a=/b"},
+		"ambiguous":       {[]string{"/a", "/a=/b"}, []string{"/a=/b=/c"}, nil, "for /a or for /a=/b"},
 		"twice for all":   {[]string{"/a"}, []string{"ram", "auto"}, nil, "second store for all origins"},
 		"twice for one":   {[]string{"/a"}, []string{"/a=ram", "/a=auto"}, nil, "second store for /a"},
 		"not given":       {[]string{"/a"}, []string{"/b=/dev/vdc"}, nil, "names an origin that is not given"},

@@ -273,7 +273,7 @@ func sampleExplanation() *dm.Explanation {
 func noRoom() error {
 	return &dm.Error{
 		Op: "remove", Set: "nightly", Device: "dmsnap-core-sunday-home", Code: dm.CodeNoSpace,
-		Err:  errors.New("the store of set sunday has 67108864 bytes, and needs 80000000 to take over what it reads through"),
+		Err:  errors.New("the store of set sunday has 67108864 bytes and needs 80000000 for the data it reads through"),
 		Hint: "dmsnap extend sunday 78125k",
 	}
 }
@@ -291,7 +291,7 @@ func busy() error {
 
 func underWay() error {
 	return &dm.Error{
-		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) works on /dev/mapper/vg-home"), Hint: "dmsnap thaw --all does not wait",
+		Op: "thaw", Code: dm.CodeLocked, Err: errors.New("another dmsnap (pid 42) is using /dev/mapper/vg-home"), Hint: "dmsnap thaw --all interrupts it",
 	}
 }
 

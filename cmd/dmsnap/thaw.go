@@ -9,15 +9,15 @@ import (
 )
 
 type thawCmd struct {
-	Invalidate []string `placeholder:"NAME" sep:"none" help:"Do this instead: give up the images of set NAME, whose store does not answer, so that writers no longer wait for it."`
+	Invalidate []string `placeholder:"NAME" sep:"none" help:"Instead, give up the images of set NAME, whose store hangs, so that writers no longer wait for it."`
 	All        bool     `help:"Also end freezes and suspends made by other programs on these devices, and those of dmsnap operations in progress."`
 }
 
 func (thawCmd) Help() string {
 	return `Emergency: makes blocked writers run again and does nothing else. Suspended devices of dmsnap are resumed with the table ` +
 		`they have, then filesystems that an interrupted dmsnap froze are thawed. Needs neither locks nor the state directory. ` +
-		`Run dmsnap recover afterwards: it removes what is left of the interrupted operation. ` +
-		`--invalidate is for a store that hangs: nothing more is sent to it, and as soon as its driver has ended what it has, nobody waits for it. ` +
+		`Run dmsnap recover afterwards: it cleans up after the interrupted operation. ` +
+		`--invalidate is for a store that hangs: it gets no further I/O, and writers continue as soon as its driver has ended the I/O in flight. ` +
 		`The set, and older sets that read through it, are lost; remove them.`
 }
 
@@ -67,20 +67,20 @@ func writeThawed(w io.Writer, t *dm.Thawed) {
 		fmt.Fprintf(w, "thawed: %s\n", clean(path))
 	}
 	for _, l := range t.Left {
-		fmt.Fprintf(w, "left alone: %s: %s\n", clean(l.Device), clean(l.Reason))
+		fmt.Fprintf(w, "not touched: %s: %s\n", clean(l.Device), clean(l.Reason))
 	}
 	writeExpedited(w, t.Expedited)
 	for _, name := range t.Invalidated {
 		fmt.Fprintf(w, "given up: %s\n", clean(name))
 	}
 	if len(t.Resumed)+len(t.Thawed)+len(t.Left)+len(t.Invalidated) == 0 {
-		fmt.Fprintln(w, "nothing is held")
+		fmt.Fprintln(w, "nothing to thaw or resume")
 	}
 }
 
 // writeExpedited tells what the switch that a dead window left on was put back to.
 func writeExpedited(w io.Writer, restored string) {
 	if restored != "" {
-		fmt.Fprintf(w, "put back: /sys/kernel/rcu_expedited to %s\n", clean(restored))
+		fmt.Fprintf(w, "restored: /sys/kernel/rcu_expedited to %s\n", clean(restored))
 	}
 }

@@ -9,10 +9,10 @@ import (
 type unpinCmd struct{}
 
 func (unpinCmd) Help() string {
-	return `A store in a file on an origin's filesystem keeps that from being unmounted for as long as the set lives: what came to its ` +
-		`device after that would be written over. This lets all such filesystems go and leaves the sets as they are. It is for a ` +
-		`shutdown, before filesystems are unmounted: dmsnap-pin.service calls it. At any other time remove the set instead; ` +
-		`dmsnap recover holds the filesystems again that are still mounted. Needs neither lock nor state directory.`
+	return `While a set exists whose store is a file on an origin's filesystem, that filesystem cannot be unmounted: data written to its ` +
+		`device afterwards would be overwritten. This unpins all such files, so that the filesystems can be unmounted, and keeps the sets. It is for a ` +
+		`shutdown: dmsnap-pin.service runs it before filesystems are unmounted. At any other time remove the set instead; ` +
+		`dmsnap recover pins the files on filesystems that are still mounted again. Needs neither locks nor the state directory.`
 }
 
 func (unpinCmd) manual() manual {
@@ -32,7 +32,7 @@ func (unpinCmd) Run(ctx context.Context, env *Env) error {
 			fmt.Fprintf(w, "the filesystem of %s can be unmounted\n", clean(u.File))
 		}
 		if len(done) == 0 {
-			fmt.Fprintln(w, "nothing is held")
+			fmt.Fprintln(w, "nothing is pinned")
 		}
 	})
 	if err != nil {

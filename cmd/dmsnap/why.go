@@ -30,7 +30,7 @@ func (whyCmd) manual() manual {
 
 func (c *whyCmd) Run(ctx context.Context, env *Env) error {
 	if c.Sample < 0 {
-		return &dm.Error{Op: "why", Code: dm.CodeUsage, Err: errors.New("a sample cannot be negative"), Hint: "see dmsnap why --help"}
+		return &dm.Error{Op: "why", Code: dm.CodeUsage, Err: errors.New("--sample must not be negative"), Hint: "see dmsnap why --help"}
 	}
 	names, err := setsOrOrigins([]string{c.Name})
 	if err != nil {

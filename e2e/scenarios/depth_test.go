@@ -43,7 +43,7 @@ func TestChainOfManyLayers(t *testing.T) {
 		}
 	}
 	text := c.tool.OK("show", setName(deepest+2))
-	if !strings.Contains(text, fmt.Sprint(deepest, " sets read through it")) {
+	if !strings.Contains(text, fmt.Sprint(deepest, " stacked sets already read through it")) {
 		t.Errorf("nothing tells that no more sets read through one another:\n%s", text)
 	}
 	for n := range deepest + 3 {

@@ -27,8 +27,8 @@ var requests = []mistake{
 	{name: "no origin", args: "create"},
 	{name: "unknown flag", args: "create ORIGIN --stor STORE"},
 	{name: "size without a unit", args: "create ORIGIN --store STORE --size 100"},
-	{name: "chunk is no power of two", args: "create ORIGIN --store STORE --chunk 12k"},
-	{name: "chunk is a share", args: "create ORIGIN --store STORE --chunk 1%"},
+	{name: "chunk is not a power of two", args: "create ORIGIN --store STORE --chunk 12k"},
+	{name: "chunk is a percentage", args: "create ORIGIN --store STORE --chunk 1%"},
 	{name: "chunk is too small", args: "create ORIGIN --store STORE --chunk 2k"},
 	{name: "chunk is too large", args: "create ORIGIN --store STORE --chunk 2g"},
 	{name: "odd name", args: "create ORIGIN --store STORE --name a/b"},
@@ -67,15 +67,15 @@ var origins = []mistake{
 
 // conditions of an origin that forbid a cut just now.
 var conditions = []mistake{
-	{name: "frozen by somebody else", args: "create ORIGIN --store STORE", prepare: func(t *testing.T, s *scene) {
+	{name: "frozen by another program", args: "create ORIGIN --store STORE", prepare: func(t *testing.T, s *scene) {
 		lab.Run(t, "fsfreeze", "-f", s.of("MOUNT"))
 		t.Cleanup(func() { lab.Run(t, "fsfreeze", "-u", s.of("MOUNT")) })
 	}},
-	{name: "suspended by somebody else", args: "create SPARE --store STORE", prepare: func(t *testing.T, _ *scene) {
+	{name: "suspended by another program", args: "create SPARE --store STORE", prepare: func(t *testing.T, _ *scene) {
 		lab.Run(t, "dmsetup", "suspend", "spare")
 		t.Cleanup(func() { lab.Run(t, "dmsetup", "resume", "spare") })
 	}},
-	{name: "being reloaded by somebody else", args: "create SPARE --store STORE", prepare: func(t *testing.T, s *scene) {
+	{name: "being reloaded by another program", args: "create SPARE --store STORE", prepare: func(t *testing.T, s *scene) {
 		lab.Run(t, "dmsetup", "load", "spare", "--table", fmt.Sprintf("0 %d error", 32*lab.MiB))
 		t.Cleanup(func() { lab.Run(t, "dmsetup", "clear", "spare") })
 	}},
@@ -112,7 +112,7 @@ func externalJournal(t *testing.T, s *scene) {
 // stores that cannot serve.
 var stores = []mistake{
 	{name: "no such store", args: "create ORIGIN --store /dev/nowhere"},
-	{name: "store is no device", args: "create ORIGIN --store /etc/passwd"},
+	{name: "store is not a device", args: "create ORIGIN --store /etc/passwd"},
 	{name: "store is the origin", args: "create ORIGIN --store ORIGIN"},
 	{name: "store is an origin of the set", args: "create ORIGIN SPARE --store ORIGIN=STORE --store SPARE=ORIGIN"},
 	{name: "store stands on the origin", args: "create SPARE --store ABOVE", prepare: func(t *testing.T, s *scene) {
@@ -122,7 +122,7 @@ var stores = []mistake{
 	{name: "store serves another set", args: "create ORIGIN --store TAKEN"},
 	{name: "store is an image", args: "create ORIGIN --store /dev/mapper/dmsnap-held-oth"},
 	{name: "store for two", args: "create ORIGIN SPARE --store STORE"},
-	{name: "store for nobody", args: "create ORIGIN --store SPARE=STORE"},
+	{name: "store for an unknown origin", args: "create ORIGIN --store SPARE=STORE"},
 	{name: "store carries a filesystem", args: "create ORIGIN --store SPARE", prepare: func(t *testing.T, s *scene) {
 		lab.Format(t, "ext4", s.of("SPARE"))
 		t.Cleanup(func() { lab.Run(t, "wipefs", "-aq", s.of("SPARE")) })

@@ -162,7 +162,7 @@ func TestCopiesNotWhole(t *testing.T) {
 	put(t, origin, random(t, 4096), 0) // the kernel finds out
 	before := lab.Run(t, "dmsetup", "table")
 	_, stderr, code := lab.NewTool(t).Try("create", origin, "--store", store, "--name", "s")
-	if code != 5 || !strings.Contains(stderr, "not whole") || !strings.Contains(stderr, "lvconvert --repair") {
+	if code != 5 || !strings.Contains(stderr, "not in sync") || !strings.Contains(stderr, "lvconvert --repair") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if after := lab.Run(t, "dmsetup", "table"); after != before {

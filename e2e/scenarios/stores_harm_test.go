@@ -115,7 +115,7 @@ func noticed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 		t.Errorf("a punched file: %s, %q", set.State, set.Volumes[0].Reason)
 	}
 	lab.Run(t, "rm", file)
-	if set := tool.Show("hurt"); set.State != "broken" || !strings.Contains(set.Volumes[0].Reason, "was removed") {
+	if set := tool.Show("hurt"); set.State != "broken" || !strings.Contains(set.Volumes[0].Reason, "was deleted") {
 		t.Errorf("a removed file: %s, %q", set.State, set.Volumes[0].Reason)
 	}
 	if out, _, code := tool.Try("list"); code != 0 || !strings.Contains(out, "broken") {

@@ -181,7 +181,7 @@ func killOwner(t *testing.T, state string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(state, "journal", "*"))
 	if err != nil || len(files) != 1 {
-		t.Fatalf("operations under way: %v, %v", files, err)
+		t.Fatalf("operations in progress: %v, %v", files, err)
 	}
 	text, err := os.ReadFile(files[0])
 	if err != nil {

@@ -25,7 +25,7 @@ const fdSocket = 3
 // the arguments say so.
 func Main() int {
 	if err := trustedPeer(fdSocket); err != nil {
-		fmt.Fprintln(os.Stderr, "not for users: dmsnap starts it, or a service manager with a connection:", err)
+		fmt.Fprintln(os.Stderr, "started by dmsnap, or by a service manager with a connection; not for users:", err)
 		return 1
 	}
 	g, err := arm(ioctl.Host(), fdSocket)

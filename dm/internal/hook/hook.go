@@ -61,7 +61,7 @@ func Find(k *ioctl.Kernel, dirs ...string) ([]string, error) {
 func Check(k *ioctl.Kernel, hook string) error {
 	refuse := func(what, why string) error { return fmt.Errorf("%w %s refused: %s %s", ErrHook, hook, what, why) }
 	if !path.IsAbs(hook) || path.Clean(hook) != hook {
-		return refuse(hook, "is no plain absolute path")
+		return refuse(hook, "is not a clean absolute path")
 	}
 	for at := hook; ; at = path.Dir(at) {
 		st, err := k.Lstat(at)
@@ -76,7 +76,7 @@ func Check(k *ioctl.Kernel, hook string) error {
 		case st.Mode&0o022 != 0:
 			return refuse(at, "is writable by others")
 		case at == hook && (!st.Is(unix.S_IFREG) || st.Mode&0o111 == 0):
-			return refuse(at, "is no executable file")
+			return refuse(at, "is not an executable file")
 		}
 		if at == "/" {
 			return nil

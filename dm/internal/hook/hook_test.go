@@ -63,8 +63,8 @@ func TestHookHolds(t *testing.T) {
 func TestHookFails(t *testing.T) {
 	for name, row := range map[string]struct{ body, want string }{
 		"status":    {"echo first; echo no such database >&2; exit 3\n", "exit status 3: no such database"},
-		"limit":     {"sleep 1000\n", "neither ended nor said ready"},
-		"let go":    {"[ $1 = pre-freeze ] || exit 0\necho ready\n", "ended before it was released"},
+		"limit":     {"sleep 1000\n", "neither exited nor printed ready"},
+		"let go":    {"[ $1 = pre-freeze ] || exit 0\necho ready\n", "exited before its input was closed"},
 		"will stay": {"[ $1 = pre-freeze ] || exit 0\necho ready\nsleep 1000\n", "did not end within"},
 	} {
 		t.Run(name, func(t *testing.T) {

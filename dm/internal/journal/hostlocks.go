@@ -20,7 +20,7 @@ const hostDir = "/run"
 type LockDirError struct{ Err error }
 
 func (e *LockDirError) Error() string {
-	return "directory of locks " + HostLocks + ": " + e.Err.Error()
+	return "lock directory " + HostLocks + ": " + e.Err.Error()
 }
 
 // Unwrap returns the cause.

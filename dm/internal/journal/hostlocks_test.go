@@ -95,13 +95,13 @@ func TestLockedNamesTheDevice(t *testing.T) {
 	k.AddDisk("vdc", ioctl.DevNo{Major: 252, Minor: 32}, 16<<20)
 	home := k.AddDM("home", "LVM-home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:32 0"})
 	for key, want := range map[string]string{
-		journal.OriginKey(home.String()): "another dmsnap (pid 42) works on /dev/mapper/home",
-		journal.OriginKey("252:32"):      "another dmsnap (pid 42) works on /dev/vdc",
-		journal.BeneathKey("252:32"):     "another dmsnap (pid 42) works on /dev/vdc",
-		journal.OriginKey("8:0"):         "another dmsnap (pid 42) works on device 8:0",
-		journal.IDKey("5e7"):             "another dmsnap (pid 42) works on what has uuid 5e7",
-		journal.SetKey("a-b_c"):          "another dmsnap (pid 42) works on set a-b_c",
-		journal.MonitorKey:               "another dmsnap (pid 42) monitors already",
+		journal.OriginKey(home.String()): "another dmsnap (pid 42) is using /dev/mapper/home",
+		journal.OriginKey("252:32"):      "another dmsnap (pid 42) is using /dev/vdc",
+		journal.BeneathKey("252:32"):     "another dmsnap (pid 42) is using /dev/vdc",
+		journal.OriginKey("8:0"):         "another dmsnap (pid 42) is using device 8:0",
+		journal.IDKey("5e7"):             "another dmsnap (pid 42) is using uuid 5e7",
+		journal.SetKey("a-b_c"):          "another dmsnap (pid 42) is using set a-b_c",
+		journal.MonitorKey:               "another dmsnap (pid 42) is already monitoring",
 	} {
 		owner := strings.Replace(key, "beneath-", "origin-", 1)
 		l, err := d.Lock(42, owner)

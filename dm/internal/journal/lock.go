@@ -28,9 +28,9 @@ func (e *LockedError) Error() string {
 		who += " (pid " + strconv.Itoa(e.PID) + ")"
 	}
 	if e.Key == MonitorKey {
-		return who + " monitors already"
+		return who + " is already monitoring"
 	}
-	return who + " works on " + e.What
+	return who + " is using " + e.What
 }
 
 // Locks are held until Release. The kernel drops them when the process dies.

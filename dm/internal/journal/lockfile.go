@@ -81,7 +81,7 @@ func (d Dir) what(key string) string {
 		return "set " + name
 	}
 	if id, ok := strings.CutPrefix(key, idKind); ok {
-		return "what has uuid " + id
+		return "uuid " + id
 	}
 	kind, number, ok := strings.Cut(key, "-")
 	if !ok || kind+"-" != originKind && kind+"-" != beneathKind {

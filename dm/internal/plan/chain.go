@@ -30,14 +30,14 @@ func (o Older) Apart() string {
 	snap, ok := o.snapshot()
 	switch {
 	case !ok || !o.Valid:
-		return "the kernel dropped it"
+		return "the kernel invalidated it"
 	case !o.ReadOnly:
 		// What is written to it while its exceptions are read again would be lost.
 		return "it is writable"
 	case !Lasts(snap.Mode):
 		return "its store is not persistent"
 	case o.Height >= maxLayers:
-		return fmt.Sprintf("%d sets read through it, one above the other", o.Height)
+		return fmt.Sprintf("%d stacked sets already read through it", o.Height)
 	}
 	return ""
 }

@@ -59,7 +59,7 @@ func Create(r CreateRequest) (*Plan, error) {
 			return nil, err
 		}
 		if r.Mode != asked {
-			v.ModeWhy = "older sets can read through it then, and writers pay for one set"
+			v.ModeWhy = "older sets can then read through it, and each write costs one copy"
 		}
 		p.Volumes = append(p.Volumes, v)
 	}
@@ -132,15 +132,15 @@ func CheckOrigin(o Origin) error {
 	case o.StoreOf != "":
 		return Refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
 	case o.Suspended:
-		return Refuse(Busy, o.Path, "find out who suspended it; dmsetup resume ends it", "%s is suspended by somebody else", o.Path)
+		return Refuse(Busy, o.Path, "find out which program suspended it; dmsetup resume resumes it", "%s was suspended by another program", o.Path)
 	case o.InactiveLoaded:
-		return Refuse(Busy, o.Path, "wait until the other tool is done, or dmsetup clear it", "%s has a table loaded that is not live yet: somebody is changing it", o.Path)
+		return Refuse(Busy, o.Path, "wait until that program has finished, or drop the table with dmsetup clear", "%s has a loaded table that is not live yet: another program is changing it", o.Path)
 	case o.Size == 0:
 		return Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
 	case o.Base != nil && o.Plain != nil:
 		return checkLayer(o)
 	case o.Base != nil && !o.Base.Fronted:
-		return Refuse(Busy, o.Path, "remove its sets first, dmsnap list names them", "the layer of %s is bypassed: its table was changed by somebody else", o.Path)
+		return Refuse(Busy, o.Path, "remove its sets first; dmsnap list shows them", "snapshots of %s are bypassed: another program changed its table", o.Path)
 	case o.Base == nil:
 		_, err := Redirect(o)
 		return err
@@ -152,13 +152,13 @@ func checkChunk(c targets.Sectors, o Origin, s Store) error {
 	const hint = "use a power of two between 4k and 1g"
 	switch {
 	case c&(c-1) != 0:
-		return Refuse(Usage, "", hint, "chunk of %d bytes is no power of two", c.Bytes())
+		return Refuse(Usage, "", hint, "chunk size %d is not a power of two", c.Bytes())
 	case c.Bytes() < headerBytes:
-		return Refuse(Usage, "", hint, "chunk of %d bytes is too small", c.Bytes())
+		return Refuse(Usage, "", hint, "chunk size %d is too small", c.Bytes())
 	case c > targets.MaxChunk:
-		return Refuse(Usage, "", hint, "chunk of %d bytes is larger than the kernel allows (%d)", c.Bytes(), targets.MaxChunk.Bytes())
+		return Refuse(Usage, "", hint, "chunk size %d is larger than the kernel allows (%d)", c.Bytes(), targets.MaxChunk.Bytes())
 	case c.Bytes()%uint64(max(o.LogicalBlock, 512)) != 0:
-		return Refuse(Usage, o.Path, hint, "chunk of %d bytes is smaller than a sector of %s (%d)", c.Bytes(), o.Path, o.LogicalBlock)
+		return Refuse(Usage, o.Path, hint, "chunk size %d is smaller than a sector of %s (%d)", c.Bytes(), o.Path, o.LogicalBlock)
 	case s.LogicalBlock > max(o.LogicalBlock, 512):
 		// The image, and at a merge the origin, would change their sector size.
 		return Refuse(Unsupported, s.Path, "use a store with the origin's sector size", "sectors of store %s (%d bytes) are larger than those of %s (%d)", s.Path, s.LogicalBlock, o.Path, o.LogicalBlock)
@@ -179,7 +179,7 @@ func distinct(vs []Volume) error {
 			continue // each is its own
 		}
 		if first, twice := stores[s.place()]; twice {
-			return Refuse(Usage, s.Path, "give each volume its own store", "%s is named as the store of both %s and %s", s.Path, first, v.Origin.Spec)
+			return Refuse(Usage, s.Path, "give each volume its own store", "%s is given as the store of both %s and %s", s.Path, first, v.Origin.Spec)
 		}
 		stores[s.place()] = v.Origin.Spec
 	}
@@ -199,7 +199,7 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 	}
 	for _, d := range s.Beneath {
 		if o, above := origins[d]; above {
-			return Refuse(Usage, s.Path, "use a store that stands on no origin of the set", "store %s of %s stands on the origin %s: copying a chunk would need another copy", s.Path, v.Origin.Spec, o)
+			return Refuse(Usage, s.Path, "use a store that is not on an origin of the set", "store %s of %s is on the origin %s: copying a chunk would trigger another copy", s.Path, v.Origin.Spec, o)
 		}
 	}
 	return nil

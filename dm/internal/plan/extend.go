@@ -161,7 +161,7 @@ func (v ExtendVolume) inPlace(size targets.Sectors) (targets.Table, *File, error
 	return table, &file, nil
 }
 
-const goOn = "name another device with --store to go on there"
+const goOn = "name another device with --store to continue there"
 
 // further takes what is left of the last piece's device first, then the further
 // one.
@@ -170,7 +170,7 @@ func (v ExtendVolume) further(size targets.Sectors) (targets.Table, error) {
 	last := &table[len(table)-1]
 	linear, ok := last.Target.(targets.Linear)
 	if !ok {
-		return nil, Refuse(Unsupported, v.Store, "remove the set and take it anew with a larger store", "store %s is no linear map any more", v.Store)
+		return nil, Refuse(Unsupported, v.Store, "remove the set and take a new one with a larger store", "the table of store %s was changed", v.Store)
 	}
 	left := v.Room - min(v.Room, linear.Offset+last.Length)
 	left -= left % v.align()
@@ -186,11 +186,11 @@ func (v ExtendVolume) further(size targets.Sectors) (targets.Table, error) {
 	case v.Further == nil:
 		return nil, v.noRoom(size, table.Size(), goOn)
 	case v.Further.Backing != Whole:
-		return nil, Refuse(Unsupported, v.Further.Path, "name an unused block device: --store /dev/...", "a store goes on only on a block device, not on a %s", v.Further.Kind)
+		return nil, Refuse(Unsupported, v.Further.Path, "name an unused block device: --store /dev/...", "a store continues only on a block device, not on a %s", v.Further.Kind)
 	case v.Further.LogicalBlock > max(v.LogicalBlock, 512):
 		return nil, Refuse(Unsupported, v.Further.Path, "use a device with the store's sector size", "sectors of %s (%d bytes) are larger than those of store %s (%d)", v.Further.Path, v.Further.LogicalBlock, v.Store, v.LogicalBlock)
 	case rest > v.Further.Size:
-		return nil, v.noRoom(size, table.Size()+v.Further.Size, "ask for at most what there is")
+		return nil, v.noRoom(size, table.Size()+v.Further.Size, "use a smaller size")
 	}
 	return append(table, targets.Row{
 		Start: table.Size(), Length: rest, Target: targets.Linear{Dev: numbered(v.Further.Dev), Offset: LeadSectors},
@@ -208,11 +208,11 @@ func (v ExtendVolume) size() (targets.Sectors, error) {
 	size -= size % v.align()
 	switch {
 	case v.Lost != "":
-		return 0, Refuse(NoSpace, v.Store, "remove the set, and take it anew with a larger store", "volume %s is in state %s: no room brings it back", v.Name, v.Lost)
+		return 0, Refuse(NoSpace, v.Store, "remove the set and take a new one with a larger store", "volume %s is %s: a larger store does not bring it back", v.Name, v.Lost)
 	case v.enough():
-		return 0, Refuse(Usage, v.Store, "nothing is to be done", "the store of %s has %d bytes, which it cannot overflow", v.Name, now.Bytes())
+		return 0, Refuse(Usage, v.Store, "nothing to do", "the store of %s already has %d bytes, enough for every block of its origin", v.Name, now.Bytes())
 	case size <= now:
-		return 0, Refuse(Usage, v.Store, "ask for more than it has; stores do not shrink", "the store of %s has %d bytes already, %d were asked for", v.Name, now.Bytes(), want.Bytes())
+		return 0, Refuse(Usage, v.Store, "give a larger size; stores do not shrink", "the store of %s already has %d bytes, %d were requested", v.Name, now.Bytes(), want.Bytes())
 	}
 	return size, nil
 }
@@ -229,5 +229,5 @@ func (v ExtendVolume) align() targets.Sectors {
 }
 
 func (v ExtendVolume) noRoom(size, possible targets.Sectors, hint string) error {
-	return Refuse(NoSpace, v.Path, hint, "the store of %s can have %d bytes at most on %s, %d were asked for", v.Name, possible.Bytes(), cmp.Or(v.Path, "memory"), size.Bytes())
+	return Refuse(NoSpace, v.Path, hint, "the store of %s can have at most %d bytes on %s, %d were requested", v.Name, possible.Bytes(), cmp.Or(v.Path, "memory"), size.Bytes())
 }

@@ -13,7 +13,7 @@ func Through(way []Stretch, start, length targets.Sectors) ([]Stretch, error) {
 	for at := start; at < start+length; {
 		s, found := stretchAt(way, at)
 		if !found {
-			return nil, fmt.Errorf("sector %d of %d is mapped to nothing", at, start+length)
+			return nil, fmt.Errorf("sector %d of %d is not mapped", at, start+length)
 		}
 		n := min(start+length, s.Start+s.Length) - at
 		out = append(out, Stretch{Start: at, Length: n, Offset: s.Offset + at - s.Start})
@@ -64,7 +64,7 @@ func (f *File) Rows(pieces []Stretch) (targets.Table, error) {
 		return nil, Refuse(Unsupported, f.Path, "use another filesystem", "%s ends at byte %d of %d", f.Path, next.Bytes(), size.Bytes())
 	}
 	if len(table) > maxRows {
-		return nil, Refuse(NoSpace, f.Path, "use a smaller store, or one elsewhere", "%s would lie in %d pieces, more than %d: the free space is too fragmented", f.Path, len(table), maxRows)
+		return nil, Refuse(NoSpace, f.Path, "use a smaller store, or one on another filesystem", "%s would have %d extents, more than %d: the free space is too fragmented", f.Path, len(table), maxRows)
 	}
 	return From(table, lead), nil
 }

@@ -81,11 +81,11 @@ func TestRowsRefused(t *testing.T) {
 		way    []plan.Stretch
 		size   targets.Sectors
 	}{
-		"hole at byte 4096":    {[]plan.Stretch{{Length: 8}, {Start: 16, Length: 8}}, whole, 24},
-		"hole at byte 0":       {[]plan.Stretch{{Start: 8, Length: 8}}, whole, 16},
-		"ends at byte 4096":    {[]plan.Stretch{{Length: 8}}, whole, 16},
-		"20001 pieces":         {many, whole, 8 * 20001},
-		"is mapped to nothing": {[]plan.Stretch{{Length: 8, Offset: 64}}, []plan.Stretch{{Length: 64}}, 8},
+		"hole at byte 4096": {[]plan.Stretch{{Length: 8}, {Start: 16, Length: 8}}, whole, 24},
+		"hole at byte 0":    {[]plan.Stretch{{Start: 8, Length: 8}}, whole, 16},
+		"ends at byte 4096": {[]plan.Stretch{{Length: 8}}, whole, 16},
+		"20001 extents":     {many, whole, 8 * 20001},
+		"is not mapped":     {[]plan.Stretch{{Length: 8, Offset: 64}}, []plan.Stretch{{Length: 64}}, 8},
 	} {
 		f := plan.File{Path: "/x", Over: "base", Way: row.way, Bytes: row.size.Bytes()}
 		_, err := f.Rows(row.pieces)

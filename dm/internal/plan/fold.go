@@ -42,11 +42,11 @@ func Fold(r FoldRequest) (*Plan, error) {
 			return nil, Refuse(Unsupported, reader.Name, "remove it first", "%s has no persistent store of its own", reader.Name)
 		}
 		if snap.Chunk < 8 {
-			return nil, Refuse(Unsupported, reader.Name, "remove it first", "the chunks of %s are smaller than a page", reader.Name)
+			return nil, Refuse(Unsupported, reader.Name, "remove it first", "the chunks of %s are smaller than a memory page", reader.Name)
 		}
 		if reader.With > reader.Size {
 			return nil, Refuse(NoSpace, reader.Name, fmt.Sprintf("dmsnap extend %s %dk", reader.Set, (reader.With+1023)>>10),
-				"the store of set %s has %d bytes, and needs %d to take over what it reads through", reader.Set, reader.Size, reader.With)
+				"the store of set %s has %d bytes and needs %d for the data it reads through", reader.Set, reader.Size, reader.With)
 		}
 		over := snap
 		over.Origin = targets.Device{DevNo: reader.Onto}

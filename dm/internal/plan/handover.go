@@ -78,7 +78,7 @@ func checkHandover(o Origin) error {
 	}
 	if !s.Whole() {
 		return Refuse(Busy, o.Path, "wait until lvs shows it in sync; lvconvert --repair replaces a device that failed",
-			"the copies of %s are not whole: devices %s, %d of %d in sync%s", o.Path, s.Health, s.Synced, s.Total, doing(s.Action))
+			"the copies of %s are not in sync: devices %s, %d of %d in sync%s", o.Path, s.Health, s.Synced, s.Total, doing(s.Action))
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func checkRaid(o Origin, words []string) error {
 	for _, begin := range []string{"rebuild", "sync", "delta_disks", "data_offset"} {
 		if slices.Contains(words, begin) {
 			return Refuse(Busy, o.Path, "wait until lvs shows it in sync, then lvchange --refresh",
-				"the table of %s says %s: loaded a second time, it would begin that again", o.Path, begin)
+				"the table of %s says %s: loading it a second time would start that again", o.Path, begin)
 		}
 	}
 	return nil
@@ -100,14 +100,14 @@ func checkMirror(o Origin, words []string) error {
 		return nil
 	}
 	return Refuse(Unsupported, o.Path, "lvconvert --type raid1, or lvconvert --mirrorlog disk",
-		"%s is a mirror whose log is not on a disk: loaded a second time, it would copy everything again", o.Path)
+		"%s is a mirror without a log on disk: loading it a second time would copy everything again", o.Path)
 }
 
 func doing(action string) string {
 	if action == "" || action == "idle" {
 		return ""
 	}
-	return ", " + action + " under way"
+	return ", " + action + " in progress"
 }
 
 // checkApart refuses a handover above another origin of the set: its metadata is
@@ -119,8 +119,8 @@ func checkApart(vs []Volume) error {
 		}
 		for _, lower := range vs {
 			if lower.Origin.Dev != upper.Origin.Dev && slices.Contains(upper.Origin.Beneath, lower.Origin.Dev) {
-				return Refuse(Unsupported, upper.Origin.Path, "put them into two sets",
-					"%s keeps its own metadata on %s: they cannot stand still at the same time", upper.Origin.Path, lower.Origin.Path)
+				return Refuse(Unsupported, upper.Origin.Path, "use two separate sets",
+					"%s keeps its own metadata on %s: they cannot be suspended at the same time", upper.Origin.Path, lower.Origin.Path)
 			}
 		}
 	}

@@ -16,25 +16,25 @@ func interposed(o Origin) (Redirector, error) {
 			"%s is used by %s", o.Path, strings.Join(o.Plain.Holders, ", "))
 	case o.Plain.Partitioned:
 		return nil, Refuse(Unsupported, o.Path, "name the partition, or the mount point",
-			"%s has partitions, whose writes would not be seen", o.Path)
+			"%s has partitions, and writes to them would be missed", o.Path)
 	case !o.Plain.Interposer:
 		return nil, Refuse(Unsupported, o.Path,
-			"install dmsnap's kernel module dm-interpose, or unmount it and let dmsnap attach put it under device-mapper (docs/interposer.md)",
-			"%s is no device-mapper device, and a stock kernel cannot bring a device in use under device-mapper", o.Path)
+			"install the package dmsnap-dkms, or unmount it and run dmsnap attach "+o.Path+" (man dmsnap-attach)",
+			"%s is a plain device: snapshots of it while it is in use need the kernel module dm-interpose", o.Path)
 	}
 	return moduleRedirector{}, nil
 }
 
 // checkLayer refuses a plain device whose layer cannot carry a set.
 func checkLayer(o Origin) error {
-	const again = "remove its sets, or dmsnap detach it, then try again"
+	const again = "remove its sets or run dmsnap detach, then try again"
 	switch {
 	case !o.Base.Fronted || !o.Base.Redirect.Attached():
-		return Refuse(Busy, o.Path, again, "the layer of %s is bypassed: its writers were taken off it", o.Path)
+		return Refuse(Busy, o.Path, again, "snapshots of %s are bypassed: its writes no longer pass through dmsnap", o.Path)
 	case o.Base.Redirect.Bypassed > 0:
-		return Refuse(Busy, o.Path, again, "the layer of %s is bypassed: %d writes to its sectors came by another name, the whole disk for example", o.Path, o.Base.Redirect.Bypassed)
+		return Refuse(Busy, o.Path, again, "snapshots of %s are bypassed: %d writes reached it under another name, for example through the whole disk", o.Path, o.Base.Redirect.Bypassed)
 	case o.Base.Table.Size() != o.Size:
-		return Refuse(Busy, o.Path, again, "%s has another size than when it was attached", o.Path)
+		return Refuse(Busy, o.Path, again, "the size of %s has changed since it was attached", o.Path)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func AttachOnly(r AttachRequest) (*Plan, error) {
 		return nil, err
 	}
 	if o.Plain == nil {
-		return nil, Refuse(Usage, o.Path, "cut a set of it", "%s is a device-mapper device already", o.Path)
+		return nil, Refuse(Usage, o.Path, "dmsnap create takes a snapshot of it", "%s is already a device-mapper device", o.Path)
 	}
 	base := BaseName(o.Volume)
 	p := &Plan{Op: "attach", Set: base, ID: r.ID, Volumes: []Volume{{

@@ -99,7 +99,7 @@ func (m *Medium) detail(a Action) string {
 	case a == LabelMedium:
 		return fmt.Sprintf("first and last %d bytes", layout.Lead)
 	case a == WipeLabel:
-		return "if they are the set's"
+		return "if they belong to the set"
 	}
 	return ""
 }

@@ -130,11 +130,11 @@ func CheckSetName(name string) error {
 	case len(name) > maxSetName:
 		return fmt.Errorf("set name is longer than %d bytes", maxSetName)
 	case name[0] == '.' || name[0] == '-': // our own files begin with a dot
-		return fmt.Errorf("set name %q is not usable as a device name", name)
+		return fmt.Errorf("set name %q cannot be used as a device name", name)
 	}
 	for _, reserved := range []string{"base", "store", "front", "era", "core", "layer"} {
 		if name == reserved || strings.HasPrefix(name, reserved+"-") {
-			return fmt.Errorf("set name %q is reserved: names of hidden devices begin with it", name)
+			return fmt.Errorf("set name %q is reserved: hidden devices have such names", name)
 		}
 	}
 	if i := strings.IndexFunc(name, func(r rune) bool { return !plainName(r) }); i >= 0 {

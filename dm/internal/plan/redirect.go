@@ -44,7 +44,7 @@ func Redirect(o Origin) (Redirector, error) {
 			return nil, &Refusal{
 				Kind: Unsupported, Device: o.Path,
 				Why:  fmt.Sprintf("%s has a %s target, %s", o.Path, row.Target.Type(), why),
-				Hint: "snapshot the devices beneath it, or the ones above it, instead",
+				Hint: "take a snapshot of the devices below or above it instead",
 			}
 		}
 	}
@@ -78,13 +78,13 @@ var stateful = map[string]string{
 	"writecache":      "whose cache only one table may hold",
 	"vdo":             "whose metadata only one table may hold",
 	"thin-pool":       "whose metadata only one table may hold",
-	"raid":            "beside others: superblocks can be handed over only as a whole",
-	"mirror":          "beside others: a log can be handed over only as a whole",
+	"raid":            "in a table with other targets: its superblocks can be handed over only together",
+	"mirror":          "in a table with other targets: its log can be handed over only together",
 	"zoned":           "whose metadata only one table may hold",
 	"snapshot":        "which is itself a snapshot",
 	"snapshot-merge":  "which is being merged",
 	"snapshot-origin": "which already belongs to snapshots of another tool",
-	"multipath":       "which the kernel lets no other target replace, whatever its queue mode",
+	"multipath":       "which the kernel does not allow to be replaced, whatever its queue mode",
 }
 
 // dmRedirector serves origins that are device-mapper devices already: their

@@ -67,7 +67,7 @@ func storeSize(chunk targets.Sectors, vr VolumeRequest) (targets.Sectors, error)
 	most, s := NeverFull(vr.Origin.Size, chunk), vr.Store
 	if vr.StoreSize > s.Size {
 		return 0, Refuse(NoSpace, s.Path, fmt.Sprintf("ask for at most %dk", s.Size.Bytes()>>10),
-			"store %s has room for %d bytes, %d were asked for", s.label(), s.Size.Bytes(), vr.StoreSize.Bytes())
+			"store %s has room for %d bytes, %d were requested", s.label(), s.Size.Bytes(), vr.StoreSize.Bytes())
 	}
 	size, align := min(most, s.Size, vr.limit()), targets.Sectors(max(s.LogicalBlock, 512)/512)
 	switch {
@@ -77,7 +77,7 @@ func storeSize(chunk targets.Sectors, vr VolumeRequest) (targets.Sectors, error)
 		// Not all there is: others need room too.
 		size = min(size, Wanted(vr.Origin.Size, chunk, s.Demand), max(s.Size/2, Least(vr.Origin.Size, chunk)))
 		if least := min(Least(vr.Origin.Size, chunk), vr.limit()); size < least {
-			return 0, Refuse(NoSpace, s.Path, "name a store elsewhere, or a --size that fits", "store %s has room for %d bytes; less than %d is not worth it", s.label(), s.Size.Bytes(), least.Bytes())
+			return 0, Refuse(NoSpace, s.Path, "name another store, or give a --size that fits", "store %s has room for %d bytes; the minimum is %d", s.label(), s.Size.Bytes(), least.Bytes())
 		}
 	}
 	if s.Backing != Whole {

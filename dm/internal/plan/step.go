@@ -188,9 +188,9 @@ func (s Step) Detail() string {
 	}
 	switch {
 	case s.Action == Expect && len(s.Table) == 0:
-		d = append(d, "on the table it had")
+		d = append(d, "with its old table")
 	case s.Action == Expect:
-		d = append(d, "on the table it had, with this one to come")
+		d = append(d, "with its old table live and this one loaded")
 	}
 	if text := s.File.detail(s.Action); text != "" {
 		d = append(d, text)

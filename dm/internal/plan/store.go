@@ -207,7 +207,7 @@ func (f *File) detail(a Action) string {
 	case a == MakeFile:
 		return fmt.Sprintf("%d bytes", f.Size())
 	case a == GrowFile && len(f.Growth.Pasts) > 0:
-		return fmt.Sprintf("%s from %d to %d bytes, with blocks that were free at the cut", f.Path, f.Growth.From, f.Bytes)
+		return fmt.Sprintf("%s from %d to %d bytes, with blocks that were free when the snapshot was taken", f.Path, f.Growth.From, f.Bytes)
 	case a == GrowFile:
 		return fmt.Sprintf("%s from %d to %d bytes", f.Path, f.Growth.From, f.Bytes)
 	case a == LoadTable && f.Growth.From > 0:

@@ -44,10 +44,10 @@ func (r *Runner) soleHolder(store, on targets.DevNo) error {
 		if name, err := r.Kernel.ReadFile(dir + "/holders/" + h + "/dm/name"); err == nil {
 			h = strings.TrimSpace(string(name))
 		}
-		return plan.Refuse(plan.Busy, "", "use a device that nothing else uses", "the store's device, %s, was taken by %s, too", on, h)
+		return plan.Refuse(plan.Busy, "", "use a device that nothing else uses", "the store's device %s is now also used by %s", on, h)
 	}
 	if len(holders) == 0 {
-		return fmt.Errorf("%s is no holder of its device %s", own, on)
+		return fmt.Errorf("%s does not hold its device %s", own, on)
 	}
 	return nil
 }

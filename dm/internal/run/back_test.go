@@ -65,7 +65,7 @@ func TestFrontThatCannotBeResumed(t *testing.T) {
 	_, err := g.runner().Run(background, p)
 	g.Fail(nil)
 	u, ok := errors.AsType[*run.UndoError](err)
-	if !ok || !errors.Is(u.Cause, unix.ENOMEM) || !errors.Is(u.Undo, unix.ENOMEM) || !strings.Contains(err.Error(), "taking it back failed") {
+	if !ok || !errors.Is(u.Cause, unix.ENOMEM) || !errors.Is(u.Undo, unix.ENOMEM) || !strings.Contains(err.Error(), "undoing it failed") {
 		t.Errorf("%v", err)
 	}
 	g.healthy("resume fails for ever")
@@ -209,7 +209,7 @@ func TestStuckFrontKeepsItsOwn(t *testing.T) {
 	})
 	_, err := g.runner().Run(background, p)
 	g.Fail(nil)
-	if _, ok := errors.AsType[*run.UndoError](err); !ok || !strings.Contains(err.Error(), "left frozen: db could not be resumed") {
+	if _, ok := errors.AsType[*run.UndoError](err); !ok || !strings.Contains(err.Error(), "still frozen: db could not be resumed") {
 		t.Errorf("%v", err)
 	}
 	g.healthy("one front is stuck")

@@ -15,7 +15,7 @@ import (
 func (r *Runner) After(ctx context.Context) {
 	for _, s := range r.plan.In(plan.After) {
 		if err := r.step(ctx, s); err != nil {
-			r.Log.Warn("left undone", "step", s.String(), "error", err)
+			r.Log.Warn("not undone", "step", s.String(), "error", err)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func (r *Runner) status(name string, flags ioctl.Flags) (st targets.SnapshotStat
 	}
 	st, err = targets.ParseSnapshotStatus(specs[0].Params)
 	if err == nil && st.State != targets.Active {
-		err = fmt.Errorf("%s is %s: its store could not take the first writes", name, specs[0].Params)
+		err = fmt.Errorf("%s is %s: the first writes to its store failed", name, specs[0].Params)
 	}
 	return st, err
 }

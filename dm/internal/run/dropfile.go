@@ -36,7 +36,7 @@ func (r *Runner) dropNamed(ctx context.Context, s plan.Step) error {
 	}
 	err = r.unpin(f)
 	if errors.Is(err, errForeign) {
-		r.Log.Warn("left as it is: it does not look like a store's file any more", "path", s.File.Path)
+		r.Log.Warn("not deleted: it no longer looks like the file of a store", "path", s.File.Path)
 		return f.Close()
 	}
 	if err == nil {
@@ -63,7 +63,7 @@ func (r *Runner) letFileGo(ctx context.Context, file *plan.File) error {
 	return err
 }
 
-var errForeign = errors.New("not a store's file")
+var errForeign = errors.New("not the file of a store")
 
 // unpin lets a file of ours be changed and removed.
 func (r *Runner) unpin(f *ioctl.File) error {
@@ -97,7 +97,7 @@ func (r *Runner) missing(file *plan.File) error {
 	if err == nil && dir.Dev == file.Dev || file.Dev == (targets.DevNo{}) {
 		return nil
 	}
-	r.Log.Warn("the store's file stays: its filesystem is not mounted; mount it, then chattr -ia and remove the file",
+	r.Log.Warn("the store's file remains, since its filesystem is not mounted: mount it, then chattr -ia and delete the file",
 		"path", file.Path, "filesystem", fmt.Sprint(file.Dev))
 	return nil
 }

@@ -34,7 +34,7 @@ type UndoError struct {
 }
 
 func (e *UndoError) Error() string {
-	return fmt.Sprintf("%v; taking it back failed: %v", e.Cause, e.Undo)
+	return fmt.Sprintf("%v; undoing it failed: %v", e.Cause, e.Undo)
 }
 
 // Unwrap returns both errors.
@@ -52,9 +52,9 @@ func (e *PartialError) Unwrap() error { return e.Err }
 // Why a window was given up.
 var (
 	ErrDeadline  = errors.New("the window took longer than allowed")
-	ErrReloaded  = errors.New("somebody else loaded another table")
-	ErrBypassed  = errors.New("another program gave the origin a table of its own: what lies beneath may be anybody's")
-	ErrSuspended = errors.New("somebody else suspended it")
-	ErrResumed   = errors.New("somebody resumed it inside the window")
-	ErrGuard     = errors.New("the guard ended the window: it took longer than allowed, or this process stood still")
+	ErrReloaded  = errors.New("another program loaded a table")
+	ErrBypassed  = errors.New("another program replaced the origin's table: the blocks below may belong to anything")
+	ErrSuspended = errors.New("another program suspended it")
+	ErrResumed   = errors.New("another program resumed it inside the window")
+	ErrGuard     = errors.New("the guard ended the window: it took longer than allowed, or this process was stopped")
 )

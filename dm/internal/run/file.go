@@ -109,7 +109,7 @@ func (r *Runner) attach(file *plan.File) (*ioctl.File, error) {
 	if err == nil && flags&ioctl.LoopDirectIO == 0 {
 		// Through the page cache, writing old chunks out would need memory that
 		// only writing to the origin may free.
-		err = plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "the filesystem of %s does no direct I/O for sectors of %d bytes", file.Path, file.LogicalBlock)
+		err = plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "the filesystem of %s does not support direct I/O with %d-byte sectors", file.Path, file.LogicalBlock)
 	}
 	if err != nil {
 		return nil, errors.Join(err, loop.Close())
@@ -119,7 +119,7 @@ func (r *Runner) attach(file *plan.File) (*ioctl.File, error) {
 
 func noLoop(err error, device string) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-		return plan.Refuse(plan.Unsupported, device, "load the module: modprobe loop", "there are no loop devices: %v", err)
+		return plan.Refuse(plan.Unsupported, device, "load the module: modprobe loop", "no loop devices: %v", err)
 	}
 	return err
 }
@@ -164,7 +164,7 @@ func (r *Runner) checkFile(s plan.Step) error {
 	file := plan.File{Path: s.File.Path, Bytes: live.Size().Bytes(), Lead: s.File.Lead, Over: s.File.Over, Way: s.File.Way}
 	want, err := r.fileTable(&file)
 	if err == nil && (len(live) == 0 || !live.Equal(want)) {
-		err = plan.Refuse(plan.Busy, file.Path, "find out who moved it", "%s does not lie any more where its blocks were", file.Path)
+		err = plan.Refuse(plan.Busy, file.Path, "find out which program moved it", "the blocks of %s have moved", file.Path)
 	}
 	return err
 }

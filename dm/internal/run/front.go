@@ -36,7 +36,7 @@ func (r *Runner) replaceable(s plan.Step) error {
 func (r *Runner) waitsOnly(id ioctl.ID, ours targets.Table) error {
 	_, waiting, err := r.table(id, ioctl.QueryInactive)
 	if err == nil && len(waiting) > 0 && !waiting.Equal(ours) {
-		err = fmt.Errorf("%w: %q waits to become live", ErrReloaded, waiting.Redacted())
+		err = fmt.Errorf("%w: %q is loaded and not live yet", ErrReloaded, waiting.Redacted())
 	}
 	return err
 }

@@ -159,7 +159,7 @@ func (r *Runner) freeIn(p plan.Past) ([]ioctl.Range, error) {
 func unknownPast(p plan.Past, err error) error {
 	for _, known := range []unix.Errno{unix.EBUSY, unix.EINVAL, unix.EROFS, unix.EUCLEAN, unix.EOPNOTSUPP, unix.ENOTTY} {
 		if errors.Is(err, known) {
-			return plan.Refuse(plan.NoSpace, p.Image, "name another device with --store to go on there", "what image %s needs cannot be told: %v", p.Image, err)
+			return plan.Refuse(plan.NoSpace, p.Image, "name another device with --store to continue there", "cannot determine what image %s needs: %v", p.Image, err)
 		}
 	}
 	return err
@@ -185,8 +185,8 @@ func obtain(ctx context.Context, f *ioctl.File, file *plan.File, free []ioctl.Ra
 		}
 		more := min(max(want-good, have), limit-min(have, limit))
 		if more == 0 {
-			return plan.Refuse(plan.NoSpace, file.Path, "name another device with --store to go on there",
-				"only %d of %d bytes that %s could get now were free at the cut", good, have, file.Path)
+			return plan.Refuse(plan.NoSpace, file.Path, "name another device with --store to continue there",
+				"only %d of %d bytes that %s could use were free when the snapshot was taken", good, have, file.Path)
 		}
 		if err := errors.Join(ctx.Err(), f.Allocate(int64(had+have), int64(more))); err != nil {
 			return err
@@ -235,11 +235,11 @@ func (r *Runner) trimFile(s plan.Step) error {
 		return err
 	}
 	if info.Inactive {
-		return fmt.Errorf("%s may still get blocks of %s", s.Device, s.File.Path)
+		return fmt.Errorf("%s may still need blocks of %s", s.Device, s.File.Path)
 	}
 	err = r.trim(s, live)
 	if _, refused := errors.AsType[*plan.Refusal](err); refused || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		r.Log.Warn("a store's file stays as it is", "path", s.File.Path, "why", err)
+		r.Log.Warn("the file of a store is kept", "path", s.File.Path, "why", err)
 		return nil
 	}
 	return err
@@ -275,5 +275,5 @@ func (r *Runner) trim(s plan.Step, live targets.Table) error {
 }
 
 func changed(path string) error {
-	return plan.Refuse(plan.Busy, path, "find out who changed it", "%s does not look like a store's file any more", path)
+	return plan.Refuse(plan.Busy, path, "find out which program changed it", "%s no longer looks like the file of a store", path)
 }

@@ -39,7 +39,7 @@ func (r *Runner) makeFile(ctx context.Context, s plan.Step) error {
 func (r *Runner) nameless(dir *ioctl.File, file *plan.File) (*ioctl.File, error) {
 	f, err := r.Kernel.Open(dir.Self(), unix.O_TMPFILE|unix.O_RDWR, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return nil, plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "the filesystem of %s makes no unnamed files", dir.Path())
+		return nil, plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "the filesystem of %s does not support O_TMPFILE", dir.Path())
 	}
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (r *Runner) named(f *ioctl.File, file *plan.File) error {
 	}
 	found, err := r.Kernel.Lstat(file.Path)
 	if err == nil && (found.Dev != made.Dev || found.Ino != made.Ino) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return plan.Refuse(plan.Busy, file.Path, "name a directory that only root can write to", "%s was renamed or replaced while it was made", file.Path)
+		return plan.Refuse(plan.Busy, file.Path, "name a directory that only root can write to", "%s was renamed or replaced while it was created", file.Path)
 	}
 	return err
 }
@@ -178,7 +178,7 @@ func (r *Runner) reopen(f *ioctl.File, name string, mode int) (*ioctl.File, erro
 	if err == nil {
 		return kept, nil
 	}
-	r.Log.Debug("a store's file is held through our own mount namespace", "path", name, "error", err)
+	r.Log.Debug("the file of a store is pinned in our own mount namespace", "path", name, "error", err)
 	return r.Kernel.Open(f.Self(), mode, 0)
 }
 

@@ -48,7 +48,7 @@ func (r *Runner) labelMedium(m *plan.Medium) error {
 	}
 	tail, err := layout.TailAt(size)
 	if err == nil && layout.Lead+m.Area > tail {
-		err = plan.Refuse(plan.Busy, m.Path, "try again", "%s became smaller: it has %d bytes now", m.Path, size)
+		err = plan.Refuse(plan.Busy, m.Path, "try again", "%s has shrunk to %d bytes", m.Path, size)
 	}
 	switch {
 	case err != nil:
@@ -175,7 +175,7 @@ func (r *Runner) putBackMedium(m *plan.Medium) error {
 		if foreign == nil && l.ID == m.Label.ID || len(bytes.TrimLeft(b, "\x00")) == 0 {
 			err = k.putBack(f)
 		} else if !bytes.Equal(b, k[0].first()) { // the label was not written
-			r.Log.Warn("the store's device is left as it is: somebody wrote to it", "device", m.Path)
+			r.Log.Warn("the store's device is not wiped: another program wrote to it", "device", m.Path)
 		}
 	}
 	return errors.Join(err, f.Close())

@@ -74,7 +74,7 @@ func (r *Runner) releaseGuard() {
 		return
 	}
 	if err := r.guard.Release(); err != nil {
-		r.Log.Warn("the guard process did not end well", "error", err)
+		r.Log.Warn("the guard process failed", "error", err)
 	}
 	r.guard = nil
 }

@@ -47,9 +47,9 @@ func (r *Runner) verifyRedirect(s plan.Step) error {
 	case err != nil || statusErr != nil:
 		return errors.Join(err, statusErr)
 	case st.Front != front:
-		return fmt.Errorf("%s does not send its writers to %s", s.Device, s.Front)
+		return fmt.Errorf("writes to %s do not reach %s", s.Device, s.Front)
 	case st.Bypassed > 0:
-		return fmt.Errorf("%d writes went past %s by another name of its device, the whole disk for example", st.Bypassed, s.Front)
+		return fmt.Errorf("%d writes bypassed %s under another name of its device, for example the whole disk", st.Bypassed, s.Front)
 	}
 	return nil
 }

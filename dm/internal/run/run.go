@@ -303,7 +303,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 		r.Watch.Now("undo: " + s.String())
 		err := r.do(ctx, s)
 		if errors.Is(err, ErrBypassed) { // what we wrote there is not where we could write it any more
-			r.Log.Warn("left as it is", "step", s.String(), "error", err)
+			r.Log.Warn("not touched", "step", s.String(), "error", err)
 		} else if err != nil && !errors.Is(err, ioctl.ErrNotFound) {
 			errs = append(errs, &StepError{s, err})
 		}
@@ -334,7 +334,7 @@ func (r *Runner) finish(ctx context.Context, p *plan.Plan, held time.Duration) e
 		}
 		err := r.step(ctx, s)
 		if err != nil && s.Optional {
-			r.Log.Warn("left undone", "step", s.String(), "error", err)
+			r.Log.Warn("not undone", "step", s.String(), "error", err)
 			continue
 		}
 		if err == nil {

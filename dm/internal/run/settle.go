@@ -65,7 +65,7 @@ func (r *Runner) waitUdev() error {
 	err := r.cookie.Wait(r.UdevTimeout)
 	r.cookie = nil
 	if errors.Is(err, ioctl.ErrUdevTimeout) {
-		r.Log.Warn("udev did not confirm in time; nodes are made without it", "timeout", r.UdevTimeout)
+		r.Log.Warn("udev did not confirm in time; creating the nodes without it", "timeout", r.UdevTimeout)
 		return nil
 	}
 	return err

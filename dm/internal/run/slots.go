@@ -66,7 +66,7 @@ func (r *Runner) holds(slot *ioctl.Call, want targets.Table) ([]byte, error) {
 	}
 	specs, err := slot.Specs()
 	if errors.Is(err, ioctl.ErrTooBig) {
-		return nil, fmt.Errorf("%w: it is longer than what is planned", ErrReloaded)
+		return nil, fmt.Errorf("%w: it is longer than planned", ErrReloaded)
 	}
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 )
 
 // tagText is what makes a tag of plan.DirTag.
-const tagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Exception stores of dmsnap: nothing here is worth a backup.\n"
+const tagText = "Signature: 8a477f597d28d172789f06886806bc55\n# Exception stores of dmsnap: exclude from backups.\n"
 
 // inStoreDir tells a file in a directory that dmsnap makes from one whose place a
 // user chose.

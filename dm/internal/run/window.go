@@ -114,7 +114,7 @@ func (w *window) close(undone error) {
 		end, w.r.guard = w.guard.Abandon, nil
 	}
 	if err := end(); err != nil {
-		w.r.Log.Warn("the guard process did not end well", "error", err)
+		w.r.Log.Warn("the guard process failed", "error", err)
 	}
 }
 
@@ -298,7 +298,7 @@ func (s *stuckFronts) beneath(f *plan.Filesystem) error {
 	return nil
 }
 
-var errLeftFrozen = errors.New("left frozen")
+var errLeftFrozen = errors.New("still frozen")
 
 // release makes a front or a base what it was. That a table could not be cleared matters
 // only if the resume fails too.

@@ -103,7 +103,7 @@ func (r *Runner) wipeFile(pinned *ioctl.File, path string) {
 		err = errors.Join(zeroSame(f, pinned, size), f.Close())
 	}
 	if err != nil {
-		r.Log.Warn("the store's file goes without being wiped", "path", path, "error", err)
+		r.Log.Warn("the store's file is deleted without being wiped", "path", path, "error", err)
 	}
 }
 

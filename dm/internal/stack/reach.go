@@ -121,8 +121,8 @@ func (r *Reader) outOf(o plan.Origin, of targets.DevNo) error {
 		if err != nil || slices.Contains(beneath[1:], of) {
 			return err
 		}
-		return plan.Refuse(plan.Unsupported, o.Path, "name a store elsewhere, or leave what lies beneath "+o.Path+" out of the set",
-			"a store's file above %s would be written beneath its encryption, and %s would lie there in plain text", o.Path, r.Node(of))
+		return plan.Refuse(plan.Unsupported, o.Path, "name another store, or leave the device below "+o.Path+" out of the set",
+			"a store in a file above %s would be written below its encryption: data of %s would be stored in plain text", o.Path, r.Node(of))
 	}
 	return nil
 }
@@ -145,13 +145,13 @@ func below(o plan.Origin, upper []plan.Stretch) ([]plan.Stretch, targets.DevNo, 
 			err = errors.New("it lies on several devices")
 		}
 		if err != nil {
-			return nil, lower, plan.Refuse(plan.Unsupported, o.Path, "name a store that is no file on it", "a store's file cannot be mapped through %s: %v", o.Path, err)
+			return nil, lower, plan.Refuse(plan.Unsupported, o.Path, "name a store that is not a file on it", "a store in a file cannot be mapped through %s: %v", o.Path, err)
 		}
 		lower = on
 		rows = append(rows, plan.Stretch{Start: row.Start, Length: row.Length, Offset: offset})
 	}
 	if len(rows) == 0 {
-		return nil, lower, plan.Refuse(plan.Unsupported, o.Path, "name a store that is no file on it", "a store's file cannot be mapped through %s, which is no device-mapper device", o.Path)
+		return nil, lower, plan.Refuse(plan.Unsupported, o.Path, "name a store that is not a file on it", "a store in a file cannot be mapped through %s, which is not a device-mapper device", o.Path)
 	}
 	var out []plan.Stretch
 	for _, u := range upper {
@@ -186,5 +186,5 @@ func shift(t targets.Target) (targets.DevNo, targets.Sectors, error) {
 			return dev, l.Offset, nil
 		}
 	}
-	return targets.DevNo{}, 0, errors.New("its " + t.Type() + " target does more than shift sectors")
+	return targets.DevNo{}, 0, errors.New("its " + t.Type() + " target is not a plain mapping of sectors")
 }

@@ -36,7 +36,7 @@ func (r *Reader) Resolve(spec string, mounts Mounts) (targets.DevNo, error) {
 	case errors.Is(err, fs.ErrNotExist) && name != spec:
 		return targets.DevNo{}, &plan.Refusal{
 			Kind: plan.NotFound, Device: spec, Why: "no device has " + spec,
-			Hint: "blkid shows the tags there are; without udev name the device or its mount point",
+			Hint: "blkid shows existing tags; without udev, name the device or its mount point",
 		}
 	case errors.Is(err, fs.ErrNotExist):
 		return targets.DevNo{}, &plan.Refusal{
@@ -82,7 +82,7 @@ const maxLinks = 40
 // kernel: cleaning the text first would name another directory.
 func (r *Reader) RealPath(p string) (string, error) {
 	if !path.IsAbs(p) {
-		return "", &plan.Refusal{Kind: plan.Usage, Device: p, Why: p + " is no absolute path", Hint: "name it from /"}
+		return "", &plan.Refusal{Kind: plan.Usage, Device: p, Why: p + " is not an absolute path", Hint: "use an absolute path"}
 	}
 	done, rest, links := "/", p, 0
 	for rest != "" {

@@ -50,7 +50,7 @@ func (auto) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		return plan.Store{}, err
 	}
 	for _, p := range passed {
-		refused = append(refused, "not chosen by itself: "+p)
+		refused = append(refused, "not chosen automatically: "+p)
 	}
 	if len(found) == 0 {
 		return plan.Store{}, plan.Refuse(plan.NoSpace, o.Path, "free some space, or name a store with --store",
@@ -83,7 +83,7 @@ func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) err
 		if err == nil {
 			s, err = kind.Inspect(h, o)
 		}
-		if err := add("it stands in the configuration", s, err); err != nil {
+		if err := add("it is in the configuration file", s, err); err != nil {
 			return nil, err
 		}
 	}
@@ -92,7 +92,7 @@ func (h *Host) candidates(o plan.Origin, add func(string, plan.Store, error) err
 		return nil, err
 	}
 	for _, fs := range append(others, own...) {
-		why := "most room is free there, beside the origins"
+		why := "it has the most free space outside the origins"
 		if slices.ContainsFunc(own, func(f filesystem) bool { return f.Path == fs.Path }) {
 			why = "no other filesystem has room for it"
 		}

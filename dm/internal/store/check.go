@@ -40,7 +40,7 @@ func gone(r *stack.Reader, file *plan.File) (string, error) {
 	if file.Backing != plan.Extents || !mounted {
 		return "", nil
 	}
-	return "its store's file " + file.Path + " was removed: its blocks may be another file's by now", nil
+	return "its store's file " + file.Path + " was deleted: its blocks may belong to another file by now", nil
 }
 
 func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View) (string, error) {
@@ -49,7 +49,7 @@ func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View
 		return "", err
 	}
 	if uint64(st.Size) < file.Size() {
-		return "its store's file " + file.Path + " was cut short", nil
+		return "its store's file " + file.Path + " was truncated", nil
 	}
 	if file.Backing == plan.Loop {
 		return holes(f, file)
@@ -65,7 +65,7 @@ func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View
 		return "", err
 	}
 	if len(on) == 0 || !numbered(want, base(file.Over, ours)).Equal(on) {
-		return "its store's file " + file.Path + " does not lie any more where its blocks were", nil
+		return "its store's file " + file.Path + " was moved to other blocks", nil
 	}
 	return "", nil
 }
@@ -84,7 +84,7 @@ func holes(f *ioctl.File, file *plan.File) (string, error) {
 		next = e.Logical + e.Length
 	}
 	if next < file.Size() {
-		return "blocks of its store's file " + file.Path + " were taken out", nil
+		return "blocks of its store's file " + file.Path + " were deallocated", nil
 	}
 	return "", nil
 }

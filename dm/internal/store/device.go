@@ -41,7 +41,7 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		return s, err
 	}
 	if g.ReadOnly {
-		return s, plan.Refuse(plan.Usage, d.path, "use a device that can be written", "store %s is read-only", d.path)
+		return s, plan.Refuse(plan.Usage, d.path, "use a writable device", "store %s is read-only", d.path)
 	}
 	return s, d.free(r, s, h.Force)
 }
@@ -58,26 +58,26 @@ func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View, stands []ta
 			return plan.Refuse(plan.Usage, d.path, "use a device that is not part of a set", "store %s is dmsnap's own %s device %s", d.path, mine.Role, mine.Name)
 		}
 		if mine.Role == plan.RoleStore && mine.On(s.Dev) {
-			return plan.Refuse(plan.Busy, d.path, "remove that set, or use another device", "store %s already serves %s", d.path, mine.Name)
+			return plan.Refuse(plan.Busy, d.path, "remove that set, or use another device", "store %s is already used by %s", d.path, mine.Name)
 		}
 	}
 	if slices.Contains(stands, o.Dev) {
-		return plan.Refuse(plan.Usage, d.path, "use a device beside or beneath the origin's", "store %s stands on the origin %s: copying a chunk would need another copy", d.path, o.Path)
+		return plan.Refuse(plan.Usage, d.path, "use a device that is not on the origin", "store %s is on the origin %s: copying a chunk would trigger another copy", d.path, o.Path)
 	}
 	if slices.Contains(s.Beneath, o.Dev) {
-		return plan.Refuse(plan.Usage, d.path, "use another device, or remove the sets of "+d.path+" first", "what is written to store %s may be copied to a file on the origin %s: copying a chunk would need another copy", d.path, o.Path)
+		return plan.Refuse(plan.Usage, d.path, "use another device, or remove the sets of "+d.path+" first", "writes to store %s may be copied to a file on the origin %s: copying a chunk would trigger another copy", d.path, o.Path)
 	}
 	return nil
 }
 
-// free refuses a store that carries something or that somebody claims. An
+// free refuses a store that is not empty or that is in use. An
 // exclusive open asks the kernel: mounts, swap, RAID members and other devices'
 // parts are claimed.
 func (d device) free(r *stack.Reader, s plan.Store, forced bool) (err error) {
 	if held, found, err := r.Suspended(s.Dev); err != nil {
 		return err
 	} else if found {
-		return plan.Refuse(plan.Busy, d.path, "find out who suspended it; dmsetup resume ends it", "store %s cannot be read: %s is suspended", d.path, r.Node(held))
+		return plan.Refuse(plan.Busy, d.path, "find out which program suspended it; dmsetup resume resumes it", "store %s cannot be read: %s is suspended", d.path, r.Node(held))
 	}
 	f, err := r.Kernel.Open(d.path, unix.O_RDONLY|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
@@ -93,7 +93,7 @@ func (d device) free(r *stack.Reader, s plan.Store, forced bool) (err error) {
 	return d.blank(r, f, s.Dev)
 }
 
-const force = "if nothing on it is needed, use --force-store"
+const force = "--force-store overwrites it"
 
 // blank refuses a device that carries anything, a store of ours included: it may be
 // that of a set which the last boot ended.
@@ -104,10 +104,10 @@ func (d device) blank(r *stack.Reader, f *ioctl.File, dev targets.DevNo) error {
 	}
 	switch l, err := label(f, size); {
 	case errors.Is(err, layout.ErrDamaged), errors.Is(err, layout.ErrVersion):
-		return plan.Refuse(plan.Usage, d.path, force, "store %s carries something: %v", d.path, err)
+		return plan.Refuse(plan.Usage, d.path, force, "store %s is not empty: %v", d.path, err)
 	case err == nil:
-		return plan.Refuse(plan.Usage, d.path, "dmsnap remove "+l.Set+" frees it, if there is still that set; otherwise "+force,
-			"store %s carries the store of volume %s of set %s", d.path, l.VolumeName, l.Set)
+		return plan.Refuse(plan.Usage, d.path, "dmsnap remove "+l.Set+" frees it if that set still exists; otherwise "+force,
+			"store %s holds the store of volume %s of set %s", d.path, l.VolumeName, l.Set)
 	case !errors.Is(err, layout.ErrNone):
 		return err
 	}
@@ -116,14 +116,14 @@ func (d device) blank(r *stack.Reader, f *ioctl.File, dev targets.DevNo) error {
 		return err
 	}
 	if found.Type != "" {
-		return plan.Refuse(plan.Usage, d.path, force, "store %s carries something: %s signature", d.path, found.Type)
+		return plan.Refuse(plan.Usage, d.path, force, "store %s is not empty: it holds a signature of %s", d.path, found.Type)
 	}
 	entry, err := r.Kernel.ReadFile("/run/udev/data/b" + dev.String())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if typ := probe.FromUdev(string(entry)); typ != "" {
-		return plan.Refuse(plan.Usage, d.path, force+"; udevadm trigger -w "+d.path+" has udev look again", "store %s carries something: %s, by udev's database", d.path, typ)
+		return plan.Refuse(plan.Usage, d.path, force+"; if that is out of date: udevadm trigger -w "+d.path, "store %s is not empty: it holds a signature of %s, according to udev", d.path, typ)
 	}
 	return err
 }

@@ -49,13 +49,13 @@ func (f file) place(h *Host) (dir, base string, err error) {
 	case err == nil && st.Is(unix.S_IFDIR):
 		dir, base = f.path, ""
 	case err == nil:
-		return "", "", plan.Refuse(plan.Usage, f.path, "name a file that does not exist yet, or a directory", "store file %s exists already", f.path)
+		return "", "", plan.Refuse(plan.Usage, f.path, "name a file that does not exist yet, or a directory", "store file %s already exists", f.path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", "", err
 	}
 	real, err := h.Read.RealPath(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", plan.Refuse(plan.NotFound, dir, "make the directory first", "%s does not exist: no store file can be made in it", dir)
+		return "", "", plan.Refuse(plan.NotFound, dir, "create the directory first", "%s does not exist: a store file cannot be created in it", dir)
 	}
 	return real, base, err
 }
@@ -63,7 +63,7 @@ func (f file) place(h *Host) (dir, base string, err error) {
 func inspectFile(h *Host, o plan.Origin, name string, system filesystem) (plan.Store, error) {
 	s := plan.Store{Kind: "file", Path: name, Size: area(h.room(system))}
 	if !system.writable() {
-		return s, plan.Refuse(plan.Usage, name, "name a directory that can be written", "store file %s would be on a read-only filesystem", name)
+		return s, plan.Refuse(plan.Usage, name, "name a writable directory", "store file %s would be on a read-only filesystem", name)
 	}
 	if len(system.devices) == 0 {
 		return s, plan.Refuse(plan.Unsupported, name, "name a directory on another filesystem", "store file %s would be on %s, which has no block device of its own", name, system.FSType)
@@ -90,13 +90,13 @@ func inspectFile(h *Host, o plan.Origin, name string, system filesystem) (plan.S
 // neither waits for the frozen filesystem nor causes another copy.
 func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Store, error) {
 	if !slices.Contains(mappable, system.FSType) {
-		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with %s, which does not keep the blocks of files in one place", s.Path, system.FSType)
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with %s, which moves the blocks of files", s.Path, system.FSType)
 	}
 	if plan.HandedOver(way.Host.OwnTable()) {
-		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with copies of its own, %s, beneath which nothing can be written before the cut", s.Path, way.Host.Path)
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on an origin of the set with redundant copies, %s, below which nothing can be written before the snapshot", s.Path, way.Host.Path)
 	}
 	if way.Host.Base == nil && plan.HandedOver(way.Host.Table) {
-		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on origin %s, whose base cannot be written to before the cut", s.Path, way.Host.Path)
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store on another filesystem", "store file %s would be on origin %s, whose base cannot be written to before the snapshot", s.Path, way.Host.Path)
 	}
 	s.Backing, s.Host, s.Way = plan.Extents, way.Host.Dev, way.Stretches
 	for _, base := range way.Bases {
@@ -137,10 +137,10 @@ func elsewhere(h *Host, s plan.Store, system filesystem) (plan.Store, error) {
 		return s, err
 	}
 	if o, found := h.origin(s.Beneath); found {
-		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store that nothing of the set is written to through", "what is written to store file %s may have to be copied from origin %s: both would wait for each other", s.Path, o.Path)
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a store that does not depend on an origin of the set", "writes to store file %s may have to be copied from origin %s: the two would deadlock", s.Path, o.Path)
 	}
 	if !slices.Contains(loopable, system.FSType) {
-		return s, plan.Refuse(plan.Unsupported, s.Path, "name a directory on ext4, xfs or btrfs", "store file %s would be on %s, which is not fit for it", s.Path, system.FSType)
+		return s, plan.Refuse(plan.Unsupported, s.Path, "name a directory on ext4, xfs or btrfs", "store file %s would be on %s, which cannot hold a store", s.Path, system.FSType)
 	}
 	s.Backing, s.NoCOW = plan.Loop, system.FSType == "btrfs"
 	return s, nil

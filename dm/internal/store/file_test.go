@@ -130,14 +130,14 @@ func TestFilesRefused(t *testing.T) {
 		kind plan.Kind
 		says string
 	}{
-		"/srv/old":       {plan.Usage, "exists already"},
+		"/srv/old":       {plan.Usage, "already exists"},
 		"/nowhere/cow":   {plan.NotFound, "does not exist"},
 		"/tmp/cow":       {plan.Unsupported, "no block device of its own"},
-		"/boot/cow":      {plan.Unsupported, "not fit"},
+		"/boot/cow":      {plan.Unsupported, "cannot hold a store"},
 		"/ro/cow":        {plan.Usage, "read-only"},
-		"/raid/cow":      {plan.Unsupported, "before the cut"},
+		"/raid/cow":      {plan.Unsupported, "before the snapshot"},
 		"/striped/cow":   {plan.Unsupported, "several devices"},
-		"/../boot/x":     {plan.Unsupported, "not fit"},
+		"/../boot/x":     {plan.Unsupported, "cannot hold a store"},
 		"/home/cow/file": {plan.NotFound, "does not exist"},
 	} {
 		_, err := f.look(t, "file:"+spec, false, f.home, f.disk, raid)
@@ -165,7 +165,7 @@ func TestStoresDoNotWaitForEachOther(t *testing.T) {
 	f.Reload("dmsnap-store-x-vg-home", ioctltest.Row{Length: 8, Type: "linear", Params: loop.String() + " 0"})
 	// vg-home copies to a file on vg-srv. A file on vg-home is no store for vg-srv.
 	_, err := f.look(t, "file:/home/cow", false, lv)
-	refused(t, err, plan.Unsupported, "/home/cow", "both would wait for each other")
+	refused(t, err, plan.Unsupported, "/home/cow", "would deadlock")
 	if _, err := f.look(t, "file:/pool/cow", false, lv); err != nil {
 		t.Error(err)
 	}
@@ -199,13 +199,13 @@ func TestAutoChooses(t *testing.T) {
 		want    string
 		why     string
 	}{
-		"most room beside the origins": {nil, nil, "/srv/.dmsnap-5e7.0", "most room"},
+		"most room beside the origins": {nil, nil, "/srv/.dmsnap-5e7.0", "most free space"},
 		"own filesystem":               {unmountOthers, nil, "/home/.dmsnap-5e7.0", "no other filesystem"},
 		"memory":                       {func(t *testing.T, f files) { unmountOthers(t, f); full(t, f, "/home/x") }, nil, "", "no filesystem has room"},
 		"not where the boot is": {func(t *testing.T, f files) {
 			f.AddDisk("vdz", disk(12), 256*mib)
 			f.Mount(disk(12), "/boot/new", "ext4")
-		}, nil, "/srv/.dmsnap-5e7.0", "most room"},
+		}, nil, "/srv/.dmsnap-5e7.0", "most free space"},
 		"configured":         {nil, []string{"/dev/vdz", "/dev/vdb", "ram"}, "/dev/vdb", "configuration"},
 		"configured, in use": {nil, []string{"/dev/vdd", "file:/srv"}, "/srv/.dmsnap-5e7.0", "configuration"},
 	} {

@@ -28,7 +28,7 @@ func Layout(f *ioctl.File, file *plan.File, flags ioctl.FiemapFlags) (targets.Ta
 	pieces := make([]plan.Stretch, len(extents))
 	for i, e := range extents {
 		if bad := e.Flags & unmappable; bad != 0 || (e.Logical|e.Physical|e.Length)%512 != 0 {
-			return nil, plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "%s has no fixed place of its own: extent at byte %d has flags %#x", file.Path, e.Logical, uint32(bad))
+			return nil, plan.Refuse(plan.Unsupported, file.Path, "use another filesystem", "the blocks of %s are shared or not fixed: the extent at byte %d has flags %#x", file.Path, e.Logical, uint32(bad))
 		}
 		pieces[i] = plan.Stretch{
 			Start: targets.Sectors(e.Logical / 512), Length: targets.Sectors(e.Length / 512), Offset: targets.Sectors(e.Physical / 512),
@@ -45,7 +45,7 @@ const unmappable = ioctl.ExtentUnknown | ioctl.ExtentDelalloc | ioctl.ExtentEnco
 // Unfit explains a filesystem that lacks a call.
 func Unfit(err error, name string) error {
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		return plan.Refuse(plan.Unsupported, name, "use another filesystem", "the filesystem of %s cannot reserve blocks, or does not tell where they are", name)
+		return plan.Refuse(plan.Unsupported, name, "use another filesystem", "the filesystem of %s does not support fallocate or FIEMAP", name)
 	}
 	return err
 }

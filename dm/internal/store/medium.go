@@ -32,11 +32,11 @@ func (h *Host) unfit(fs filesystem, o plan.Origin) (string, error) {
 		case d.USB:
 			return d.Name + " is attached by USB", nil
 		case d.Remote:
-			return d.Name + " is on another machine", nil
+			return d.Name + " is on the network", nil
 		case d.Timeout != nil && *d.Timeout == 0:
-			return d.Name + " never gives up a request that hangs", nil
+			return d.Name + " has no I/O timeout", nil
 		case d.Slow && !slow:
-			return d.Name + " is a rotating disk, and the origin's is not", nil
+			return d.Name + " is a rotating disk, unlike the origin's", nil
 		}
 	}
 	return "", nil

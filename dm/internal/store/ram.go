@@ -44,7 +44,7 @@ func (r ram) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	}
 	if limit > bound {
 		return plan.Store{}, plan.Refuse(plan.NoSpace, "ram", fmt.Sprintf("ask for at most %dm", bound>>20),
-			"a store of %d bytes of memory is more than a quarter of the %d that are available", limit, available)
+			"a store of %d bytes in memory is more than a quarter of the %d bytes available", limit, available)
 	}
 	if most := layout.Area(bound); limit == 0 || limit > most {
 		limit = most // lead and tail come on top
@@ -67,5 +67,5 @@ func (h *Host) memory() (uint64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/meminfo does not tell how much memory is available")
+	return 0, fmt.Errorf("/proc/meminfo does not say how much memory is available")
 }

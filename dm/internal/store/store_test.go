@@ -148,10 +148,10 @@ func TestInspectRefuses(t *testing.T) {
 		"our base":       {nil, "/dev/mapper/dmsnap-base-vg-var", plan.Usage, "dmsnap's own base device"},
 		"our store":      {nil, "/dev/mapper/dmsnap-store-other-vg-var", plan.Usage, "dmsnap's own store device"},
 		"our image":      {nil, "/dev/mapper/dmsnap-other-vg-var", plan.Usage, "dmsnap's own image device"},
-		"another set's":  {nil, "/dev/vdd", plan.Busy, "already serves dmsnap-store-other-vg-var"},
+		"another set's":  {nil, "/dev/vdd", plan.Busy, "already used by dmsnap-store-other-vg-var"},
 		"stands on the origin": {
 			func(h *host) { h.AddDM("middle", "", linear(h.home)); h.AddDM("top", "", linear(h.no("middle"))) },
-			"/dev/mapper/top", plan.Usage, "stands on the origin",
+			"/dev/mapper/top", plan.Usage, "is on the origin",
 		},
 		"read-only": {
 			func(h *host) { h.AddDisk("vde", disk(4), mib, ioctltest.ReadOnly()) }, "/dev/vde", plan.Usage, "read-only",

@@ -24,10 +24,10 @@ func Parse(text string) (n uint64, percent bool, err error) {
 	unit := t[len(t)-1]
 	n, err = strconv.ParseUint(t[:len(t)-1], 10, 64)
 	if unit >= '0' && unit <= '9' {
-		return 0, false, fmt.Errorf("size %q has no unit: append k, m, g, t or %%", text)
+		return 0, false, fmt.Errorf("size %q has no unit: write %[1]sk, %[1]sm, %[1]sg, %[1]st or %[1]s%%", text)
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("size %q is not a number with k, m, g, t or %%", text)
+		return 0, false, fmt.Errorf("size %q is not a number followed by k, m, g, t or %%", text)
 	}
 	if n == 0 {
 		return 0, false, fmt.Errorf("size %q is zero", text)
@@ -44,5 +44,5 @@ func Parse(text string) (n uint64, percent bool, err error) {
 		}
 		return n << u.Shift, false, nil
 	}
-	return 0, false, fmt.Errorf("size %q is not a number with k, m, g, t or %%", text)
+	return 0, false, fmt.Errorf("size %q is not a number followed by k, m, g, t or %%", text)
 }

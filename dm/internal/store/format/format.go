@@ -37,7 +37,7 @@ const (
 // Why a store is not read. DamagedError has the details of damage.
 var (
 	// ErrNew is a store without a header: nothing was ever kept on it.
-	ErrNew = errors.New("no snapshot was ever kept on this store")
+	ErrNew = errors.New("this store has never held a snapshot")
 	// ErrForeign is a device that holds something else.
 	ErrForeign = errors.New("not an exception store")
 	// ErrVersion is a format the kernel would refuse too.

@@ -108,11 +108,11 @@ const (
 
 // What Decode cannot read.
 var (
-	ErrNone    = errors.New("no label of a store")
-	ErrDamaged = errors.New("the label of a store is damaged")
-	ErrVersion = errors.New("the label of a store was written by another version of dmsnap")
+	ErrNone    = errors.New("no store label")
+	ErrDamaged = errors.New("the store label is damaged")
+	ErrVersion = errors.New("the store label was written by another version of dmsnap")
 	errSmall   = errors.New("too small for a store")
-	errName    = errors.New("cannot stand in a label")
+	errName    = errors.New("does not fit into a store label")
 )
 
 // TailAt is where the tail of a medium begins: its last MiB, and what is left of

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/dmsnap/dmsnap/dm"
+)
+
+func TestWrongCommandLines(t *testing.T) {
+	for line, want := range map[string]string{
+		"ls":                             `unknown command "ls"; did you mean "list"?`,
+		"rm nightly":                     `unknown command "rm"; did you mean "remove"?`,
+		"help":                           `unknown command "help"; did you mean "--help"?`,
+		"creat /home":                    `unknown command "creat"; did you mean "create"?`,
+		"frobnicate":                     `unknown command "frobnicate"`,
+		"":                               `no command given`,
+		"create":                         `name at least one device or mount point`,
+		"show":                           `missing argument <name>`,
+		"show a b":                       `unexpected argument "b"`,
+		"extend nightly 10":              `extend: size "10" has no unit: write 10k, 10m, 10g, 10t or 10%`,
+		"create /home --wait 5":          `--wait: "5" is not a duration: write 30s, 5m or 2h`,
+		"list -q -v":                     `--quiet and --verbose exclude each other`,
+		"monitor --threshold 101":        `--threshold must be between 1 and 99`,
+		"monitor --fold-depth 0":         `--fold-depth must be at least 1`,
+		"monitor --textfile /var/x":      `--textfile: the name must end in .prom (got "x")`,
+		"create /home -s 10q":            `--size: size "10q" is not a number followed by k, m, g, t or %`,
+		"create /home --lease sometimes": `lease "sometimes" is neither a time such as 2h, nor pid:N, nor boot`,
+	} {
+		var out, errs bytes.Buffer
+		status := run(t.Context(), strings.Fields(line), &out, &errs, func(dm.Options) manager { return &stub{} })
+		first, _, _ := strings.Cut(errs.String(), "\n")
+		if status != 2 || !strings.HasPrefix(first, "dmsnap: ") || !strings.HasSuffix(first, want) {
+			t.Errorf("dmsnap %s: exit %d, %q, want 2 and %q", line, status, first, want)
+		}
+	}
+}
