@@ -165,7 +165,7 @@ func (s *session) freezable(f *facts) error {
 		}
 		for _, d := range devices {
 			if !f.inSet(d) {
-				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or take a set with --consistency crash",
+				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or use --consistency crash",
 					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), s.read.Node(d))
 			}
 		}

@@ -318,7 +318,7 @@ func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 	case d.Status.State != targets.Active:
 		return StateBroken, "the kernel says " + d.Status.State.String()
 	case v.fronts[base] == nil:
-		return StateBypassed, "somebody reloaded the origin's table or removed the origin: writes since then are in the image too"
+		return StateBypassed, "another program reloaded the origin's table or removed the origin: later writes are in the image too"
 	case d.Info.Suspended:
 		return StateBroken, "its image is suspended"
 	}

@@ -27,7 +27,7 @@ func (r *Runner) openMedium(m *plan.Medium) (*ioctl.File, uint64, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && (!st.Is(unix.S_IFBLK) || m.Dev != (targets.DevNo{}) && st.Rdev != m.Dev) {
-		err = plan.Refuse(plan.Busy, m.Path, "find out who changed it", "%s is not device %s any more", m.Path, m.Dev)
+		err = plan.Refuse(plan.Busy, m.Path, "find out which program changed it", "%s is no longer device %s", m.Path, m.Dev)
 	}
 	var size uint64
 	if err == nil {
