@@ -333,7 +333,7 @@ func TestWithoutTheModule(t *testing.T) {
 	m := New(Options{Kernel: k.Border(), StateDir: "/state"})
 	_, err := m.Attach(context.Background(), "/data")
 	e, ok := errors.AsType[*Error](err)
-	if !errors.Is(err, ErrUnsupported) || !ok || !strings.Contains(e.Hint, "dm-interpose") {
+	if !errors.Is(err, ErrUnsupported) || !ok || !strings.Contains(e.Hint, "dmsnap attach") {
 		t.Errorf("%v", err)
 	}
 }

@@ -210,7 +210,7 @@ func TestLayer(t *testing.T) {
 	if !set.Layer || set.State != StateActive || set.Volumes[0].Store.Path != "/dev/cow1" {
 		t.Errorf("%+v", set)
 	}
-	if err := c.m.Remove(c.ctx, layer); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "a read through it") {
+	if err := c.m.Remove(c.ctx, layer); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "still read by a") {
 		t.Errorf("removing a layer: %v", err)
 	}
 	c.cuts++ // another store
@@ -394,7 +394,7 @@ func TestLayerKeepsItsFile(t *testing.T) {
 	c.cut(t, "a")
 	b := c.create(t, in("b", "file:/srv/cow"))
 	_, err := c.m.Create(c.ctx, in("c", "file:/srv/cow"))
-	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), "already serves set b") {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), "already used by set b") {
 		t.Errorf("beside the set: %v", err)
 	}
 	check(t, c.m.Remove(c.ctx, "b"))

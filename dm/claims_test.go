@@ -104,7 +104,7 @@ func TestUnreadableNamespace(t *testing.T) {
 	set, err := h.m.Create(h.ctx, CreateRequest{Name: "nightly", Origins: []string{"/dev/mapper/home", "/var"}, Stores: map[string]string{"/dev/mapper/home": "/dev/vdc", "/var": "/dev/vdd"}})
 	check(t, err)
 	r := set.Receipt
-	if r.Consistency != Crash || len(r.Doubts) != 1 || !strings.Contains(r.Doubts[0].Reason, "mounts of process 4000077 not readable") {
+	if r.Consistency != Crash || len(r.Doubts) != 1 || !strings.Contains(r.Doubts[0].Reason, "cannot read the mounts of process 4000077") {
 		t.Errorf("the container's filesystem: %+v", r)
 	}
 	if len(r.Frozen) != 1 || r.Frozen[0] != "/var" {

@@ -25,8 +25,8 @@ func TestAutoPassesOver(t *testing.T) {
 	}{
 		"usual":     {"sdx", []ioctltest.DiskOption{ioctltest.Attribute("device/timeout", "30")}, ""},
 		"removable": {"sdx", []ioctltest.DiskOption{ioctltest.Attribute("removable", "1")}, "removable"},
-		"network":   {"nbd0", nil, "another machine"},
-		"ceph":      {"rbd0", nil, "another machine"},
+		"network":   {"nbd0", nil, "on the network"},
+		"ceph":      {"rbd0", nil, "on the network"},
 		"rotating":  {"sdx", []ioctltest.DiskOption{ioctltest.Attribute("queue/rotational", "1")}, "rotating"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestMediaTimeouts(t *testing.T) {
 			t.Errorf("doctor: %+v", report.Media)
 		}
 		check(t, h.m.Remove(h.ctx, "nightly"))
-		if set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, StoreSize: Size{Bytes: mib}}); want == 0 && !strings.Contains(set.Receipt.Stores[0].Why, "never gives up") {
+		if set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, StoreSize: Size{Bytes: mib}}); want == 0 && !strings.Contains(set.Receipt.Stores[0].Why, "no I/O timeout") {
 			t.Errorf("chosen without a timeout: %+v", set.Receipt.Stores)
 		}
 	}

@@ -75,16 +75,16 @@ func TestChangedFileIsNoticed(t *testing.T) {
 		how        func(h *host) func(*ioctl.File) error
 		stays      bool
 	}{
-		"moved": {"file:/home/.cow", "does not lie any more", func(h *host) func(*ioctl.File) error {
+		"moved": {"file:/home/.cow", "moved to other blocks", func(h *host) func(*ioctl.File) error {
 			return func(*ioctl.File) error { h.Relocate("/home/.cow"); return nil }
 		}, true},
-		"removed": {"file:/home/.cow", "was removed", func(h *host) func(*ioctl.File) error {
+		"removed": {"file:/home/.cow", "was deleted", func(h *host) func(*ioctl.File) error {
 			return func(*ioctl.File) error { return h.Border().Unlink("/home/.cow") }
 		}, false},
-		"cut short": {"file:/home/.cow", "cut short", func(*host) func(*ioctl.File) error {
+		"cut short": {"file:/home/.cow", "truncated", func(*host) func(*ioctl.File) error {
 			return func(f *ioctl.File) error { return f.Truncate(4096) }
 		}, true},
-		"cut short elsewhere": {"file:/srv/.cow", "cut short", func(*host) func(*ioctl.File) error {
+		"cut short elsewhere": {"file:/srv/.cow", "truncated", func(*host) func(*ioctl.File) error {
 			return func(f *ioctl.File) error { return f.Truncate(4096) }
 		}, true},
 	} {

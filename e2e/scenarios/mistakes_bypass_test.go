@@ -95,8 +95,8 @@ func bypassed(t *testing.T, tool *lab.Tool, v lab.Volume) {
 		exit int
 		text string
 	}{
-		{[]string{"mount", "one", t.TempDir()}, 6, "is bypassed"},
-		{[]string{"create", v.Device, "--store", v.Store, "--name", "two"}, 5, "is bypassed"},
+		{[]string{"mount", "one", t.TempDir()}, 6, "bypassed"},
+		{[]string{"create", v.Device, "--store", v.Store, "--name", "two"}, 5, "bypassed"},
 	} {
 		if _, stderr, exit := tool.Try(row.args...); exit != row.exit || !strings.Contains(stderr, row.text) || !strings.Contains(stderr, "\nhint: ") {
 			t.Errorf("%v: exit %d, want %d: %s", row.args, exit, row.exit, stderr)

@@ -14,7 +14,7 @@ func TestNeighboursFiles(t *testing.T) {
 	const own, other = "file:$dir/cow", "file:/run/other/cow"
 	live(t, []neighbour{
 		{name: "rm", store: own, does: "rm -f $dir/cow", refused: true, state: "active"},
-		{name: "chattr -i and rm", store: own, does: "chattr -i $dir/cow\nrm $dir/cow", state: "broken", reason: "was removed"},
+		{name: "chattr -i and rm", store: own, does: "chattr -i $dir/cow\nrm $dir/cow", state: "broken", reason: "was deleted"},
 		{name: "resize2fs to less", store: own, does: "resize2fs $dev 90M", refused: true, state: "active"},
 		{name: "rm elsewhere", store: other, does: "rm -f /run/other/cow", refused: true, state: "active"},
 		{name: "umount elsewhere", store: other, does: "umount /run/other", refused: true, state: "active"},

@@ -34,7 +34,7 @@ func TestNoStoreNamed(t *testing.T) {
 	other := lab.Linear(t, "elsewhere", disks[2], 0, 320)
 	lab.Format(t, "ext4", other)
 	beside := lab.Mount(t, other)
-	expect("beside", "file", beside, "most room")
+	expect("beside", "file", beside, "most free space")
 	conf := filepath.Join(t.TempDir(), "conf")
 	if err := os.WriteFile(conf, []byte("store = /dev/nowhere\n["+v.Dir+"]\nstore = "+v.Store+"\nlimit = 8m\n"), 0o600); err != nil {
 		t.Fatal(err)
