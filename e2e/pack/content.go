@@ -46,8 +46,8 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	c := b.content("dmsnap", arch)
 	c.License = "Apache-2.0"
 	c.Summary = "snapshots of live block devices"
-	c.Description = "  " + c.Summary + "\n  Cuts one or several mounted volumes at one instant with the kernel's device-mapper,\n" +
-		"  and takes everything out again."
+	c.Description = "  " + c.Summary + "\n  Takes snapshots of one or several mounted volumes at the same instant with the\n" +
+		"  kernel's device-mapper. Needs no free space in a volume group and no spare disk."
 	dist := filepath.Join(b.Source, "cmd/dmsnap/dist")
 	c.add(binary, "/usr/bin/dmsnap", 0o755)
 	for _, unit := range []string{
@@ -115,7 +115,7 @@ func (b *builder) module() (*content, error) {
 	c := b.content("dmsnap-dkms", "all")
 	c.License = "GPL-2.0-only"
 	c.Summary = "kernel module for snapshots of plain block devices, as source for DKMS"
-	c.Description = "  " + c.Summary + "\n  With it dmsnap brings a device in use, such as the root, under device-mapper."
+	c.Description = "  " + c.Summary + "\n  With it dmsnap takes snapshots of plain partitions in use, such as the root."
 	c.Depends = []string{"dkms"}
 	version, err := b.moduleVersion()
 	if err != nil {

@@ -16,6 +16,6 @@ options:
     type: str
     default: dmsnap
   state_dir:
-    description: Where dmsnap keeps its state, if not in the usual place.
+    description: Where dmsnap keeps its state, if not in C(/var/lib/dmsnap).
     type: path
 """

@@ -12,21 +12,21 @@ class ModuleDocFragment(object):
     DOCUMENTATION = r"""
 options:
   store:
-    description: Where old data goes, for all origins that have none of their own in C(stores).
+    description: Where overwritten data is saved, for all origins without an entry in C(stores).
     type: str
   stores:
-    description: Where old data goes, by origin, each written as in C(origins).
+    description: Where overwritten data is saved, by origin, each written as in C(origins).
     type: dict
   size:
-    description: Limit of each store, a number with k, m, g or t, or % of the origin.
+    description: Size of each store, a number followed by k, m, g or t, or by % (of the origin).
     type: str
   chunk:
-    description: Unit of copying, a power of two with k, m or g.
+    description: Copy-on-write unit, a power of two followed by k, m or g.
     type: str
   persistent:
     description: >-
-      Write the stores in the persistent format, so that newer sets can take over for this one. Beside such a set the next
-      ones are persistent by themselves.
+      Use the persistent store format, so that this set can read through newer ones. Later sets of the origin are then
+      persistent by default.
     type: bool
     default: false
   writable:

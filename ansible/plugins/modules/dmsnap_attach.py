@@ -9,13 +9,13 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: dmsnap_attach
-short_description: Plain block devices under device-mapper
+short_description: Bring plain block devices under device-mapper
 version_added: "0.1.0"
 description:
-  - Brings a partition or a disk under device-mapper while it stays in use, and keeps it there, so that cutting a set of it
-    is to do less. M(dmsnap.dmsnap.dmsnap_snapshot) does without it, for as long as the device has sets.
-  - Needs the C(dmsnap) command and the kernel module C(dm-interpose) on the managed host, and root. Nothing of it outlives
-    a reboot.
+  - Brings a partition or a disk under device-mapper while it stays in use, and keeps it there. This makes later snapshots
+    faster. It is optional, since M(dmsnap.dmsnap.dmsnap_snapshot) does the same for as long as the device has sets.
+  - Needs the C(dmsnap) command and the kernel module C(dm-interpose) on the managed host, and root. An attachment ends with a
+    reboot.
 author:
   - The dmsnap authors (@dmsnap)
 options:
@@ -25,8 +25,8 @@ options:
     required: true
   state:
     description:
-      - C(present) attaches the device unless it is attached.
-      - C(absent) ends that. A device that has sets is an error.
+      - C(present) attaches the device if it is not attached yet.
+      - C(absent) detaches it. It is an error if the device still has sets.
     type: str
     choices: [present, absent]
     default: present
@@ -35,7 +35,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Looks, and changes nothing. That a device cannot be attached is found out too.
+    description: Changes nothing, and fails if the device cannot be attached.
   diff_mode:
     support: full
     description: Shows whether the device is attached.
@@ -45,11 +45,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The root stays under device-mapper until the next reboot
+- name: Keep the root device attached until reboot
   dmsnap.dmsnap.dmsnap_attach:
     origin: /
 
-- name: Its users reach it directly again
+- name: Detach the root device
   dmsnap.dmsnap.dmsnap_attach:
     origin: /
     state: absent

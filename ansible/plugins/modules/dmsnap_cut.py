@@ -9,19 +9,19 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: dmsnap_cut
-short_description: Cut a set in two phases
+short_description: Take a snapshot in two phases
 version_added: "0.1.0"
 description:
-  - Prepares a set without holding anybody, and cuts it later, at a given time, or takes it back.
-  - The role C(dmsnap.dmsnap.fleet_cut) does this on many hosts at one instant.
+  - Prepares a snapshot without blocking writers, and later takes it, optionally at a given time, or cancels it.
+  - The role C(dmsnap.dmsnap.fleet_cut) does this on many hosts at the same instant.
 author:
   - The dmsnap authors (@dmsnap)
 options:
   state:
     description:
-      - C(prepared) makes everything ready and returns a token.
-      - C(cut) takes the set that was prepared.
-      - C(aborted) takes back what was prepared. A token that nobody knows any more is no error.
+      - C(prepared) prepares the snapshot and returns a token.
+      - C(cut) takes the prepared snapshot.
+      - C(aborted) cancels the preparation. An unknown token is not an error.
     type: str
     choices: [prepared, cut, aborted]
     required: true
@@ -36,17 +36,17 @@ options:
     description: Labels of the set.
     type: dict
   expires:
-    description: How long a prepared cut is kept, such as C(2m).
+    description: How long the preparation is kept, such as C(2m).
     type: str
     default: 10m
   token:
     description: What C(state=prepared) returned. Required if C(state) is C(cut) or C(aborted).
     type: str
   at:
-    description: When to cut, in seconds since 1970 by the host's own clock; at once if it is not given.
+    description: When to take the snapshot, in seconds since 1970 by the host's own clock. Default is at once.
     type: float
   tolerance:
-    description: How many seconds after C(at) the cut may still begin. Later it fails, and nothing is taken.
+    description: How many seconds after C(at) the snapshot may still be taken. Later the task fails, and no snapshot is taken.
     type: float
     default: 1.0
 extends_documentation_fragment:
@@ -55,16 +55,16 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: With C(state=prepared) the steps that would be taken are in C(plans); the other states do nothing.
+    description: With C(state=prepared) the planned steps are in C(plans); the other states do nothing.
   diff_mode:
     support: none
-    description: A new set has nothing to compare with.
+    description: A new set has no previous state.
 seealso:
   - module: dmsnap.dmsnap.dmsnap_snapshot
 """
 
 EXAMPLES = r"""
-- name: Make everything ready
+- name: Prepare the snapshot
   dmsnap.dmsnap.dmsnap_cut:
     state: prepared
     name: nightly

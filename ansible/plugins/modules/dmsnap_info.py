@@ -9,18 +9,18 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 ---
 module: dmsnap_info
-short_description: Sets of dmsnap, and what works on a host
+short_description: List snapshot sets and check a host
 version_added: "0.1.0"
 description:
-  - Returns the sets of a host, and what C(dmsnap doctor) says of the host and of origins. Changes nothing.
+  - Returns the sets of a host, and the report of C(dmsnap doctor) on the host and on origins. Changes nothing.
 author:
   - The dmsnap authors (@dmsnap)
 options:
   name:
-    description: Return this set only; none is no error.
+    description: Return only this set. A missing set is not an error.
     type: str
   origins:
-    description: Origins to look at, as for M(dmsnap.dmsnap.dmsnap_snapshot).
+    description: Origins to check, as for M(dmsnap.dmsnap.dmsnap_snapshot).
     type: list
     elements: str
     default: []
@@ -29,20 +29,20 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: It changes nothing in any mode.
+    description: The module never changes anything.
   diff_mode:
     support: none
-    description: There is nothing to compare.
+    description: The module never changes anything.
 seealso:
   - module: dmsnap.dmsnap.dmsnap_snapshot
 """
 
 EXAMPLES = r"""
-- name: What is there
+- name: List all sets
   dmsnap.dmsnap.dmsnap_info:
   register: dmsnap
 
-- name: Fail unless a set of /home could be cut here
+- name: Fail if a snapshot of /home is not possible
   dmsnap.dmsnap.dmsnap_info:
     origins: [/home]
   register: dmsnap

@@ -12,9 +12,9 @@ module: dmsnap_snapshot
 short_description: Point-in-time snapshots of live block devices
 version_added: "0.1.0"
 description:
-  - Cuts a set, images of one or several live volumes at one instant, mounts its images, or takes it down.
-  - A set is compared by what it is made of, not only by its name. A set of the same name with other volumes, or one
-    that was lost, is an error. With C(replace=true) whatever has the name is removed, and the snapshot is always new.
+  - Takes a snapshot set of one or several live volumes at the same instant, mounts its images, or removes it.
+  - Sets are compared by their contents, not only by name. It is an error if a set of this name has other volumes or was lost.
+    With C(replace=true) an existing set of this name is removed, and the snapshot is always new.
   - Needs the C(dmsnap) command on the managed host, and root.
 author:
   - The dmsnap authors (@dmsnap)
@@ -25,7 +25,7 @@ options:
     required: true
   state:
     description:
-      - C(present) cuts the set if it is not there. What is mounted stays mounted.
+      - C(present) takes the snapshot if the set does not exist. Mounted images stay mounted.
       - C(mounted) also mounts all its images below C(path).
       - C(absent) unmounts its images and removes it.
     type: str
@@ -39,15 +39,15 @@ options:
     elements: str
   labels:
     description:
-      - Labels of the set. If they are given, a set with other labels is not the same.
-      - Values are kept as text; numbers and booleans are written as YAML writes them.
+      - Labels of the set. If given, they are part of the comparison.
+      - Values are stored as text; numbers and booleans as YAML writes them.
     type: dict
   path:
     description: Directory to mount on. Required if C(state=mounted).
     type: path
   replace:
     description:
-      - Take a new snapshot every time; a set of this name that is there, whatever it is, is unmounted and removed first.
+      - Always take a new snapshot. An existing set of this name is unmounted and removed first, whatever its contents.
       - Such a task always reports a change.
     type: bool
     default: false
@@ -57,18 +57,18 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: The steps that would be taken are in C(plans).
+    description: The planned steps are in C(plans).
   diff_mode:
     support: full
     description: Shows the set before and after.
 seealso:
   - module: dmsnap.dmsnap.dmsnap_info
 notes:
-  - Writers are held for some milliseconds while a set is cut.
+  - Writers are blocked for a few milliseconds while the snapshot is taken.
 """
 
 EXAMPLES = r"""
-- name: Cut a set of two volumes at one instant
+- name: Take a snapshot of two volumes at the same instant
   dmsnap.dmsnap.dmsnap_snapshot:
     name: nightly
     origins: [/home, /var]
@@ -76,7 +76,7 @@ EXAMPLES = r"""
       /home: /dev/vdc
       /var: /dev/vdd
 
-- name: The same, with its images mounted below /mnt/nightly
+- name: The same, with images mounted below /mnt/nightly
   dmsnap.dmsnap.dmsnap_snapshot:
     name: nightly
     state: mounted
@@ -84,7 +84,7 @@ EXAMPLES = r"""
     stores: {/home: /dev/vdc, /var: /dev/vdd}
     path: /mnt/nightly
 
-- name: A new set every time, for a nightly backup
+- name: Take a new snapshot every time, for a nightly backup
   dmsnap.dmsnap.dmsnap_snapshot:
     name: before-upgrade
     origins: [LABEL=data]
@@ -93,7 +93,7 @@ EXAMPLES = r"""
     labels: {ticket: "4711"}
     replace: true
 
-- name: Take it down
+- name: Remove the set
   dmsnap.dmsnap.dmsnap_snapshot:
     name: nightly
     state: absent
