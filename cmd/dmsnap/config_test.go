@@ -46,7 +46,7 @@ func TestConfigErrors(t *testing.T) {
 		"store":                          "1: \"store\" is not KEY = VALUE",
 		"\nstore =":                      "2: \"store =\" is not",
 		"= x":                            "1: \"= x\" is not",
-		"stores = /dev/vdc":              "1: \unknown key \"stores\"",
+		"stores = /dev/vdc":              "1: unknown key \"stores\"",
 		"store = auto":                   "1: \"auto\" is not a store",
 		"store = vdc":                    "1: \"vdc\" is not a store",
 		"limit = 5":                      "1: size \"5\" has no unit",

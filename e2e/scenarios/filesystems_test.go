@@ -18,7 +18,7 @@ func TestFilesystems(t *testing.T) {
 		reason        string
 	}{
 		"btrfs": {0, 7, "filesystem", "one filesystem"}, // beside its twin it cannot be mounted
-		"vfat":  {9, 0, "crash", ""},                     // frozen by the suspend, which proves nothing
+		"vfat":  {9, 0, "crash", ""},                    // frozen by the suspend, which proves nothing
 		"f2fs":  {0, 0, "filesystem", ""},
 		"":      {0, 7, "unmounted", "no known filesystem"}, // raw
 	} {
