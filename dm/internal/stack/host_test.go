@@ -22,7 +22,7 @@ type host struct {
 	home ioctl.DevNo
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t testing.TB) *host {
 	t.Helper()
 	k := ioctltest.New(ioctltest.Options{Udev: true})
 	k.AddDisk("vda", disk(0), 64*mib)
@@ -41,7 +41,7 @@ func newHost(t *testing.T) *host {
 	return h
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
