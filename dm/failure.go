@@ -90,9 +90,9 @@ func (s *session) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
 	case errors.Is(e.Err, guard.ErrStart):
-		e.Hint = "it needs descriptors, memory that it may lock, and a file size of 4 KiB: ulimit -n, -l and -f"
+		e.Hint = "check the limits of open files, locked memory and file size: ulimit -n, -l and -f"
 	case errors.Is(e.Err, hook.ErrHook):
-		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the set without what the hook does"
+		e.Code, e.Hint = CodeFreeze, "--consistency fs takes the snapshot even if a hook fails"
 	case errors.Is(e.Err, freeze.ErrFrozenByOther):
 		e.Code, e.Hint = CodeFreeze, "find out which program froze it; fsfreeze -u "+e.Device+" thaws it"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):

@@ -23,7 +23,7 @@ func (s *session) findHooks(r CreateRequest) ([]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)
 	case errors.Is(err, hook.ErrHook):
-		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must be root's and writable by nobody else", "%v", err)
+		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must belong to root and not be writable by others", "%v", err)
 	case err == nil && len(hooks) == 0 && r.Consistency == Application:
 		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "no hooks are installed")
 	}
@@ -122,7 +122,7 @@ func (h *hooks) call(ctx context.Context, program, event string) error {
 	if err == nil || h.strict || ctx.Err() != nil {
 		return err
 	}
-	h.s.log.Warn("a hook failed; going on without it", "error", err)
+	h.s.log.Warn("a hook failed; continuing without it", "error", err)
 	return h.end(program, hook.Abort)
 }
 

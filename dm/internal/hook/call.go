@@ -44,7 +44,7 @@ func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 	case <-p.ended:
 		return p.result()
 	case <-time.After(h.Limit):
-		return errors.Join(h.error(PreFreeze, fmt.Errorf("neither ended nor said ready within %v", h.Limit)), p.kill())
+		return errors.Join(h.error(PreFreeze, fmt.Errorf("neither exited nor printed ready within %v", h.Limit)), p.kill())
 	case <-ctx.Done():
 		return errors.Join(ctx.Err(), p.kill())
 	}
@@ -70,7 +70,7 @@ func (h *Hook) release() error {
 	h.held = nil
 	select {
 	case <-p.ended: // on its own account: nobody knows when
-		return errors.Join(h.error(PreFreeze, errors.New("ended before it was released")), p.result())
+		return errors.Join(h.error(PreFreeze, errors.New("exited before its input was closed")), p.result())
 	default:
 	}
 	p.stdin.Close()

@@ -92,7 +92,7 @@ func TestHooksAreRoots(t *testing.T) {
 	hook("10a~")
 	b := k.Border()
 	find := func() ([]string, error) { return Find(b, "/etc/dmsnap/hooks.d") }
-	if _, err := find(); !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), "no executable file") {
+	if _, err := find(); !errors.Is(err, ErrHook) || !strings.Contains(err.Error(), "not an executable file") {
 		t.Errorf("not executable: %v", err)
 	}
 	chmod := func(path string, mode uint32) {
