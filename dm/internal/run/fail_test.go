@@ -49,7 +49,7 @@ func TestEveryCallOfCreateIsBusy(t *testing.T) {
 func createFails(t *testing.T, o ioctltest.Options, errno unix.Errno, prepare func(g *rig) plan.CreateRequest) {
 	t.Helper()
 	done := ""
-	for n := 0; ; n++ { // 0: nothing fails
+	for n := 0; ; n = next(n) { // 0: nothing fails
 		g := newRig(t, o)
 		p := g.plan(prepare(g))
 		before := g.Snapshot()

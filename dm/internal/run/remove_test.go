@@ -51,7 +51,7 @@ func TestEveryCallOfRemoveFails(t *testing.T) {
 func removeFails(t *testing.T, o ioctltest.Options, prepare func(g *rig) *plan.Plan) {
 	t.Helper()
 	done := ""
-	for n := 0; ; n++ { // 0: nothing fails
+	for n := 0; ; n = next(n) { // 0: nothing fails
 		g := newRig(t, o)
 		p := prepare(g)
 		before := g.Snapshot()

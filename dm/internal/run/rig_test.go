@@ -15,6 +15,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/e2e/lab"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
@@ -236,6 +237,18 @@ func (g *rig) failAt(n int, errno unix.Errno) *string {
 		return errno
 	})
 	return &failed
+}
+
+// next is the next call to fail: every one at full length, else a part of them. Plans
+// and fakes differ in length, so that together they look at nearly all.
+func next(n int) int {
+	switch {
+	case n == 0, lab.Full():
+		return n + 1
+	case testing.Short():
+		return n + 23
+	}
+	return n + 5
 }
 
 // kernels are the fakes everything is tested on; one in short runs.
