@@ -96,7 +96,7 @@ func (v *view) beside(snap stack.Device, names map[string]string) []Beside {
 // settled: nothing is copied into the store of an image that reads through a
 // newer one.
 func (s *Store) settled() {
-	none := uint64(0)
+	none := Rate(0)
 	if s.FillRate != nil {
 		s.FillRate, s.FullIn = &none, nil
 	}

@@ -74,35 +74,34 @@ func (x *explainer) written(d targets.DevNo) *uint64 {
 // load compares two counts. How fast a store fills is the larger of what it did
 // just now and since the cut: a quiet second does not make it safe.
 func load(before, after counts, cut *time.Time, s Store) (l Load) {
-	l.WriteBytesPerSecond = rate(before.written, after.written, after.at.Sub(before.at))
-	l.FillBytesPerSecond = rate(before.used, after.used, after.at.Sub(before.at))
+	l.WriteRate = rate(before.written, after.written, after.at.Sub(before.at))
+	l.FillRate = rate(before.used, after.used, after.at.Sub(before.at))
 	if cut != nil {
 		zero := uint64(0)
 		average := rate(&zero, after.used, after.at.Sub(*cut))
-		if l.FillBytesPerSecond == nil || average != nil && *average > *l.FillBytesPerSecond {
-			l.FillBytesPerSecond = average
+		if l.FillRate == nil || average != nil && *average > *l.FillRate {
+			l.FillRate = average
 		}
 	}
-	if l.FillBytesPerSecond != nil && *l.FillBytesPerSecond > 0 && s.SizeBytes >= *after.used {
-		left := (s.SizeBytes - *after.used) / *l.FillBytesPerSecond
-		l.FullInSeconds = &left
+	if l.FillRate != nil && *l.FillRate > 0 && s.SizeBytes >= *after.used {
+		l.FullIn = l.FillRate.takes(s.SizeBytes - *after.used)
 	}
 	return l
 }
 
 // rate is bytes per second, nil if it cannot be known.
-func rate(before, after *uint64, took time.Duration) *uint64 {
+func rate(before, after *uint64, took time.Duration) *Rate {
 	if before == nil || after == nil || took <= 0 || *after < *before {
 		return nil
 	}
-	r := uint64(float64(*after-*before) / took.Seconds())
+	r := Rate(float64(*after-*before) / took.Seconds())
 	return &r
 }
 
-// A store is a problem that is full to this share, or will be in so many seconds.
+// A store is a problem that is full to this share, or will be so soon.
 const (
 	crowded = 0.9
-	soon    = 600
+	soon    = 10 * time.Minute
 )
 
 func (x *explainer) store(v Volume, l Load) {
@@ -117,13 +116,13 @@ func (x *explainer) store(v Volume, l Load) {
 		return
 	}
 	f.Load = &l
-	if l.FillBytesPerSecond != nil && *l.FillBytesPerSecond > 0 {
-		f.Message += fmt.Sprintf(", %s more each second", Size{Bytes: max(*l.FillBytesPerSecond>>10, 1) << 10})
+	if l.FillRate != nil && *l.FillRate > 0 {
+		f.Message += fmt.Sprintf(", %s more each second", Size{Bytes: uint64(max(*l.FillRate>>10, 1) << 10)})
 	}
-	if l.FullInSeconds != nil {
-		f.Message += fmt.Sprintf("; full in %v", time.Duration(*l.FullInSeconds)*time.Second)
+	if l.FullIn != nil {
+		f.Message += fmt.Sprintf("; full in %v", *l.FullIn)
 	}
-	if size < v.SizeBytes && (float64(used) > crowded*float64(size) || l.FullInSeconds != nil && *l.FullInSeconds < soon) {
+	if size < v.SizeBytes && (float64(used) > crowded*float64(size) || l.FullIn != nil && *l.FullIn < soon) {
 		f.Level, f.Hint = LevelProblem, "read what is needed and remove the set soon, or extend it; a full store loses the image, never the origin"
 	}
 	x.add(f)

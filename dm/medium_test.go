@@ -61,8 +61,8 @@ func TestMediaTimeouts(t *testing.T) {
 		h.beside("sdx", kind...)
 		set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, StoreSize: Size{Bytes: mib}, Stores: map[string]string{"": "file:/srv"}})
 		got := -1.0
-		if seconds := set.Receipt.Media[0].IOTimeout; seconds != nil {
-			got = *seconds
+		if limit := set.Receipt.Media[0].IOTimeout; limit != nil {
+			got = limit.Seconds()
 		}
 		if got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)

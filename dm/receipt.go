@@ -15,7 +15,7 @@ import (
 func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []HookReceipt) Receipt {
 	out := Receipt{
 		Asked: r.asked(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
-		WindowUS: t.End.Sub(t.Start).Microseconds(), SkewUS: t.Skew.Microseconds(),
+		Window: t.End.Sub(t.Start), Skew: t.Skew,
 		Guard: cmp.Or(t.Guard, "none"), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
 	for key, fs := range f.systems {
@@ -32,12 +32,12 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 	out.Doubts = f.doubts
 	out.Consistency = out.reached()
 	for _, s := range t.Steps {
-		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), AtUS: s.At.Microseconds(), US: s.Took.Microseconds()})
+		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), At: s.At, Took: s.Took})
 	}
 	for _, v := range p.Volumes {
 		held := volumeReceipt(v, t.Steps)
 		out.Volumes = append(out.Volumes, held)
-		out.HoldUS = max(out.HoldUS, held.HoldUS)
+		out.Blocked = max(out.Blocked, held.Blocked)
 	}
 	for _, v := range p.Volumes {
 		if st := v.StoreFacts; st.Why != "" {
@@ -53,12 +53,7 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 }
 
 func medium(volume string, m plan.Disk) Medium {
-	out := Medium{Volume: volume, Disk: m.Name}
-	if m.Timeout != nil {
-		seconds := m.Timeout.Seconds()
-		out.IOTimeout = &seconds
-	}
-	return out
+	return Medium{Volume: volume, Disk: m.Name, IOTimeout: m.Timeout}
 }
 
 // reached is the level that was secured.
@@ -81,22 +76,21 @@ func volumeReceipt(v plan.Volume, steps []run.TracedStep) VolumeReceipt {
 	first, last := time.Duration(-1), time.Duration(0)
 	for _, s := range steps {
 		end := s.At + s.Took
-		us := end.Microseconds()
 		fs := s.Step.Filesystem
 		own := fs != nil && slices.ContainsFunc(v.Origin.Filesystems, func(f plan.Filesystem) bool { return f.Key == fs.Key })
 		switch {
 		case own && s.Step.Action == plan.Freeze:
-			if out.FrozenUS == nil || us < *out.FrozenUS {
-				out.FrozenUS = &us
+			if out.Frozen == nil || end < *out.Frozen {
+				out.Frozen = &end
 			}
 		case own && s.Step.Action == plan.Thaw:
-			if out.ThawedUS == nil || *out.ThawedUS < us {
-				out.ThawedUS = &us
+			if out.Thawed == nil || *out.Thawed < end {
+				out.Thawed = &end
 			}
 		case s.Step.Device == v.Front && s.Step.Action == plan.Suspend:
-			out.SuspendedUS = us
+			out.Suspended = end
 		case s.Step.Device == v.Front && s.Step.Action == plan.Resume:
-			out.ResumedUS = us
+			out.Resumed = end
 		default:
 			continue
 		}
@@ -105,6 +99,6 @@ func volumeReceipt(v plan.Volume, steps []run.TracedStep) VolumeReceipt {
 		}
 		last = max(last, end) // calls of one kind run together
 	}
-	out.HoldUS = (last - first).Microseconds()
+	out.Blocked = last - first
 	return out
 }

@@ -1,8 +1,10 @@
 package dm
 
 import (
+	"math"
 	"math/bits"
 	"strconv"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/units"
 )
@@ -12,6 +14,17 @@ import (
 type Size struct {
 	Bytes   uint64
 	Percent uint64 // of the origin; only if Bytes is zero
+}
+
+// Rate is bytes a second.
+type Rate uint64
+
+// takes is the whole seconds in which so many bytes go, as far as a duration can
+// tell.
+func (r Rate) takes(bytes uint64) *time.Duration {
+	const longest = uint64(math.MaxInt64 / time.Second)
+	d := time.Duration(min(bytes/uint64(r), longest)) * time.Second
+	return &d
 }
 
 // IsZero tells whether no size was given.

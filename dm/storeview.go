@@ -56,11 +56,10 @@ func (s *Store) fill(since time.Time) {
 	if s.UsedBytes == nil || took == 0 {
 		return
 	}
-	rate := *s.UsedBytes / took
+	rate := Rate(*s.UsedBytes / took)
 	s.FillRate = &rate
 	if rate > 0 {
-		left := (s.SizeBytes - min(s.SizeBytes, *s.UsedBytes)) / rate
-		s.FullIn = &left
+		s.FullIn = rate.takes(s.SizeBytes - min(s.SizeBytes, *s.UsedBytes))
 	}
 }
 

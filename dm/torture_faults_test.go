@@ -206,8 +206,8 @@ func TestTortureClock(t *testing.T) {
 	for range lab.Rounds(t, 2, 20) {
 		set, err := x.m.Create(context.Background(), r)
 		check(t, err)
-		if us := set.Receipt.WindowUS; us <= 0 || us > 30e6 {
-			t.Errorf("the window took %d us", us)
+		if window := set.Receipt.Window; window <= 0 || window > 30*time.Second {
+			t.Errorf("the window took %v", window)
 		}
 		_, err = x.m.Recover(context.Background()) // removes what has expired
 		check(t, err)

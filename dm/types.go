@@ -92,11 +92,11 @@ type Store struct {
 	// that were being copied when the image was lost.
 	UsedBytes     *uint64 `json:"used_bytes"`
 	MetadataBytes *uint64 `json:"metadata_bytes"`
-	// FillRate is how fast it filled since the cut, in bytes a second, and
-	// FullIn the seconds until it is full if that goes on; null when not known.
-	FillRate    *uint64 `json:"fill_bytes_per_second"`
-	FullIn      *uint64 `json:"full_in_seconds"` // null also when it does not fill
-	NeededBytes uint64  `json:"needed_bytes"`    // what it can ever need; with as much it cannot overflow
+	// FillRate is how fast it filled since the cut, and FullIn when it is full if
+	// that goes on; null when not known.
+	FillRate    *Rate          `json:"fill_bytes_per_second"`
+	FullIn      *time.Duration `json:"full_in_seconds" unit:"s"` // null also when it does not fill
+	NeededBytes uint64         `json:"needed_bytes"`             // what it can ever need; with as much it cannot overflow
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
 	// Held tells of a file whether the kernel refuses to unmount its filesystem, and to
@@ -112,11 +112,11 @@ type Receipt struct {
 	Asked       Consistency     `json:"asked"`
 	Start       time.Time       `json:"start"`
 	End         time.Time       `json:"end"`
-	WindowUS    int64           `json:"window_us"` // first freeze or suspend to last thaw
-	SkewUS      int64           `json:"skew_us"`   // first to last front suspended: the instant lies after the last
-	Frozen      []string        `json:"frozen"`    // mount points proven frozen
-	Unproven    []string        `json:"unproven"`  // mounted or in use, but not proven frozen
-	HoldUS      int64           `json:"hold_us"`   // the longest hold of one volume
+	Window      time.Duration   `json:"window_us" unit:"us"` // first freeze or suspend to last thaw
+	Skew        time.Duration   `json:"skew_us" unit:"us"`   // first to last front suspended: the instant lies after the last
+	Frozen      []string        `json:"frozen"`              // mount points proven frozen
+	Unproven    []string        `json:"unproven"`            // mounted or in use, but not proven frozen
+	Blocked     time.Duration   `json:"hold_us" unit:"us"`   // the longest that writers of one volume waited
 	Volumes     []VolumeReceipt `json:"volumes"`
 	Hooks       []HookReceipt   `json:"hooks"`
 	Steps       []StepReceipt   `json:"steps"`
@@ -136,9 +136,8 @@ type Receipt struct {
 type Medium struct {
 	Volume string `json:"volume"`
 	Disk   string `json:"disk"`
-	// IOTimeout is when its driver gives a request up, in seconds; 0: never. Nil: it
-	// does not say.
-	IOTimeout *float64 `json:"io_timeout"`
+	// IOTimeout is when its driver gives a request up; 0: never. Nil: it does not say.
+	IOTimeout *time.Duration `json:"io_timeout" unit:"s"`
 }
 
 // Doubt is a device of which it could not be seen who uses it.
@@ -155,31 +154,31 @@ type StoreReceipt struct {
 	Why    string `json:"why"`
 }
 
-// VolumeReceipt is when the writers of one volume were held, in microseconds
-// since the start of the window.
+// VolumeReceipt is when the writers of one volume had to wait, since the start of
+// the window.
 type VolumeReceipt struct {
-	Name        string `json:"name"`
-	FrozenUS    *int64 `json:"frozen_us"` // its first freeze had returned; nil if nothing was frozen
-	SuspendedUS int64  `json:"suspended_us"`
-	ResumedUS   int64  `json:"resumed_us"`
-	ThawedUS    *int64 `json:"thawed_us"` // its last thaw had returned
-	HoldUS      int64  `json:"hold_us"`   // from the first call that held it to the last that let go
+	Name      string         `json:"name"`
+	Frozen    *time.Duration `json:"frozen_us" unit:"us"` // its first freeze had returned; nil if nothing was frozen
+	Suspended time.Duration  `json:"suspended_us" unit:"us"`
+	Resumed   time.Duration  `json:"resumed_us" unit:"us"`
+	Thawed    *time.Duration `json:"thawed_us" unit:"us"` // its last thaw had returned
+	Blocked   time.Duration  `json:"hold_us" unit:"us"`   // from the first freeze or suspend to the last resume or thaw
 }
 
 // HookReceipt is one call of a hook.
 type HookReceipt struct {
-	Hook  string `json:"hook"`
-	Event string `json:"event"`
-	US    int64  `json:"us"`
-	Error string `json:"error"` // "" if it did its part
+	Hook  string        `json:"hook"`
+	Event string        `json:"event"`
+	Took  time.Duration `json:"us" unit:"us"`
+	Error string        `json:"error"` // "" if it did its part
 }
 
 // StepReceipt is when one call of the window was made and the time it took. Calls
 // of one kind may have been made at the same time.
 type StepReceipt struct {
-	Step string `json:"step"`
-	AtUS int64  `json:"at_us"` // since the start of the window
-	US   int64  `json:"us"`
+	Step string        `json:"step"`
+	At   time.Duration `json:"at_us" unit:"us"` // since the start of the window
+	Took time.Duration `json:"us" unit:"us"`
 }
 
 // DefaultHookDir has the hooks of every cut that the command line makes.

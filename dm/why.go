@@ -43,9 +43,9 @@ type Finding struct {
 
 // Load is what happens to a store or an origin just now.
 type Load struct {
-	WriteBytesPerSecond *uint64 `json:"write_bytes_per_second,omitempty"` // to the origin
-	FillBytesPerSecond  *uint64 `json:"fill_bytes_per_second,omitempty"`  // the larger of just now and since the cut
-	FullInSeconds       *uint64 `json:"full_in_seconds,omitempty"`        // at that rate; absent if it does not grow
+	WriteRate *Rate          `json:"write_bytes_per_second,omitempty"`   // to the origin
+	FillRate  *Rate          `json:"fill_bytes_per_second,omitempty"`    // the larger of just now and since the cut
+	FullIn    *time.Duration `json:"full_in_seconds,omitempty" unit:"s"` // at that rate; absent if it does not grow
 }
 
 // Why explains the state of a set, or of an origin, named as for Create: why it

@@ -36,8 +36,12 @@ func TestLoad(t *testing.T) {
 		"lost":     {counts{start, nil, nil}, counts{start, nil, nil}, nil, 2000, nil, nil, nil},
 	} {
 		l := load(c.before, c.after, c.cut, Store{SizeBytes: c.size})
+		var full *uint64
+		if l.FullIn != nil {
+			full = n(uint64(*l.FullIn / time.Second))
+		}
 		for what, pair := range map[string][2]*uint64{
-			"writes": {l.WriteBytesPerSecond, c.write}, "fill": {l.FillBytesPerSecond, c.fill}, "full in": {l.FullInSeconds, c.full},
+			"writes": {(*uint64)(l.WriteRate), c.write}, "fill": {(*uint64)(l.FillRate), c.fill}, "full in": {full, c.full},
 		} {
 			got, want := pair[0], pair[1]
 			if (got == nil) != (want == nil) || got != nil && *got != *want {
@@ -70,7 +74,7 @@ func TestWhyStoreFills(t *testing.T) {
 			store = &x.Findings[i]
 		}
 	}
-	if store == nil || store.Level != LevelProblem || store.Hint == "" || store.Load.FullInSeconds == nil {
+	if store == nil || store.Level != LevelProblem || store.Hint == "" || store.Load.FullIn == nil {
 		t.Errorf("%+v", x.Findings)
 	}
 	if x.Kind != "set" || x.Summary == "" {

@@ -106,7 +106,7 @@ func TestDocsHaveJSON(t *testing.T) {
 		dm.Explanation{},
 		removal{},
 		build{},
-		errorObject{},
+		dm.Failure{},
 	} {
 		for _, field := range jsonFields(reflect.TypeOf(v)) {
 			if !strings.Contains(text, "`"+field+"`") {

@@ -94,7 +94,7 @@ func timeText(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func microText(us int64) string { return (time.Duration(us) * time.Microsecond).String() }
+func microText(d time.Duration) string { return d.Truncate(time.Microsecond).String() }
 
 func labelText(labels map[string]string) string {
 	var pairs []string

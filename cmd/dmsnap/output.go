@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"text/tabwriter"
 
 	"github.com/dmsnap/dmsnap/dm"
@@ -28,7 +27,7 @@ func emit[T any](e *Env, key string, items []T, text func(io.Writer)) error {
 func emitPlain[T any](e *Env, key string, items []T, text func(io.Writer)) error {
 	var buf bytes.Buffer
 	if e.JSON {
-		if err := encode(&buf, key, items); err != nil {
+		if err := encode(&buf, key, append([]T{}, items...)); err != nil {
 			return err
 		}
 	} else {
@@ -42,9 +41,14 @@ func emitPlain[T any](e *Env, key string, items []T, text func(io.Writer)) error
 
 // encode writes {"schema_version":1,KEY:VALUE} and a line end.
 func encode(buf *bytes.Buffer, key string, value any) error {
-	enc := json.NewEncoder(buf)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(object{{"schema_version", schemaVersion}, {key, plain(reflect.ValueOf(value))}})
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	fmt.Fprintf(buf, "{\"schema_version\":%d,%q:%s}\n", schemaVersion, key, bytes.TrimSpace(text.Bytes()))
+	return nil
 }
 
 // afterResult is an error that comes with a printed result: with --json, too,
@@ -90,25 +94,9 @@ func (e *Env) writeErrorText(err error) {
 	}
 }
 
-// errorObject is the value of "error".
-type errorObject struct {
-	Code    dm.Code     `json:"code"`
-	Message string      `json:"message"`
-	Device  string      `json:"device"`
-	Hint    string      `json:"hint"`
-	Holders []dm.Holder `json:"holders,omitempty"` // if a device is busy
-}
-
 func (e *Env) writeErrorObject(err error) error {
-	o := errorObject{Code: dm.CodeOf(err), Message: message(err)}
-	if d, ok := errors.AsType[*dm.Error](err); ok {
-		o.Device, o.Hint = d.Device, d.Hint
-	}
-	if b, ok := errors.AsType[*dm.BusyError](err); ok {
-		o.Holders = b.Holders
-	}
 	var buf bytes.Buffer
-	if err := encode(&buf, "error", o); err != nil {
+	if err := encode(&buf, "error", dm.FailureOf(err)); err != nil {
 		return err
 	}
 	_, err = buf.WriteTo(e.Stdout)

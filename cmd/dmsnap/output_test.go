@@ -24,7 +24,7 @@ func TestPlain(t *testing.T) {
 		`"fstype":null`: dm.Volume{}, `"devno":null`: dm.Volume{}, `"origin_devno":null`: dm.Volume{}, `"size_bytes":null,"chunk_bytes":null`: dm.Volume{},
 		`"kind":null,"path":null,"size_bytes":null,"used_bytes":null`: dm.Volume{}, `"used_bytes":0`: dm.Store{UsedBytes: &zero},
 		`"kernel":null,"dm":null`: dm.Report{}, `"version":null`: dm.TargetReport{}, `"devno":null,"redirector":"none"`: dm.OriginReport{Redirector: "none"},
-		`"device":null}`: dm.PlanStep{}, `"device":null,"undo":"<x>"}`: dm.PlanStep{Table: []string{}, Undo: "<x>"}, `"hint":null}`: errorObject{},
+		`"device":null}`: dm.PlanStep{}, `"device":null,"undo":"<x>"}`: dm.PlanStep{Table: []string{}, Undo: "<x>"}, `"hint":null}`: dm.Failure{},
 	} {
 		var buf bytes.Buffer
 		if err := encode(&buf, "items", v); err != nil || !strings.Contains(buf.String(), want) {

@@ -75,8 +75,8 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	} else {
 		field(w, "consistency", "%s, asked for %s", r.Consistency, r.Asked)
 	}
-	field(w, "window", "%s, volumes blocked for at most %s", microText(r.WindowUS), microText(r.HoldUS))
-	field(w, "skew", "%s", microText(r.SkewUS))
+	field(w, "window", "%s, volumes blocked for at most %s", microText(r.Window), microText(r.Blocked))
+	field(w, "skew", "%s", microText(r.Skew))
 	field(w, "frozen", "%s", list(r.Frozen))
 	if len(r.Unproven) > 0 {
 		field(w, "not verified", "%s", list(r.Unproven))
@@ -92,25 +92,25 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 		if h.Error != "" {
 			result = clean(h.Error)
 		}
-		field(w, "hook", "%s %s, %s: %s", clean(h.Hook), h.Event, microText(h.US), result)
+		field(w, "hook", "%s %s, %s: %s", clean(h.Hook), h.Event, microText(h.Took), result)
 	}
 	for _, v := range r.Volumes {
 		field(w, "blocked", "%s", blockedText(&v))
 	}
 	for _, s := range r.Steps {
-		field(w, "step", "at %s, %s: %s", microText(s.AtUS), microText(s.US), clean(s.Step))
+		field(w, "step", "at %s, %s: %s", microText(s.At), microText(s.Took), clean(s.Step))
 	}
 }
 
 // timeoutText says how long writers wait for a disk that hangs.
-func timeoutText(seconds *float64) string {
+func timeoutText(limit *time.Duration) string {
 	switch {
-	case seconds == nil:
+	case limit == nil:
 		return "I/O timeout unknown"
-	case *seconds == 0:
+	case *limit == 0:
 		return "no I/O timeout: if it hangs, writers of the origin hang too"
 	}
-	return fmt.Sprintf("I/O timeout %gs", *seconds)
+	return fmt.Sprintf("I/O timeout %gs", limit.Seconds())
 }
 
 // leaseText is how long a set is wanted.
@@ -133,13 +133,13 @@ func leaseText(l *dm.LeaseState) string {
 
 // blockedText is when the writers of a volume were blocked.
 func blockedText(v *dm.VolumeReceipt) string {
-	text := clean(v.Name) + " for " + microText(v.HoldUS) + ":"
-	if v.FrozenUS != nil {
-		text += " frozen at " + microText(*v.FrozenUS) + ","
+	text := clean(v.Name) + " for " + microText(v.Blocked) + ":"
+	if v.Frozen != nil {
+		text += " frozen at " + microText(*v.Frozen) + ","
 	}
-	text += " suspended at " + microText(v.SuspendedUS) + ", resumed at " + microText(v.ResumedUS)
-	if v.ThawedUS != nil {
-		text += ", thawed at " + microText(*v.ThawedUS)
+	text += " suspended at " + microText(v.Suspended) + ", resumed at " + microText(v.Resumed)
+	if v.Thawed != nil {
+		text += ", thawed at " + microText(*v.Thawed)
 	}
 	return text
 }
@@ -221,14 +221,13 @@ func usedText(s *dm.Store) string {
 		text += fmt.Sprintf(", %s of it metadata", bytesText(*s.MetadataBytes))
 	}
 	if s.FillRate != nil && s.FullIn != nil {
-		text += fmt.Sprintf("; %s/s since the snapshot, full in %s", bytesText(*s.FillRate), seconds(*s.FullIn))
+		text += fmt.Sprintf("; %s/s since the snapshot, full in %s", bytesText(uint64(*s.FillRate)), roughly(*s.FullIn))
 	}
 	return text
 }
 
-// seconds gives a time in its two largest units.
-func seconds(n uint64) string {
-	d := time.Duration(min(n, 1<<33)) * time.Second
+// roughly gives a time in its two largest units.
+func roughly(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", d/(24*time.Hour))

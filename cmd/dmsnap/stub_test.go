@@ -174,18 +174,18 @@ func at(text string) time.Time {
 
 func nightly() *dm.Set {
 	created := at("2026-11-20T11:00:00.5+01:00")
-	used, meta, rate, left := uint64(13<<20), uint64(64<<10), uint64(3<<10), uint64(82944)
-	frozen, thawed := int64(900), int64(4100)
+	used, meta, rate, left := uint64(13<<20), uint64(64<<10), dm.Rate(3<<10), 82944*time.Second
+	frozen, thawed := 900*time.Microsecond, 4100*time.Microsecond
 	return &dm.Set{
 		Name: "nightly", UUID: "DMSNAP-0b51d2f0a6c84f0e", Created: &created, State: dm.StateOverflow,
 		Labels: map[string]string{"job": "7", "a": "<b>"},
 		Receipt: &dm.Receipt{
 			Consistency: dm.Filesystem, Asked: dm.Filesystem, Start: created, End: created.Add(4180 * time.Microsecond),
-			WindowUS: 4180, SkewUS: 310, Frozen: []string{"/home", "/srv"},
-			HoldUS:  4100,
-			Volumes: []dm.VolumeReceipt{{Name: "vg-home", FrozenUS: &frozen, SuspendedUS: 1200, ResumedUS: 3000, ThawedUS: &thawed, HoldUS: 4100}},
-			Hooks:   []dm.HookReceipt{{Hook: "/etc/dmsnap/hooks.d/10-db", Event: "pre-freeze", US: 70000}},
-			Steps:   []dm.StepReceipt{{Step: "freeze /home", US: 900}},
+			Window: 4180 * time.Microsecond, Skew: 310 * time.Microsecond, Frozen: []string{"/home", "/srv"},
+			Blocked: thawed,
+			Volumes: []dm.VolumeReceipt{{Name: "vg-home", Frozen: &frozen, Suspended: 1200 * time.Microsecond, Resumed: 3 * time.Millisecond, Thawed: &thawed, Blocked: thawed}},
+			Hooks:   []dm.HookReceipt{{Hook: "/etc/dmsnap/hooks.d/10-db", Event: "pre-freeze", Took: 70 * time.Millisecond}},
+			Steps:   []dm.StepReceipt{{Step: "freeze /home", Took: 900 * time.Microsecond}},
 			Stores:  []dm.StoreReceipt{{Volume: "vg-srv", Kind: "file", Path: "/var/store", Why: "there is room"}},
 		},
 		Volumes: []dm.Volume{
@@ -252,14 +252,14 @@ func sampleGraph() *dm.Graph {
 }
 
 func sampleExplanation() *dm.Explanation {
-	fill, left := uint64(1<<20), uint64(243)
+	fill, left := dm.Rate(1<<20), 243*time.Second
 	return &dm.Explanation{
 		Subject: "nightly", Kind: "set", Summary: "vg-srv: its image is invalid: its store is full (and 1 more)",
 		Findings: []dm.Finding{
 			{Level: dm.LevelOK, Topic: "state", Volume: "vg-home", Message: "its image is active"},
 			{
 				Level: dm.LevelProblem, Topic: "store", Volume: "vg-home", Message: "13m of 256m of its store are used", Hint: "remove the set soon",
-				Load: &dm.Load{FillBytesPerSecond: &fill, FullInSeconds: &left},
+				Load: &dm.Load{FillRate: &fill, FullIn: &left},
 			},
 			{
 				Level: dm.LevelNote, Topic: "holder", Volume: "vg-home", Message: "its image is open in pid 42 (dd\x1b)",

@@ -80,7 +80,7 @@ func backup(ctx context.Context, m *dm.Manager, r dm.CreateRequest, to string) (
 	if err != nil {
 		return hinted(err)
 	}
-	fmt.Printf("cut %d volumes, %s, writers held for %d us\n", len(set.Volumes), set.Receipt.Consistency, set.Receipt.WindowUS)
+	fmt.Printf("cut %d volumes, %s, writers held for %v\n", len(set.Volumes), set.Receipt.Consistency, set.Receipt.Window)
 	for _, v := range set.Volumes {
 		if err := save(ctx, m, v, to); err != nil {
 			return hinted(fmt.Errorf("copy of %s: %w", v.Origin, err))

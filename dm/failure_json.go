@@ -1,0 +1,27 @@
+package dm
+
+import (
+	"errors"
+	"strings"
+)
+
+// Failure is an error as data: the "error" that the command prints with --json.
+type Failure struct {
+	Code    Code     `json:"code"`
+	Message string   `json:"message"` // on one line
+	Device  string   `json:"device"`
+	Hint    string   `json:"hint"`
+	Holders []Holder `json:"holders,omitempty"` // if a device is busy
+}
+
+// FailureOf describes any error, also one that is not of this package.
+func FailureOf(err error) Failure {
+	f := Failure{Code: CodeOf(err), Message: strings.ReplaceAll(err.Error(), "\n", "; ")}
+	if e, ok := errors.AsType[*Error](err); ok {
+		f.Device, f.Hint = e.Device, e.Hint
+	}
+	if b, ok := errors.AsType[*BusyError](err); ok {
+		f.Holders = b.Holders
+	}
+	return f
+}
