@@ -17,11 +17,11 @@ import (
 // Attachment is a plain device whose writers use a device-mapper device: they are
 // led there ("module"), or its users mount it ("adopted").
 type Attachment struct {
-	Origin      string   `json:"origin"`
-	OriginDevno string   `json:"origin_devno"`
-	Redirector  string   `json:"redirector"`
-	Front       string   `json:"front"`
-	Mountpoints []string `json:"mountpoints"`
+	Origin      string     `json:"origin"`
+	OriginDevno string     `json:"origin_devno"`
+	Redirector  Redirector `json:"redirector"`
+	Front       string     `json:"front"`
+	Mountpoints []string   `json:"mountpoints"`
 }
 
 // Attach brings a plain device under device-mapper while it stays in use, and
@@ -149,7 +149,7 @@ func (a *attacher) commit(ctx context.Context, d done) error {
 	}
 	o := a.origin()
 	a.made = &Attachment{
-		Origin: o.Path, OriginDevno: o.Dev.String(), Redirector: plan.RedirectorOf(o).Name(),
+		Origin: o.Path, OriginDevno: o.Dev.String(), Redirector: Redirector(plan.RedirectorOf(o).Name()),
 		Front: "/dev/mapper/" + d.plan.Volumes[0].Front, Mountpoints: a.facts.mountpoints(o.Dev),
 	}
 	return nil
@@ -161,7 +161,7 @@ func (s *session) adopted(f *facts, o plan.Origin) *Attachment {
 	if o.Base != nil {
 		table = o.Base.Table
 	}
-	a := &Attachment{Redirector: plan.RedirectorOf(o).Name(), Front: "/dev/mapper/" + o.Name, Mountpoints: f.mountpoints(o.Dev)}
+	a := &Attachment{Redirector: Redirector(plan.RedirectorOf(o).Name()), Front: "/dev/mapper/" + o.Name, Mountpoints: f.mountpoints(o.Dev)}
 	for _, d := range table.Devices() {
 		a.Origin, a.OriginDevno = s.read.Node(d.DevNo), d.DevNo.String()
 	}

@@ -63,7 +63,7 @@ func TestPartitionFromCutToRemoval(t *testing.T) {
 			t.Error("the image changed with its origin")
 		}
 		check(t, h.Write(h.data, mib, old))
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		same(t, "after removal", before, h.Snapshot())
 		h.healthy(t)
 	})
@@ -77,7 +77,7 @@ func TestPartitionKeepsItsStore(t *testing.T) {
 	if err := h.Protected("dmsnap-nightly-vdi1"); err != nil {
 		t.Error(err)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	same(t, "after removal", before, h.Snapshot())
 	h.healthy(t)
 }
@@ -86,7 +86,7 @@ func TestPartitionKeepsItsStore(t *testing.T) {
 // the end leaves nodes of devices that are gone. Recover knows all of their names.
 func TestNodesOfTheLayerGo(t *testing.T) {
 	hostOnly(t)
-	remove := func(h *host) error { return h.m.Remove(context.Background(), "nightly") }
+	remove := func(h *host) error { return h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}) }
 	detach := func(h *host) error { return h.m.Detach(context.Background(), "/data") }
 	for name, do := range map[string]func(*host) error{"remove": remove, "detach": detach} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestAttachmentOutlivesSets(t *testing.T) {
 	ctx, before := context.Background(), h.Snapshot()
 	check(t, h.createOnData())
 	h.attached(t, false) // for as long as it has sets
-	check(t, h.m.Remove(ctx, "nightly"))
+	check(t, h.m.Remove(ctx, RemoveRequest{Name: "nightly"}))
 	a, err := h.m.Attach(ctx, "/data")
 	check(t, err)
 	h.attached(t, true)
@@ -135,7 +135,7 @@ func TestAttachmentOutlivesSets(t *testing.T) {
 	if err := h.m.Detach(ctx, "/data"); !errors.Is(err, ErrBusy) {
 		t.Errorf("detach below a set: %v", err)
 	}
-	check(t, h.m.Remove(ctx, "nightly"))
+	check(t, h.m.Remove(ctx, RemoveRequest{Name: "nightly"}))
 	_, err = h.m.Recover(ctx)
 	check(t, err)
 	same(t, "after the set", attached, h.Snapshot())
@@ -169,7 +169,7 @@ func TestGraphOfPartition(t *testing.T) {
 	check(t, h.createOnData())
 	g, err := h.m.Graph(context.Background())
 	check(t, err)
-	roles := map[string]GraphNode{}
+	roles := map[Role]GraphNode{}
 	for _, n := range g.Nodes {
 		roles[n.Role] = n
 	}
@@ -196,7 +196,7 @@ func TestLayersEndWithTheMachine(t *testing.T) {
 	if set := fresh.set(t); set.State != StateBroken {
 		t.Errorf("after a reboot the set is %s", set.State)
 	}
-	check(t, fresh.m.Remove(context.Background(), "nightly"))
+	check(t, fresh.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	_, err = fresh.m.Recover(context.Background())
 	check(t, err)
 	if err := fresh.m.Detach(context.Background(), "/data"); !errors.Is(err, ErrNotFound) {
@@ -234,7 +234,7 @@ func TestBypassedPartition(t *testing.T) {
 			if !errors.Is(err, ErrBusy) {
 				t.Errorf("cut on a bypassed layer: %v", err)
 			}
-			check(t, h.m.Remove(context.Background(), "nightly"))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			same(t, "after removal", before, h.Snapshot())
 		})
 	}
@@ -282,7 +282,7 @@ func TestAdopted(t *testing.T) {
 			}
 		}
 		refused("has sets")
-		check(t, h.m.Remove(ctx, "nightly"))
+		check(t, h.m.Remove(ctx, RemoveRequest{Name: "nightly"}))
 		_, err = h.m.Recover(ctx)
 		check(t, err)
 		refused("is mounted on /data")

@@ -98,7 +98,7 @@ func TestHeldAtTheLastMoment(t *testing.T) {
 			check(t, err)
 		},
 		"cut anew": func(t *testing.T, other *Manager) {
-			check(t, other.Remove(context.Background(), "nightly"))
+			check(t, other.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			_, err := other.Create(context.Background(), both())
 			check(t, err)
 		},
@@ -121,12 +121,12 @@ func TestRemoveMeansTheSetItFound(t *testing.T) {
 	h.create(t, both())
 	var fresh *Set
 	h.between(locking, func(other *Manager) {
-		check(t, other.Remove(context.Background(), "nightly"))
+		check(t, other.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		set, err := other.Create(context.Background(), both())
 		check(t, err)
 		fresh = set
 	})
-	if err := h.m.Remove(context.Background(), "nightly"); !errors.Is(err, ErrNotFound) {
+	if err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	if set := h.active(t, "nightly"); set.UUID != fresh.UUID {
@@ -210,7 +210,7 @@ func TestNameOfAnInterruptedRemoval(t *testing.T) {
 		dead := gone
 		gone = gone || c.Op == "unlink" && c.Path == "/state/sets/nightly.json"
 		return dead
-	}, func(h *host) error { return h.m.Remove(context.Background(), "nightly") })
+	}, func(h *host) error { return h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}) })
 	if at == nil {
 		t.Fatalf("it lived: %v", err)
 	}
@@ -268,7 +268,7 @@ func TestLooks(t *testing.T) {
 		do   func() error
 	}{
 		{"recover with nothing to do", 2, func() error { _, err := h.m.Recover(context.Background()); return err }},
-		{"remove", 3, func() error { return h.m.Remove(context.Background(), "nightly") }},
+		{"remove", 3, func() error { return h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}) }},
 	} {
 		first, looks := len(h.Log()), 0
 		check(t, op.do())

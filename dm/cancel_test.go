@@ -34,7 +34,7 @@ func TestCancelledCreateIsAsBefore(t *testing.T) {
 			h.healthy(t)
 			switch {
 			case err == nil:
-				check(t, h.m.Remove(context.Background(), "nightly"))
+				check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			case !errors.Is(err, context.Canceled) || CodeOf(err) != CodeFailed:
 				t.Fatalf("cancelled at call %d: %v", n, err)
 			case strings.Contains(err.Error(), "context") || !strings.Contains(err.Error(), "interrupted"):
@@ -70,12 +70,12 @@ func TestEvents(t *testing.T) {
 		if s.Phase == "window" {
 			s.Action, s.Device = "", ""
 		}
-		want = append(want, s.Phase+" "+s.Action)
+		want = append(want, string(s.Phase)+" "+s.Action)
 	}
 	for _, e := range events {
-		action, _, _ := strings.Cut(e.Step, " ")
-		got = append(got, e.Phase+" "+action)
-		if e.Op != "create" || e.Set != "nightly" || e.Total != len(p.Steps) || e.Done >= e.Total || e.Time.IsZero() {
+		action, _, _ := strings.Cut(e.Step.Name, " ")
+		got = append(got, string(e.Step.Phase)+" "+action)
+		if e.Kind != EventStep || e.Step.Op != "create" || e.Set != "nightly" || e.Step.Total != len(p.Steps) || e.Step.Done >= e.Step.Total || e.Time.IsZero() {
 			t.Errorf("%+v of %d steps", e, len(p.Steps))
 		}
 	}
@@ -83,7 +83,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("told of\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	events = nil
 	ctx, cancel := context.WithCancel(context.Background())
 	h.m.opts.Events = func(e Event) {
@@ -95,7 +95,7 @@ func TestEvents(t *testing.T) {
 	if _, err := h.m.Create(ctx, both()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled by its own events: %v", err)
 	}
-	if last := events[len(events)-1]; len(events) < 6 || last.Phase != "undo" || last.Step == "" {
+	if last := events[len(events)-1]; len(events) < 6 || last.Step.Phase != PhaseUndo || last.Step.Name == "" {
 		t.Errorf("after a cancelled create the last event is %+v", last)
 	}
 }

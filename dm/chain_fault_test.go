@@ -16,7 +16,7 @@ import (
 // chainOps are operations on sets a and b, b newer and read through by a.
 func chainOps() map[string]func(*chain) error {
 	remove := func(name string) func(*chain) error {
-		return func(c *chain) error { return c.m.Remove(context.Background(), name) }
+		return func(c *chain) error { return c.m.Remove(context.Background(), RemoveRequest{Name: name}) }
 	}
 	return map[string]func(*chain) error{
 		"create":     func(c *chain) error { _, err := c.m.Create(c.ctx, c.request("c")); return err },
@@ -120,12 +120,12 @@ func (c *chain) endsRight(t *testing.T, what string) {
 	check(t, err)
 	for _, set := range sets {
 		if set.State != StateActive { // a create that lost its journal before its cut
-			check(t, m.Remove(c.ctx, set.Name))
+			check(t, m.Remove(c.ctx, RemoveRequest{Name: set.Name}))
 		}
 	}
 	c.right(t, what)
 	for _, name := range []string{"b", "c", "a"} {
-		if err := m.Remove(c.ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := m.Remove(c.ctx, RemoveRequest{Name: name}); err != nil && !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", what, err)
 		}
 		c.right(t, what+", without "+name)
@@ -139,7 +139,7 @@ func TestCoreLeftSuspended(t *testing.T) {
 	hostOnly(t)
 	for name, do := range map[string]func(*chain) error{
 		"chained": func(c *chain) error { _, err := c.m.Create(c.ctx, c.request("c")); return err },
-		"folded":  func(c *chain) error { return c.m.RemoveFold(c.ctx, "b", FoldRequest{}) },
+		"folded":  func(c *chain) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, ioctltest.Options{})

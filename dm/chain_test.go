@@ -139,7 +139,7 @@ func TestOnlyTheNewestSetIsCopiedFor(t *testing.T) {
 			t.Error("the store of c did not grow")
 		}
 		for _, name := range []string{"b", "a", "c"} {
-			check(t, c.m.Remove(c.ctx, name))
+			check(t, c.m.Remove(c.ctx, RemoveRequest{Name: name}))
 			c.right(t, "without "+name)
 		}
 		same(t, "after the removals", withoutData(before), withoutData(c.Snapshot()))
@@ -174,7 +174,7 @@ func TestChainedSetsGoInAnyOrder(t *testing.T) {
 				if lost && n == 1 {
 					c.each(t, "sets", func(file string) error { return c.Border().Unlink(file) })
 				}
-				check(t, c.m.Remove(c.ctx, names[i]))
+				check(t, c.m.Remove(c.ctx, RemoveRequest{Name: names[i]}))
 				c.right(t, fmt.Sprint("order ", order, " at ", n))
 			}
 			same(t, fmt.Sprint("order ", order), withoutData(before), withoutData(c.Snapshot()))
@@ -203,14 +203,14 @@ func TestLayer(t *testing.T) {
 	c := newChain(t, ioctltest.Options{Udev: true})
 	c.cut(t, "a")
 	id := c.cut(t, "b").UUID
-	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
 	layer := plan.LayerName(id)
 	set, err := c.m.Show(c.ctx, layer)
 	check(t, err)
 	if !set.Layer || set.State != StateActive || set.Volumes[0].Store.Path != "/dev/cow1" {
 		t.Errorf("%+v", set)
 	}
-	if err := c.m.Remove(c.ctx, layer); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "still read by a") {
+	if err := c.m.Remove(c.ctx, RemoveRequest{Name: layer}); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "still read by a") {
 		t.Errorf("removing a layer: %v", err)
 	}
 	c.cuts++ // another store
@@ -230,7 +230,7 @@ func TestLayersEndWithTheBoot(t *testing.T) {
 	c := newChain(t, ioctltest.Options{})
 	c.cut(t, "a")
 	c.cut(t, "b")
-	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
 	c.Reboot()
 	_, err := c.m.Recover(c.ctx)
 	check(t, err)
@@ -346,7 +346,7 @@ func TestLayerOfOneVolume(t *testing.T) {
 	id := c.create(t, r).UUID
 	c.taken(t, "b")
 	c.write(t)
-	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
 	c.right(t, "without b")
 	set, err := c.m.Show(c.ctx, plan.LayerName(id))
 	check(t, err)
@@ -358,8 +358,8 @@ func TestLayerOfOneVolume(t *testing.T) {
 	}
 	c.cut(t, "c")
 	c.right(t, "with c")
-	check(t, c.m.Remove(c.ctx, "a"))
-	check(t, c.m.Remove(c.ctx, "c"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "a"}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "c"}))
 	same(t, "after the removals", withoutData(before), withoutData(c.Snapshot()))
 }
 
@@ -373,7 +373,7 @@ func TestBypassedChain(t *testing.T) {
 		if v := c.set(t, name); v.State != StateBypassed {
 			t.Errorf("%s is %s", name, v.State)
 		}
-		check(t, c.m.Remove(c.ctx, name))
+		check(t, c.m.Remove(c.ctx, RemoveRequest{Name: name}))
 	}
 	if left := dmLines(c.Snapshot()); strings.Contains(left, "dmsnap") {
 		t.Errorf("left over:\n%s", left)
@@ -397,7 +397,7 @@ func TestLayerKeepsItsFile(t *testing.T) {
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), "already used by set b") {
 		t.Errorf("beside the set: %v", err)
 	}
-	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
 	_, err = c.m.Create(c.ctx, in("b", "file:/srv/cow"))
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUsage || !strings.Contains(e.Error(), plan.LayerName(b.UUID)) || !strings.Contains(e.Hint, "remove a first") {
 		t.Errorf("beside the layer: %v", err)

@@ -35,7 +35,7 @@ func TestUnseenUse(t *testing.T) {
 		if free.Consistency != Unmounted || len(free.Unproven)+len(free.Doubts) > 0 {
 			t.Errorf("at rest: %+v", free)
 		}
-		check(t, h.m.Remove(h.ctx, "nightly"))
+		check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 
 		h.claim(t, "/dev/mapper/home")
 		held := h.receiptOf(t, r)
@@ -79,7 +79,7 @@ func TestUnseenUseAbove(t *testing.T) {
 	if free := h.receiptOf(t, r); free.Consistency != Unmounted {
 		t.Errorf("a device above, not in use: %+v", free)
 	}
-	check(t, h.m.Remove(h.ctx, "nightly"))
+	check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 	h.claim(t, "/dev/mapper/upper")
 	if held := h.receiptOf(t, r); held.Consistency != Crash || held.Doubts[0].Device != "/dev/mapper/upper" {
 		t.Errorf("a device above, in use: %+v", held)

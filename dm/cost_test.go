@@ -39,7 +39,7 @@ func calls(t *testing.T, volumes, foreign int) (all, ioctls [3]int) {
 	for i, do := range []func() error{
 		func() error { _, err := h.m.Create(context.Background(), r); return err },
 		func() error { _, err := h.m.List(context.Background()); return err },
-		func() error { return h.m.Remove(context.Background(), r.Name) },
+		func() error { return h.m.Remove(context.Background(), RemoveRequest{Name: r.Name}) },
 	} {
 		if err := do(); err != nil {
 			t.Fatal(err)

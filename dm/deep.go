@@ -20,13 +20,13 @@ func (w *watch) endDepth(ctx context.Context) {
 	tried := map[string]bool{}
 	for {
 		if layer := w.deep(tried); layer != "" {
-			err := w.RemoveFold(ctx, layer, FoldRequest{Rate: w.r.FoldRate})
+			err := w.Remove(ctx, RemoveRequest{Name: layer, Flatten: true, Rate: w.r.FlattenRate})
 			tried[layer] = err != nil && CodeOf(err) != CodeLocked
 			if err != nil && ctx.Err() == nil {
 				w.log.Warn("images read through many others, but this one could not be flattened", "layer", layer, "error", err)
 			}
 			if err == nil {
-				w.announce(ctx, Notice{Time: time.Now().UTC(), Event: HappenedFolded, Set: layer, ReadBy: []string{}})
+				w.announce(ctx, setEvent(EventFlattened, layer))
 				continue
 			}
 		}
@@ -63,7 +63,7 @@ func (w *watch) deep(tried map[string]bool) string {
 			layers = append(layers, s)
 		}
 	}
-	if depth <= w.r.FoldDepth || len(layers) == 0 {
+	if depth <= w.r.FlattenDepth || len(layers) == 0 {
 		return ""
 	}
 	return slices.MinFunc(layers, func(a, b Set) int { return cmp.Compare(readers(a), readers(b)) }).Name

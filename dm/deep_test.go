@@ -19,10 +19,10 @@ func TestMonitorFolds(t *testing.T) {
 		layers = append(layers, plan.LayerName(c.cut(t, name).UUID))
 	}
 	c.cut(t, "d")
-	check(t, c.m.Remove(c.ctx, "b"))
-	check(t, c.m.Remove(c.ctx, "c"))
-	notices := c.monitored(t, MonitorRequest{FoldDepth: 2, Interval: time.Millisecond})
-	if n := <-notices; n.Event != HappenedFolded || n.Set != layers[1] {
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "c"}))
+	notices := c.monitored(t, MonitorRequest{FlattenDepth: 2, Interval: time.Millisecond})
+	if n := <-notices; n.Kind != EventFlattened || n.Set != layers[1] {
 		t.Errorf("%+v", n)
 	}
 	c.right(t, "folded")
@@ -46,12 +46,12 @@ func TestChainGrows(t *testing.T) {
 	check(t, err)
 	c.right(t, "grown by hand")
 	id := set(t, c, "b").UUID
-	check(t, c.m.Remove(c.ctx, "b"))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b"}))
 	notices := c.monitored(t, MonitorRequest{Threshold: 50, Interval: time.Millisecond})
 	c.fill(t, 16, 30) // beyond what is compared
 	layer := plan.LayerName(id)
-	for _, want := range []Happening{HappenedLow, HappenedGrown} {
-		if n := <-notices; n.Event != want || n.Set != layer || !slices.Equal(n.ReadBy, []string{"a"}) {
+	for _, want := range []EventKind{EventLow, EventGrown} {
+		if n := <-notices; n.Kind != want || n.Set != layer || !slices.Equal(n.ReadBy, []string{"a"}) {
 			t.Fatalf("%+v, want %s of %s", n, want, layer)
 		}
 	}

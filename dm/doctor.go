@@ -42,8 +42,8 @@ type OriginReport struct {
 	Origin      string     `json:"origin"`
 	Device      string     `json:"device"`
 	Devno       string     `json:"devno"`
-	Redirector  string     `json:"redirector"` // "dm", "handover", "module", "adopted", "none"
-	Attached    bool       `json:"attached"`   // by Attach: the layer stays when the last set goes
+	Redirector  Redirector `json:"redirector"`
+	Attached    bool       `json:"attached"` // by Attach: the layer stays when the last set goes
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`
@@ -53,10 +53,10 @@ type OriginReport struct {
 
 // FSReport is a filesystem on an origin and how it would be frozen.
 type FSReport struct {
-	Type        string   `json:"type"`
-	Mountpoints []string `json:"mountpoints"`
-	Method      string   `json:"method"` // "fifreeze", "lockfs", "none"
-	Reason      string   `json:"reason"`
+	Type        string       `json:"type"`
+	Mountpoints []string     `json:"mountpoints"`
+	Method      FreezeMethod `json:"method"`
+	Reason      string       `json:"reason"`
 }
 
 // needed are the targets a cut uses, with the versions they were verified at
@@ -86,7 +86,7 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 	if err != nil {
 		r.add(err)
 		for _, o := range origins {
-			r.Origins = append(r.Origins, OriginReport{Origin: o, Redirector: "none", Filesystems: []FSReport{}, Problems: []Problem{{"device-mapper cannot be used", ""}}})
+			r.Origins = append(r.Origins, OriginReport{Origin: o, Redirector: RedirectNone, Filesystems: []FSReport{}, Problems: []Problem{{"device-mapper cannot be used", ""}}})
 		}
 		return r, nil
 	}
@@ -163,7 +163,7 @@ func (r *Report) add(err error) {
 
 // examine goes through what a create would check, store aside.
 func (s *session) examine(spec string) OriginReport {
-	r := OriginReport{Origin: spec, Redirector: "none", Filesystems: []FSReport{}, Problems: []Problem{}}
+	r := OriginReport{Origin: spec, Redirector: RedirectNone, Filesystems: []FSReport{}, Problems: []Problem{}}
 	f, o, err := s.examineOrigin(spec)
 	if r.Device = o.Path; o.Path != "" {
 		r.Devno = o.Dev.String()
@@ -183,12 +183,12 @@ func (s *session) examine(spec string) OriginReport {
 		r.Problems = append(r.Problems, Problem{Message: err.Error()})
 	}
 	if o.Base != nil {
-		r.Redirector = plan.RedirectorOf(o).Name()
+		r.Redirector = Redirector(plan.RedirectorOf(o).Name())
 	} else if rd, err := plan.Redirect(o); err == nil {
-		r.Redirector = rd.Name()
+		r.Redirector = Redirector(rd.Name())
 	}
 	for _, fs := range f.request.Volumes[0].Origin.Filesystems {
-		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: string(fs.Method), Reason: fs.Reason})
+		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: FreezeMethod(fs.Method), Reason: fs.Reason})
 	}
 	if err := s.freezable(f); err != nil {
 		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})

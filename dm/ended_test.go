@@ -36,7 +36,7 @@ func TestEndedSetsAreReported(t *testing.T) {
 			t.Errorf("%+v; it held %d bytes", e, *set.Volumes[0].Store.UsedBytes)
 		}
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	if r, err = h.m.Recover(context.Background()); err != nil || len(r.Ended) > 0 {
 		t.Errorf("%+v: %v", r, err)
 	}

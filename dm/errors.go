@@ -125,22 +125,22 @@ var codes = [...]Code{
 
 // Holder is somebody who keeps a device busy.
 type Holder struct {
-	Kind      string `json:"kind"` // "mount", "process", "device"
-	Device    string `json:"device"`
-	PID       int    `json:"pid,omitempty"`
-	Command   string `json:"command,omitempty"`
-	Path      string `json:"path,omitempty"`      // mount point or name of the holding device
-	Namespace string `json:"namespace,omitempty"` // mount namespace, if it is not ours
+	Kind      HolderKind `json:"kind"`
+	Device    string     `json:"device"`
+	PID       int        `json:"pid,omitempty"`
+	Command   string     `json:"command,omitempty"`
+	Path      string     `json:"path,omitempty"`      // mount point or name of the holding device
+	Namespace string     `json:"namespace,omitempty"` // mount namespace, if it is not ours
 }
 
 func (h Holder) String() string {
 	switch h.Kind {
-	case "mount":
+	case HolderMount:
 		if h.Namespace != "" {
 			return fmt.Sprintf("mounted on %s in mount namespace %s (pid %d, %s)", h.Path, h.Namespace, h.PID, h.Command)
 		}
 		return "mounted on " + h.Path
-	case "process":
+	case HolderProcess:
 		return fmt.Sprintf("open in pid %d (%s)", h.PID, h.Command)
 	default:
 		return "in use by device " + h.Path

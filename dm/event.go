@@ -6,31 +6,67 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
-// Event is one step of an operation that is about to be taken. Inside the window
-// nothing is told; an event of phase "window" comes right before it.
+// EventKind is what an Event reports.
+type EventKind string
+
+// The kinds of events. Options.Events gets steps, MonitorRequest.Events all others.
+// A volume is low, full, invalid or bypassed once, until it is not so any more.
+const (
+	EventStep      EventKind = "step"     // an operation is about to take a step
+	EventLow       EventKind = "low"      // a store is filled to the threshold
+	EventGrown     EventKind = "grown"    // a store has grown
+	EventFull      EventKind = "full"     // a store overflowed, or has no room left to grow into
+	EventInvalid   EventKind = "invalid"  // the kernel dropped an image
+	EventBypassed  EventKind = "bypassed" // another program took our layer off an origin
+	EventFlattened EventKind = "folded"   // older sets got what they read of a removed one
+	EventExpired   EventKind = "expired"  // a set was removed because its lease was over
+	EventFailed    EventKind = "failed"   // a store should have grown, and an error came up
+)
+
+// Event is one thing that happens to a set or a volume.
 type Event struct {
-	Time   time.Time
-	Op     string // "create", "remove", ...
-	Set    string
-	Phase  string // "prepare", "window", "finish", or "undo" when something failed
-	Step   string // as in a Plan and in Error.Step; empty for "window"
-	Device string // what the step works on: a device-mapper name or a mount point
-	Done   int    // steps of the plan that are done
-	Total  int    // steps of the plan
+	Time      time.Time `json:"time"`
+	Kind      EventKind `json:"event"`
+	Set       string    `json:"set"`
+	Volume    string    `json:"volume"`     // "" if it is about the set
+	UsedBytes *uint64   `json:"used_bytes"` // of the store; null when the kernel does not say
+	SizeBytes uint64    `json:"size_bytes"` // of the store; 0 if it is about the set
+	Reason    string    `json:"reason,omitempty"`
+	// ReadBy are the sets that read through this one: what is bad for it is for them.
+	ReadBy []string `json:"read_by"`
+	// Step is that of EventStep, nil of others.
+	Step *Step `json:"step,omitempty"`
+}
+
+// Step is one step of an operation. Inside the window there are no events; one of
+// PhaseWindow comes right before it.
+type Step struct {
+	Op     string `json:"op"` // "create", "remove", ...
+	Phase  Phase  `json:"phase"`
+	Name   string `json:"name"`   // as in a Plan and in Error.Step; empty for the window
+	Device string `json:"device"` // what it works on: a device-mapper name or a mount point
+	Done   int    `json:"done"`   // steps of the plan that are done
+	Total  int    `json:"total"`  // steps of the plan
+}
+
+// setEvent is one about a whole set.
+func setEvent(kind EventKind, set string) Event {
+	return Event{Time: time.Now().UTC(), Kind: kind, Set: set, ReadBy: []string{}}
 }
 
 // observe makes what tells Options.Events of each step of an operation on a set,
-// nil if nobody asks.
+// nil if there is no such function.
 func (s *session) observe(set string) func(plan.Phase, plan.Step, int, int) {
 	if s.opts.Events == nil {
 		return nil
 	}
 	return func(phase plan.Phase, step plan.Step, done, total int) {
-		e := Event{Time: time.Now().UTC(), Op: s.op, Set: set, Phase: string(phase), Done: done, Total: total}
+		e := setEvent(EventStep, set)
+		e.Step = &Step{Op: s.op, Phase: Phase(phase), Done: done, Total: total}
 		if phase != plan.Window {
-			e.Step, e.Device = step.String(), step.Device
+			e.Step.Name, e.Step.Device = step.String(), step.Device
 			if step.Filesystem != nil {
-				e.Device = step.Filesystem.Mountpoints[0]
+				e.Step.Device = step.Filesystem.Mountpoints[0]
 			}
 		}
 		s.opts.Events(e)

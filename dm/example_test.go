@@ -29,7 +29,7 @@ func ExampleManager_Create() {
 		return
 	}
 	defer func() {
-		if err := m.Remove(context.WithoutCancel(ctx), set.Name); err != nil {
+		if err := m.Remove(context.WithoutCancel(ctx), dm.RemoveRequest{Name: set.Name}); err != nil {
 			fmt.Println(err)
 		}
 	}()
@@ -109,7 +109,7 @@ func ExampleError() {
 		return
 	}
 	h.AddProcess(77, "restore", 0, "/dev/mapper/dmsnap-nightly-vg-srv")
-	err := m.Remove(ctx, "nightly")
+	err := m.Remove(ctx, dm.RemoveRequest{Name: "nightly"})
 	if errors.Is(err, dm.ErrBusy) {
 		busy, _ := errors.AsType[*dm.BusyError](err)
 		fmt.Println(busy.Holders[0].Command, busy.Holders[0].PID)
@@ -123,11 +123,11 @@ func ExampleError() {
 
 func ExampleOptions_events() {
 	h := dmtest.LUKS()
-	phase, o := "", h.Options()
+	phase, o := dm.Phase(""), h.Options()
 	o.Events = func(e dm.Event) {
-		if e.Phase != phase { // e.Done of e.Total steps are behind us
-			phase = e.Phase
-			fmt.Printf("%s %s: %s %s\n", e.Op, e.Set, e.Phase, cmp.Or(e.Step, "opens"))
+		if s := e.Step; s.Phase != phase { // s.Done of s.Total steps are behind us
+			phase = s.Phase
+			fmt.Printf("%s %s: %s %s\n", s.Op, e.Set, s.Phase, cmp.Or(s.Name, "opens"))
 		}
 	}
 	if _, err := dm.New(o).Create(context.Background(), h.Request("nightly")); err != nil {

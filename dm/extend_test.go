@@ -42,7 +42,7 @@ func TestExtend(t *testing.T) {
 			t.Errorf("record of %d bytes, %v", record.Volumes[0].StoreBytes, err)
 		}
 		h.healthy(t)
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		same(t, "grown and removed", withoutLocks(clean), withoutLocks(h.Snapshot()))
 	})
 }
@@ -70,7 +70,7 @@ func TestExtendSpills(t *testing.T) {
 	}
 	vdd := ioctl.DevNo{Major: 252, Minor: 48}
 	check(t, h.Write(vdd, layout.Lead, []byte("XFSB"))) // as a chunk of the origin may be
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	_, err = h.m.Create(context.Background(), CreateRequest{Name: "b", Origins: []string{"/var"}, Stores: map[string]string{"": "/dev/vdd"}})
 	check(t, err)
 }
@@ -223,7 +223,7 @@ func (h *host) settled(t *testing.T, what string, m *Manager) {
 	if intents, err := m.state.Intents(); err != nil || len(intents) > 0 {
 		t.Errorf("%s: intents left: %v, %v", what, intents, err)
 	}
-	check(t, m.Remove(context.Background(), "nightly"))
+	check(t, m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	clean := newHost(t, ioctltest.Options{Udev: true})
 	same(t, what+", then removed", dmLines(clean.Snapshot()), dmLines(h.Snapshot()))
 }

@@ -45,7 +45,7 @@ func (v guarded) hangIn(t *testing.T, state string, n int) (more bool) {
 	})
 	if hung == "" {
 		check(t, err)
-		check(t, m.Remove(context.Background(), "hung"))
+		check(t, m.Remove(context.Background(), RemoveRequest{Name: "hung"}))
 		return n == 1
 	}
 	if !errors.Is(err, ErrFreeze) {

@@ -70,7 +70,7 @@ func (v guarded) failRemove(t *testing.T, state string, n int, whole string) (mo
 	m := New(Options{StateDir: state})
 	var hit string
 	m.fail = failAt(n, &hit)
-	err := m.Remove(context.Background(), "fp")
+	err := m.Remove(context.Background(), RemoveRequest{Name: "fp"})
 	m.fail = nil
 	switch {
 	case hit == "":
@@ -79,7 +79,7 @@ func (v guarded) failRemove(t *testing.T, state string, n int, whole string) (mo
 	case err == nil:
 		t.Errorf("step %q failed, and nobody said so", hit)
 	case errors.Is(err, ErrPartial):
-		check(t, m.Remove(context.Background(), "fp"))
+		check(t, m.Remove(context.Background(), RemoveRequest{Name: "fp"}))
 		output(t, "wipefs", "-aq", v.store) // where it was the wipe that failed, old chunks are still there
 		check(t, v.again(m))
 	default:

@@ -182,16 +182,16 @@ func (s *session) busy(device string, dev targets.DevNo) *BusyError {
 		}
 	}
 	for _, p := range s.read.Openers(dev) {
-		b.Holders = append(b.Holders, Holder{Kind: "process", Device: device, PID: p.PID, Command: p.Command})
+		b.Holders = append(b.Holders, Holder{Kind: HolderProcess, Device: device, PID: p.PID, Command: p.Command})
 	}
 	for _, name := range s.read.HolderNames(dev) {
-		b.Holders = append(b.Holders, Holder{Kind: "device", Device: device, Path: name})
+		b.Holders = append(b.Holders, Holder{Kind: HolderDevice, Device: device, Path: name})
 	}
 	return b
 }
 
 func (s *session) mountHolder(device string, m freeze.Mount) Holder {
-	h := Holder{Kind: "mount", Device: device, Path: m.Path}
+	h := Holder{Kind: HolderMount, Device: device, Path: m.Path}
 	if m.PID != 0 {
 		h.Namespace, h.PID, h.Command = m.Namespace, m.PID, s.read.Command(m.PID)
 	}

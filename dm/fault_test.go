@@ -158,7 +158,7 @@ func failEach(t *testing.T, o ioctltest.Options, op operation, errno unix.Errno)
 			recoverTo(t, h, what, before)
 			continue
 		case errors.Is(err, ErrPartial): // done, but not reported as it should be
-			check(t, h.m.Remove(context.Background(), "nightly"))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			same(t, what+": "+err.Error(), withoutStores(before), withoutStores(h.Snapshot()))
 			continue
 		}
@@ -340,7 +340,7 @@ func removeGoesOn(t *testing.T, fresh func() *host) {
 		h.create(t, both())
 		before := h.Snapshot()
 		failed := h.failNth(n, unix.EIO)
-		err := h.m.Remove(context.Background(), "nightly")
+		err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"})
 		h.Fail(nil)
 		if failed.past {
 			check(t, err)
@@ -366,7 +366,7 @@ func removeGoesOn(t *testing.T, fresh func() *host) {
 // finishRemoval repeats the command, as the hint says.
 func finishRemoval(t *testing.T, h *host, what string) {
 	t.Helper()
-	if err := h.m.Remove(context.Background(), "nightly"); err != nil {
+	if err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}); err != nil {
 		t.Errorf("%s: again: %v", what, err)
 	}
 }

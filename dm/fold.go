@@ -14,48 +14,6 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// FoldRequest says how a fold is done. The zero value works.
-type FoldRequest struct {
-	// Rate bounds what is copied in a second, in bytes. Zero: nothing does.
-	Rate uint64
-	// Progress is told how far the copy into one volume's store is, in bytes. It is
-	// called by the goroutine that copies, and holds it up.
-	Progress func(set string, done, total uint64)
-}
-
-// RemoveFold removes a set, or what is left of one, and its store too where older
-// sets read through it: these get the chunks that only it has, while all is in use.
-// It blocks for as long as that takes. Each store must have room for them, or
-// nothing is changed (CodeNoSpace). The newest set of an origin cannot be folded,
-// since the kernel copies into it still: what older ones need of it stays as a
-// layer.
-//
-// Cancelling ctx ends the copy, with CodePartial if the set is gone by then. No
-// image is hurt by that; RemoveFold of the layer goes on from there.
-func (m *Manager) RemoveFold(ctx context.Context, name string, r FoldRequest) error {
-	s, err := m.open("remove", name)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	defer s.watching(ctx, "inspect the set")()
-	return s.fail(s.removeFold(ctx, name, r))
-}
-
-// PlanRemoveFold returns the steps RemoveFold would take, and changes nothing.
-func (m *Manager) PlanRemoveFold(_ context.Context, name string) (p *Plan, err error) {
-	s, err := m.open("remove", name)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	planned, err := s.planRemoveFold(name)
-	if err != nil {
-		return nil, s.fail(err)
-	}
-	return shown(planned), nil
-}
-
 func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
 	v, id, err := s.found(name)
 	if err != nil {
@@ -74,7 +32,8 @@ func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
 	return p, nil
 }
 
-func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) error {
+func (s *session) removeFold(ctx context.Context, r RemoveRequest) error {
+	name := r.Name
 	if _, err := s.before(ctx, change{leases: true, spare: name}); err != nil {
 		return err
 	}
@@ -97,7 +56,6 @@ func (s *session) removeFold(ctx context.Context, name string, r FoldRequest) er
 			Hint: "dmsnap remove --fold " + layer + " continues",
 		}
 	}
-	s.tidyLayers(ctx)
 	return nil
 }
 
@@ -163,7 +121,7 @@ func setOf(snap stack.Device, ours *stack.View) string {
 // fold carries the steps out one by one. The set that is read through and those
 // that read through it are locked all the time, their origin only while a table
 // changes: others may be cut, chained and removed while chunks are copied.
-func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) error {
+func (s *session) fold(ctx context.Context, layer, id string, r RemoveRequest) error {
 	var ours *stack.View
 	var p *plan.Plan
 	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
@@ -192,10 +150,10 @@ func (s *session) fold(ctx context.Context, layer, id string, r FoldRequest) err
 	return nil
 }
 
-func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string, r FoldRequest) error {
+func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string, r RemoveRequest) error {
 	runner := s.usualRunner()
 	if step.Action == plan.FoldChunks {
-		runner.Rate = r.Rate
+		runner.Rate = uint64(r.Rate)
 		runner.Copied = s.progress(layer, r)
 		return runner.Step(ctx, step)
 	}
@@ -210,7 +168,7 @@ func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string
 // tellEvery is how often the log says how far a fold is.
 const tellEvery = 5 * time.Second
 
-func (s *session) progress(layer string, r FoldRequest) func(done, total uint64) {
+func (s *session) progress(layer string, r RemoveRequest) func(done, total uint64) {
 	told := time.Now()
 	return func(done, total uint64) {
 		if time.Since(told) >= tellEvery {

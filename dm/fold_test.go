@@ -28,11 +28,11 @@ func TestFold(t *testing.T) {
 		c, clean := threeChained(t, o)
 		had := *c.set(t, "a").Store.UsedBytes
 		var told []string
-		r := FoldRequest{Progress: func(set string, done, total uint64) {
+		r := RemoveRequest{Name: "b", Flatten: true, Progress: func(set string, done, total uint64) {
 			told = append(told, fmt.Sprintf("%s %d of %d", set, done>>16, total>>16))
 		}}
 		id := set(t, c, "b").UUID
-		check(t, c.m.RemoveFold(c.ctx, "b", r))
+		check(t, c.m.Remove(c.ctx, r))
 		c.right(t, "folded")
 		a := c.set(t, "a")
 		if a.ReadsThrough != "c" || a.Layers != 1 {
@@ -53,7 +53,7 @@ func TestFold(t *testing.T) {
 			t.Errorf("%d sets, %v", len(sets), err)
 		}
 		for _, name := range []string{"c", "a"} {
-			check(t, c.m.Remove(c.ctx, name))
+			check(t, c.m.Remove(c.ctx, RemoveRequest{Name: name}))
 			c.right(t, "without "+name)
 		}
 		same(t, "after the removals", withoutData(clean), withoutData(c.Snapshot()))
@@ -73,7 +73,7 @@ func TestFoldAtTheEnds(t *testing.T) {
 	hostOnly(t)
 	c, clean := threeChained(t, ioctltest.Options{Udev: true})
 	layer := plan.LayerName(set(t, c, "c").UUID)
-	dry, err := c.m.PlanRemoveFold(c.ctx, "b")
+	dry, err := c.m.PlanRemove(c.ctx, RemoveRequest{Name: "b", Flatten: true})
 	check(t, err)
 	var actions []string
 	for _, s := range dry.Steps {
@@ -85,23 +85,23 @@ func TestFoldAtTheEnds(t *testing.T) {
 			t.Errorf("no %q in the plan:\n%s", want, text)
 		}
 	}
-	check(t, c.m.RemoveFold(c.ctx, "c", FoldRequest{}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "c", Flatten: true}))
 	c.right(t, "newest removed")
 	if !set(t, c, layer).Layer {
 		t.Error("no layer is left of c")
 	}
 	c.cut(t, "d")
-	p, err := c.m.PlanRemoveFold(c.ctx, layer)
+	p, err := c.m.PlanRemove(c.ctx, RemoveRequest{Name: layer, Flatten: true})
 	if err != nil || len(p.Steps) != 3 {
 		t.Errorf("%+v, %v", p, err)
 	}
-	check(t, c.m.RemoveFold(c.ctx, layer, FoldRequest{}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: layer, Flatten: true}))
 	c.right(t, "folded")
 	if b := c.set(t, "b"); b.ReadsThrough != "d" {
 		t.Errorf("b reads through %s", b.ReadsThrough)
 	}
 	for _, name := range []string{"a", "b", "d"} {
-		check(t, c.m.RemoveFold(c.ctx, name, FoldRequest{}))
+		check(t, c.m.Remove(c.ctx, RemoveRequest{Name: name, Flatten: true}))
 		c.right(t, "without "+name)
 	}
 	same(t, "after the removals", withoutData(clean), withoutData(c.Snapshot()))
@@ -120,14 +120,14 @@ func TestFoldNeedsRoom(t *testing.T) {
 	c.cut(t, "b")
 	c.cut(t, "c")
 	before := withoutLocks(c.Snapshot())
-	err := c.m.RemoveFold(c.ctx, "b", FoldRequest{})
+	err := c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true})
 	if !errors.Is(err, ErrNoSpace) || !strings.Contains(errHint(err), "dmsnap extend a ") {
 		t.Fatalf("%v, hint %q", err, errHint(err))
 	}
 	same(t, "refused", before, withoutLocks(c.Snapshot()))
 	_, err = c.m.Extend(c.ctx, ExtendRequest{Name: "a", Size: Size{Bytes: mib}, Relative: true})
 	check(t, err)
-	check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
 	c.right(t, "folded")
 }
 
@@ -167,7 +167,7 @@ func TestFoldWhatWasCopiedWhileChained(t *testing.T) {
 	c.write(t)
 	c.cut(t, "c")
 	c.right(t, "chained")
-	check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
 	c.right(t, "folded")
 }
 
@@ -177,7 +177,7 @@ func TestFoldInterrupted(t *testing.T) {
 	c, _ := threeChained(t, ioctltest.Options{})
 	layer := plan.LayerName(set(t, c, "b").UUID)
 	ctx, cancel := context.WithCancel(c.ctx)
-	err := c.m.RemoveFold(ctx, "b", FoldRequest{Rate: 1, Progress: func(string, uint64, uint64) { cancel() }})
+	err := c.m.Remove(ctx, RemoveRequest{Name: "b", Flatten: true, Rate: 1, Progress: func(string, uint64, uint64) { cancel() }})
 	if !errors.Is(err, context.Canceled) || CodeOf(err) != CodePartial || !strings.Contains(errHint(err), layer) {
 		t.Fatalf("%v, hint %q", err, errHint(err))
 	}
@@ -185,7 +185,7 @@ func TestFoldInterrupted(t *testing.T) {
 	if a := c.set(t, "a"); a.ReadsThrough != layer || a.Writable {
 		t.Errorf("%+v", a)
 	}
-	check(t, c.m.RemoveFold(c.ctx, layer, FoldRequest{}))
+	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: layer, Flatten: true}))
 	c.right(t, "folded")
 	if a := c.set(t, "a"); a.ReadsThrough != "c" {
 		t.Errorf("a reads through %s", a.ReadsThrough)
@@ -208,7 +208,7 @@ func TestFoldFailsAnywhere(t *testing.T) {
 func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
 	t.Helper()
 	c, clean := threeChained(t, ioctltest.Options{})
-	fold := func(*host) error { return c.m.RemoveFold(c.ctx, "b", FoldRequest{}) }
+	fold := func(*host) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) }
 	var what string
 	if kill {
 		at, err := c.die(n, fold)
@@ -236,7 +236,7 @@ func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
 	check(t, err)
 	for _, set := range sets {
 		if set.Layer {
-			check(t, m.RemoveFold(c.ctx, set.Name, FoldRequest{}))
+			check(t, m.Remove(c.ctx, RemoveRequest{Name: set.Name, Flatten: true}))
 		}
 	}
 	c.endsRight(t, what)
@@ -255,7 +255,7 @@ func TestFoldAnyChunks(t *testing.T) {
 			c.cutIn(t, "a", older)
 			c.cutIn(t, "b", newer)
 			c.cutIn(t, "c", 64<<10)
-			check(t, c.m.RemoveFold(c.ctx, "b", FoldRequest{}))
+			check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
 			c.right(t, fmt.Sprintf("chunks of %d folded into chunks of %d", newer, older))
 			if a := c.set(t, "a"); a.ReadsThrough != "c" {
 				t.Errorf("a reads through %s", a.ReadsThrough)

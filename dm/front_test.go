@@ -78,11 +78,11 @@ func TestReloadedMeanwhile(t *testing.T) {
 		"create beside": operations["create beside"],
 		"remove": {
 			prepare: func(t *testing.T, h *host) { h.create(t, both()) },
-			do:      func(h *host) error { return h.m.Remove(h.ctx, "nightly") },
+			do:      func(h *host) error { return h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}) },
 		},
 		"remove beside": {
 			prepare: func(t *testing.T, h *host) { beside(t, h); h.create(t, both().on("/dev/vdc", "/dev/vde")) },
-			do:      func(h *host) error { return h.m.Remove(h.ctx, "nightly") },
+			do:      func(h *host) error { return h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}) },
 		},
 	} {
 		for _, whole := range []bool{true, false} {
@@ -153,7 +153,7 @@ func (l *lvm2) setsGo(t *testing.T, what string, lost bool) {
 		}
 	}
 	for _, set := range sets {
-		if err := l.m.Remove(l.ctx, set.Name); err != nil {
+		if err := l.m.Remove(l.ctx, RemoveRequest{Name: set.Name}); err != nil {
 			t.Errorf("%s: removal of %s: %v", what, set.Name, err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestOthersWorkMeanwhile(t *testing.T) {
 	l.end()
 	_, err = m.Recover(l.ctx)
 	check(t, err)
-	check(t, m.Remove(l.ctx, "others"))
+	check(t, m.Remove(l.ctx, RemoveRequest{Name: "others"}))
 }
 
 // elsewhereOn mounts another device-mapper device.

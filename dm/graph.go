@@ -22,7 +22,7 @@ type Graph struct {
 type GraphNode struct {
 	Devno     string   `json:"devno"`
 	Name      string   `json:"name"` // its device-mapper name, or else the kernel's
-	Role      string   `json:"role"` // "front", "base", "store", "image", "core", "adopted"; "device" for what is not ours
+	Role      Role     `json:"role"`
 	Targets   string   `json:"targets"`
 	SizeBytes uint64   `json:"size_bytes"`
 	Suspended bool     `json:"suspended"`
@@ -199,16 +199,16 @@ func (b *grapher) add(d targets.DevNo) error {
 	return nil
 }
 
-func (b *grapher) role(n stack.Node) string {
+func (b *grapher) role(n stack.Node) Role {
 	if _, _, role, ok := plan.ParseUUID(n.UUID); ok {
-		return string(role)
+		return Role(role)
 	}
 	for _, front := range b.fronts {
 		if front != nil && front.Dev == n.Dev {
-			return string(plan.RoleFront)
+			return RoleFront
 		}
 	}
-	return "device"
+	return RoleDevice
 }
 
 // describe says which volume of which set an image or store is of.
@@ -245,7 +245,7 @@ func (b *grapher) sorted() []GraphNode {
 		switch {
 		case lower[n.Devno]:
 			return 2
-		case n.Role == string(plan.RoleImage):
+		case n.Role == RoleImage:
 			return 1
 		}
 		return 0

@@ -17,12 +17,12 @@ import (
 // that went on to a device uses that up first.
 func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, file *plan.File) error {
 	last, ok := d.Table[len(d.Table)-1].Target.(targets.Linear)
-	if file == nil && v.Store.Kind != "ram" || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
+	if file == nil && v.Store.Kind != StoreRAM || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
 		return nil
 	}
 	out.Room, out.Path = 0, v.Store.Path
 	h := &store.Host{Read: s.read, Ours: look.View}
-	if v.Store.Kind == "ram" {
+	if v.Store.Kind == StoreRAM {
 		room, err := h.Memory()
 		out.File = &plan.File{Backing: plan.Memory, Lead: layout.Lead, Label: out.Label, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
 		return err

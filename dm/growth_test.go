@@ -56,7 +56,7 @@ func TestExtendInPlace(t *testing.T) {
 			if err != nil || set.State != StateActive || *set.Volumes[0].Store.UsedBytes < 2*mib {
 				t.Errorf("%+v, %v", set, err)
 			}
-			check(t, h.m.Remove(context.Background(), "nightly"))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			same(t, "grown and removed", filesAndDevices(before), filesAndDevices(h.Snapshot()))
 			h.healthy(t)
 		})
@@ -154,7 +154,7 @@ func (h *host) settledIn(t *testing.T, spec, what string, m *Manager) {
 		t.Errorf("%s: a store of %d bytes", what, size)
 	}
 	h.agrees(t, spec, m)
-	check(t, m.Remove(context.Background(), "nightly"))
+	check(t, m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	clean := newHost(t, ioctltest.Options{Udev: true})
 	clean.elsewhere(t)
 	same(t, what+", then removed", filesAndDevices(clean.Snapshot()), filesAndDevices(h.Snapshot()))
@@ -232,7 +232,7 @@ func TestGrowthIsRefused(t *testing.T) {
 		if err != nil || set.Volumes[0].Store.SizeBytes != row.size || set.State != StateActive {
 			t.Errorf("%s, with another device: %+v, %v", name, set, err)
 		}
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	}
 }
 
@@ -244,13 +244,13 @@ func TestMonitorGrowsFiles(t *testing.T) {
 	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "file:/home/.cow"}, StoreSize: Size{Bytes: 2 * mib}})
 	notices := h.monitored(t, MonitorRequest{Step: Size{Bytes: 12 * mib}, Spill: []string{"/dev/vdd"}})
 	h.fill(t, 0, 25)
-	n := expect(t, notices, HappenedLow, HappenedGrown)
+	n := expect(t, notices, EventLow, EventGrown)
 	if n.SizeBytes <= 2*mib || n.SizeBytes > 8*mib {
 		t.Errorf("%+v", n)
 	}
 	h.agrees(t, "file:/home/.cow", h.m)
 	h.fill(t, 25, 75)
-	if n = expect(t, notices, HappenedLow, HappenedGrown); n.SizeBytes <= 8*mib {
+	if n = expect(t, notices, EventLow, EventGrown); n.SizeBytes <= 8*mib {
 		t.Errorf("%+v", n)
 	}
 	set, err := h.m.Show(context.Background(), "nightly")
@@ -258,7 +258,7 @@ func TestMonitorGrowsFiles(t *testing.T) {
 	if s := set.Volumes[0].Store; set.State != StateActive || s.Path != "/home/.cow" || !slices.Equal(s.Spill, []string{"/dev/vdd"}) {
 		t.Errorf("%s: %+v", set.State, s)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	h.healthy(t)
 }
 

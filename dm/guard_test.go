@@ -119,10 +119,10 @@ func TestGuardIsNamed(t *testing.T) {
 		}
 		set, err := m.Create(context.Background(), CreateRequest{Name: "named", Origins: []string{v.dir}, Stores: map[string]string{"": v.store}})
 		check(t, err)
-		if set.Receipt.Guard != want {
+		if string(set.Receipt.Guard) != want {
 			t.Errorf("the guard is %q, want %q", set.Receipt.Guard, want)
 		}
-		check(t, m.Remove(context.Background(), "named"))
+		check(t, m.Remove(context.Background(), RemoveRequest{Name: "named"}))
 	}
 }
 
@@ -238,7 +238,7 @@ func TestRenamedWhileHeld(t *testing.T) {
 				output(t, "dmsetup", "rename", "renamed", "guarded")
 				_, err := New(Options{StateDir: f.State}).Recover(context.Background())
 				check(t, err)
-				if err := New(Options{StateDir: f.State}).Remove(context.Background(), "victim"); err != nil && !errors.Is(err, ErrNotFound) {
+				if err := New(Options{StateDir: f.State}).Remove(context.Background(), RemoveRequest{Name: "victim"}); err != nil && !errors.Is(err, ErrNotFound) {
 					t.Error(err)
 				}
 				v.recovered(t, f.State)
@@ -274,7 +274,7 @@ func (v guarded) stopped(t *testing.T, step int) {
 	v.writable(t)
 	switch code := victim.wake(t); {
 	case code == 0 && step == 1: // nothing was held: it may have gone on in time
-		check(t, New(Options{StateDir: f.State}).Remove(context.Background(), "victim"))
+		check(t, New(Options{StateDir: f.State}).Remove(context.Background(), RemoveRequest{Name: "victim"}))
 	case code != 8:
 		t.Errorf("a tool that lost exits %d, want 8", code)
 	}

@@ -142,7 +142,7 @@ func (h *hooks) end(program string, event hook.Event) error {
 func (h *hooks) timed(program string, event hook.Event, call func(*hook.Hook, []byte) error) error {
 	start := time.Now()
 	err := call(h.known[program], hookInput(event, h.intent.HookSet))
-	r := HookReceipt{Hook: program, Event: string(event), Took: time.Since(start)}
+	r := HookReceipt{Hook: program, Event: HookEvent(event), Took: time.Since(start)}
 	if err != nil {
 		r.Error = err.Error()
 	}

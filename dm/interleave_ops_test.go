@@ -94,9 +94,9 @@ func meeting() map[string]act {
 			}
 			return prepared.Abort(ctx)
 		})},
-		"remove": {setup: created, ends: true, do: only(func(m *Manager, p part) error { return m.Remove(ctx, p.name) })},
+		"remove": {setup: created, ends: true, do: only(func(m *Manager, p part) error { return m.Remove(ctx, RemoveRequest{Name: p.name}) })},
 		"replace": {setup: created, ends: true, do: func(m *Manager, p part) (*Set, error) {
-			if err := m.Remove(ctx, p.name); err != nil {
+			if err := m.Remove(ctx, RemoveRequest{Name: p.name}); err != nil {
 				return nil, err
 			}
 			set, err := create(m, p)
@@ -133,7 +133,7 @@ func meeting() map[string]act {
 				}
 				return nil
 			},
-			do: only(func(m *Manager, p part) error { return m.RemoveFold(ctx, p.name, FoldRequest{}) }),
+			do: only(func(m *Manager, p part) error { return m.Remove(ctx, RemoveRequest{Name: p.name, Flatten: true}) }),
 		},
 		"attach": {plain: true, do: only(func(m *Manager, p part) error { _, err := m.Attach(ctx, "/data"); return err })},
 		"detach": {
@@ -169,7 +169,7 @@ func turn(m *Manager, p part) error {
 		return err
 	}
 	defer s.close()
-	w := &watch{session: s, r: MonitorRequest{Threshold: 1, Spill: p.stores[1:2]}.withDefaults(), news: make(chan Notice)}
+	w := &watch{session: s, r: MonitorRequest{Threshold: 1, Spill: p.stores[1:2]}.withDefaults(), news: make(chan Event)}
 	return s.fail(w.survey(context.Background()))
 }
 

@@ -225,7 +225,7 @@ func (w *world) clear() {
 					w.complain("umount %s: %v", set.Name, err)
 				}
 			}
-			if err := m.Remove(ctx, set.Name); err != nil && !plan.IsLayer(set.Name) && !errors.Is(err, ErrNotFound) {
+			if err := m.Remove(ctx, RemoveRequest{Name: set.Name}); err != nil && !plan.IsLayer(set.Name) && !errors.Is(err, ErrNotFound) {
 				w.complain("remove %s: %v", set.Name, err)
 			}
 		}

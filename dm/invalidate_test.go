@@ -28,7 +28,7 @@ func TestInvalidate(t *testing.T) {
 			t.Errorf("%s: %s because %q", spec, v.State, v.Reason)
 		}
 		check(t, h.m.Invalidate(h.ctx, "nightly"))
-		check(t, h.m.Remove(h.ctx, "nightly"))
+		check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 		same(t, spec, withoutData(before), withoutData(h.Snapshot()))
 		h.healthy(t)
 	}

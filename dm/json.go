@@ -76,7 +76,10 @@ func (x Left) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 func (x Load) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.
-func (x Notice) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
+func (x Event) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
+
+// MarshalJSON: see docs/schema.
+func (x Step) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.
 func (x OriginReport) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }

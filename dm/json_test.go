@@ -14,7 +14,7 @@ import (
 
 // results are what methods of a Manager return, and tell.
 var results = []any{
-	Set{}, Mounted{}, Attachment{}, Plan{}, Report{}, Recovered{}, Thawed{}, Unpinned{}, Explanation{}, Graph{}, Notice{}, Failure{},
+	Set{}, Mounted{}, Attachment{}, Plan{}, Report{}, Recovered{}, Thawed{}, Unpinned{}, Explanation{}, Graph{}, Event{}, Failure{},
 }
 
 // TestResultsHaveOneJSON: every struct in a result has the promised JSON, alone and

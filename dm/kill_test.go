@@ -54,7 +54,7 @@ func (h *host) dieAt(dead func(ioctltest.Call) bool, do func(*host) error) (at *
 // killable are the operations of the kill tests: those of the fault tests that
 // change devices, and removals.
 func killable() map[string]operation {
-	remove := func(h *host) error { return h.m.Remove(context.Background(), "nightly") }
+	remove := func(h *host) error { return h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}) }
 	return map[string]operation{
 		"create":                        operations["create"],
 		"create beside":                 operations["create beside"],
@@ -128,7 +128,7 @@ func TestStateLost(t *testing.T) {
 		check(t, err)
 		for _, set := range sets {
 			if set.Name != "first" && set.State != StateActive || set.Name == "nightly" {
-				check(t, m.Remove(context.Background(), set.Name))
+				check(t, m.Remove(context.Background(), RemoveRequest{Name: set.Name}))
 			}
 		}
 		recovered(t, h)
@@ -295,7 +295,7 @@ func (h *host) after(t *testing.T, what string, next *Manager, op operation) {
 		t.Errorf("%s: the set is %s: %s", what, set.State, set.Volumes[0].Reason)
 	}
 	if err == nil {
-		check(t, next.Remove(context.Background(), "nightly"))
+		check(t, next.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	} else if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%s: %v", what, err)
 	}
@@ -303,7 +303,7 @@ func (h *host) after(t *testing.T, what string, next *Manager, op operation) {
 		t.Errorf("%s: %v", what, err)
 	}
 	fresh := op.host(t, ioctltest.Options{})
-	if err := fresh.m.Remove(context.Background(), "nightly"); err != nil && !errors.Is(err, ErrNotFound) {
+	if err := fresh.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}); err != nil && !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
 	if err := fresh.m.Detach(context.Background(), fresh.plain); err != nil && !errors.Is(err, ErrNotFound) {

@@ -34,7 +34,7 @@ func TestSetFromCutToRemoval(t *testing.T) {
 				t.Errorf("%s was cut while a filesystem was not frozen", image)
 			}
 		}
-		if err := h.m.Remove(context.Background(), "nightly"); err != nil {
+		if err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}); err != nil {
 			t.Fatal(err)
 		}
 		same(t, "after removal", before, h.Snapshot())
@@ -89,7 +89,7 @@ func TestSetsOfOneOriginGoInAnyOrder(t *testing.T) {
 		}
 		left := slices.Clone(names)
 		for _, i := range order {
-			check(t, h.m.Remove(context.Background(), names[i]))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: names[i]}))
 			left = slices.DeleteFunc(left, func(n string) bool { return n == names[i] })
 			for _, n := range left {
 				if err := h.Protected("dmsnap-" + n + "-home"); err != nil {
@@ -107,7 +107,7 @@ func TestBusyImageIsNamedAndKept(t *testing.T) {
 	h.create(t, both())
 	h.AddProcess(77, "backup", 0, "/dev/mapper/dmsnap-nightly-var")
 	before := h.Snapshot()
-	err := h.m.Remove(context.Background(), "nightly")
+	err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"})
 	busy, ok := errors.AsType[*BusyError](err)
 	if !errors.Is(err, ErrBusy) || !ok || len(busy.Holders) != 1 || busy.Holders[0].PID != 77 || busy.Holders[0].Command != "backup" {
 		t.Errorf("got %v (%+v)", err, busy)
@@ -125,7 +125,7 @@ func TestListWithoutRecords(t *testing.T) {
 	if len(sets) != 1 || sets[0].Name != "nightly" || sets[0].State != StateActive || sets[0].Created != nil || len(sets[0].Volumes) != 2 {
 		t.Fatalf("%+v", sets)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	same(t, "after removal", before, h.Snapshot())
 }
 
@@ -147,7 +147,7 @@ func TestStates(t *testing.T) {
 			if _, err := h.m.Mount(context.Background(), "nightly", "/mnt"); err == nil {
 				t.Errorf("an image that is %s was mounted", want)
 			}
-			check(t, h.m.Remove(context.Background(), "nightly"))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			h.healthy(t)
 		})
 	}
@@ -173,6 +173,6 @@ func TestUdevWithoutRules(t *testing.T) {
 		}
 	}
 	h.m.opts.UdevTimeout = time.Millisecond // until a link has gone there is a wait
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	same(t, "created and removed", before, h.Snapshot())
 }

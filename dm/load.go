@@ -109,7 +109,7 @@ func (x *explainer) store(v Volume, l Load) {
 		return // it is lost; the state says why
 	}
 	used, size := *v.Store.UsedBytes, v.Store.SizeBytes
-	f := Finding{Level: LevelOK, Topic: "store", Volume: v.Name}
+	f := Finding{Level: LevelOK, Topic: TopicStore, Volume: v.Name}
 	f.Message = fmt.Sprintf("%s of %s of its store are used", Size{Bytes: used}, Size{Bytes: size})
 	if v.State == StateBypassed {
 		x.add(f) // nothing is copied into it any more

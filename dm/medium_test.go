@@ -41,7 +41,7 @@ func TestAutoPassesOver(t *testing.T) {
 			if tt.reason != "" && (!strings.Contains(st.Why, "/srv") || !strings.Contains(st.Why, tt.reason)) {
 				t.Errorf("it is not said why: %+v", st)
 			}
-			check(t, h.m.Remove(h.ctx, "nightly"))
+			check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 			r.Stores = map[string]string{"": "file:/srv"}
 			if set := h.create(t, r); set.Receipt.Media[0].Disk != tt.disk {
 				t.Errorf("media %+v", set.Receipt.Media)
@@ -72,7 +72,7 @@ func TestMediaTimeouts(t *testing.T) {
 		if len(report.Media) != 1 || report.Media[0].Disk != "sdx" || (report.Media[0].IOTimeout == nil) != (want < 0) {
 			t.Errorf("doctor: %+v", report.Media)
 		}
-		check(t, h.m.Remove(h.ctx, "nightly"))
+		check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 		if set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, StoreSize: Size{Bytes: mib}}); want == 0 && !strings.Contains(set.Receipt.Stores[0].Why, "no I/O timeout") {
 			t.Errorf("chosen without a timeout: %+v", set.Receipt.Stores)
 		}

@@ -27,46 +27,17 @@ type MonitorRequest struct {
 	// Spill are unused devices, which are overwritten: a store whose own device is
 	// used up goes on with the first that is free.
 	Spill []string
-	// FoldDepth is how many others an image may read through before what is left of
-	// removed sets is folded (RemoveFold), FoldRate how much is copied for that in a
-	// second, in bytes. Zero: 16, and 16 MiB.
-	FoldDepth int
-	FoldRate  uint64
+	// FlattenDepth is how many others an image may read through before what is left of
+	// removed sets is flattened (RemoveRequest.Flatten), FlattenRate how fast is copied
+	// for that. Zero: 16, and 16 MiB a second.
+	FlattenDepth int
+	FlattenRate  Rate
 	// Interval is the longest time between two looks at everything. Zero: 10 s.
 	Interval time.Duration
-	// Notice is told what happens, Look what there is after each look at everything.
-	// They are called by the goroutine that watches, and hold it up.
-	Notice func(Notice)
+	// Events gets what happens, Look what there is after each look at everything.
+	// They are called by the goroutine that watches, which waits for them.
+	Events func(Event)
 	Look   func([]Set)
-}
-
-// Happening is what a Notice tells.
-type Happening string
-
-// The happenings. A volume is low, full, invalid or bypassed once, until it is
-// not so any more.
-const (
-	HappenedLow      Happening = "low"      // a store is filled to the threshold
-	HappenedGrown    Happening = "grown"    // a store has grown
-	HappenedFull     Happening = "full"     // a store overflowed, or has no room left to grow into
-	HappenedInvalid  Happening = "invalid"  // the kernel dropped an image
-	HappenedBypassed Happening = "bypassed" // somebody took our layer off an origin
-	HappenedFolded   Happening = "folded"   // older sets got what they read of a removed one
-	HappenedExpired  Happening = "expired"  // a set was removed because its lease was over
-	HappenedFailed   Happening = "failed"   // a store should have grown, and an error came up
-)
-
-// Notice is one thing that happened to a volume.
-type Notice struct {
-	Time      time.Time `json:"time"`
-	Event     Happening `json:"event"`
-	Set       string    `json:"set"`
-	Volume    string    `json:"volume"`     // "" if it happened to the set
-	UsedBytes *uint64   `json:"used_bytes"` // of the store; null when the kernel does not say
-	SizeBytes uint64    `json:"size_bytes"` // of the store; 0 if it happened to the set
-	Reason    string    `json:"reason,omitempty"`
-	// ReadBy are the sets that read through this one: what is bad for it is for them.
-	ReadBy []string `json:"read_by"`
 }
 
 const (
@@ -79,9 +50,9 @@ const (
 func (r MonitorRequest) withDefaults() MonitorRequest {
 	r.Threshold = cmp.Or(r.Threshold, defaultThreshold)
 	r.Interval = cmp.Or(r.Interval, defaultInterval)
-	r.FoldDepth, r.FoldRate = cmp.Or(r.FoldDepth, defaultFoldDepth), cmp.Or(r.FoldRate, defaultFoldRate)
-	if r.Notice == nil {
-		r.Notice = func(Notice) {}
+	r.FlattenDepth, r.FlattenRate = cmp.Or(r.FlattenDepth, defaultFoldDepth), cmp.Or(r.FlattenRate, defaultFoldRate)
+	if r.Events == nil {
+		r.Events = func(Event) {}
 	}
 	if r.Look == nil {
 		r.Look = func([]Set) {}
@@ -123,7 +94,7 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 		return err
 	}
 	defer s.release(locks)
-	w := &watch{session: s, r: r, news: make(chan Notice)}
+	w := &watch{session: s, r: r, news: make(chan Event)}
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -146,8 +117,8 @@ type watch struct {
 	*session
 	r       MonitorRequest
 	volumes []*watched
-	until   time.Time   // of the next survey
-	news    chan Notice // of who works beside
+	until   time.Time  // of the next survey
+	news    chan Event // of who works beside
 }
 
 // endLeases removes sets whose leases are over. That may have to wait for who
@@ -159,7 +130,7 @@ func (w *watch) endLeases(ctx context.Context) {
 			w.log.Warn("a lease has ended, but its set could not be removed", "error", err)
 		}
 		for _, name := range names {
-			w.announce(ctx, Notice{Time: time.Now().UTC(), Event: HappenedExpired, Set: name, ReadBy: []string{}})
+			w.announce(ctx, setEvent(EventExpired, name))
 		}
 		select {
 		case <-time.After(w.r.Interval):
@@ -169,10 +140,10 @@ func (w *watch) endLeases(ctx context.Context) {
 	}
 }
 
-// announce gives a notice to the goroutine that watches.
-func (w *watch) announce(ctx context.Context, n Notice) {
+// announce gives an event to the goroutine that watches.
+func (w *watch) announce(ctx context.Context, e Event) {
 	select {
-	case w.news <- n:
+	case w.news <- e:
 	case <-ctx.Done():
 	}
 }
@@ -262,7 +233,7 @@ func (w *watch) attend(ctx context.Context) error {
 func (w *watch) tend(ctx context.Context) error {
 	select {
 	case n := <-w.news:
-		w.r.Notice(n)
+		w.r.Events(n)
 	default:
 	}
 	for _, x := range w.volumes {
@@ -309,7 +280,7 @@ func (w *watch) measure(x *watched) error {
 // grow gives a store what it will need soon.
 func (w *watch) grow(ctx context.Context, x *watched) {
 	if !x.low {
-		w.tell(x, HappenedLow, "")
+		w.tell(x, EventLow, "")
 		x.low = true
 	}
 	want, limit := x.wanted(w.r), w.r.Limit.Of(x.origin)
@@ -325,13 +296,13 @@ func (w *watch) grow(ctx context.Context, x *watched) {
 	case err == nil:
 		x.low, x.stuck = false, false
 		if merr := w.measure(x); merr == nil {
-			w.tell(x, HappenedGrown, "")
+			w.tell(x, EventGrown, "")
 		}
 	case code == CodeLocked, ctx.Err() != nil: // somebody is at the set; soon again
 	case code == CodeNoSpace:
 		w.full(x, err.Error())
 	case !x.stuck:
-		w.tell(x, HappenedFailed, err.Error())
+		w.tell(x, EventFailed, err.Error())
 		x.stuck = true
 	}
 }
@@ -355,18 +326,18 @@ func (w *watch) growOn(ctx context.Context, x *watched, want uint64) error {
 
 func (w *watch) full(x *watched, why string) {
 	if !x.stuck {
-		w.tell(x, HappenedFull, why)
+		w.tell(x, EventFull, why)
 		x.stuck = true
 	}
 }
 
-func (w *watch) tell(x *watched, what Happening, why string) {
-	n := Notice{Time: time.Now().UTC(), Event: what, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why, ReadBy: x.readBy}
+func (w *watch) tell(x *watched, kind EventKind, why string) {
+	n := Event{Time: time.Now().UTC(), Kind: kind, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why, ReadBy: x.readBy}
 	if x.state == StateActive {
 		used := x.used
 		n.UsedBytes = &used
 	}
-	w.r.Notice(n)
+	w.r.Events(n)
 }
 
 // condition takes over what a survey found, and tells of what has become bad.
@@ -380,10 +351,10 @@ func (w *watch) condition(x *watched, set string, v Volume) {
 	}
 	switch v.State {
 	case StateOverflow:
-		w.tell(x, HappenedFull, v.Reason)
+		w.tell(x, EventFull, v.Reason)
 	case StateInvalid:
-		w.tell(x, HappenedInvalid, v.Reason)
+		w.tell(x, EventInvalid, v.Reason)
 	case StateBypassed:
-		w.tell(x, HappenedBypassed, v.Reason)
+		w.tell(x, EventBypassed, v.Reason)
 	}
 }

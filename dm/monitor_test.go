@@ -12,11 +12,11 @@ import (
 )
 
 // monitored runs a monitor for the time of a test and gives its notices.
-func (h *host) monitored(t *testing.T, r MonitorRequest) <-chan Notice {
+func (h *host) monitored(t *testing.T, r MonitorRequest) <-chan Event {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	notices, looked, ended := make(chan Notice, 100), make(chan bool, 1), make(chan error, 1)
-	r.Notice = func(n Notice) { notices <- n }
+	notices, looked, ended := make(chan Event, 100), make(chan bool, 1), make(chan error, 1)
+	r.Events = func(n Event) { notices <- n }
 	r.Look = func([]Set) {
 		select {
 		case looked <- true:
@@ -42,10 +42,10 @@ func (h *host) fill(t *testing.T, from, to int) {
 	}
 }
 
-func expect(t *testing.T, notices <-chan Notice, want ...Happening) (last Notice) {
+func expect(t *testing.T, notices <-chan Event, want ...EventKind) (last Event) {
 	t.Helper()
 	for _, what := range want {
-		if last = <-notices; last.Event != what || last.Set != "nightly" || last.Volume != "home" || last.Time.IsZero() {
+		if last = <-notices; last.Kind != what || last.Set != "nightly" || last.Volume != "home" || last.Time.IsZero() {
 			t.Fatalf("%+v, want %s", last, what)
 		}
 	}
@@ -60,12 +60,12 @@ func TestMonitorGrows(t *testing.T) {
 	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, StoreSize: Size{Bytes: 4 * mib}})
 	notices := h.monitored(t, MonitorRequest{Step: Size{Bytes: 12 * mib}, Spill: []string{"/dev/vda", "/dev/vdd"}})
 	h.fill(t, 0, 50)
-	n := expect(t, notices, HappenedLow, HappenedGrown)
+	n := expect(t, notices, EventLow, EventGrown)
 	if n.SizeBytes != 16*mib || n.UsedBytes == nil || *n.UsedBytes < 2*mib { // the fill may still go on
 		t.Errorf("%+v", n)
 	}
 	h.fill(t, 50, 230)
-	if n = expect(t, notices, HappenedLow, HappenedGrown); n.SizeBytes <= 16*mib {
+	if n = expect(t, notices, EventLow, EventGrown); n.SizeBytes <= 16*mib {
 		t.Errorf("%+v", n)
 	}
 	h.fill(t, 230, 256) // all there is
@@ -73,7 +73,7 @@ func TestMonitorGrows(t *testing.T) {
 	if err != nil || set.State != StateActive || !slices.Equal(set.Volumes[0].Store.Spill, []string{"/dev/vdd"}) {
 		t.Errorf("%+v, %v", set, err)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	if len(notices) > 0 {
 		t.Errorf("also %+v", <-notices)
 	}
@@ -85,11 +85,11 @@ func TestMonitorCannotGrow(t *testing.T) {
 	h.small(t)
 	notices := h.monitored(t, MonitorRequest{Limit: Size{Bytes: 4 * mib}, Interval: 20 * time.Millisecond})
 	h.fill(t, 0, 50)
-	if n := expect(t, notices, HappenedLow, HappenedFull); n.Reason == "" {
+	if n := expect(t, notices, EventLow, EventFull); n.Reason == "" {
 		t.Error("no reason")
 	}
 	h.fill(t, 50, 100)
-	if n := expect(t, notices, HappenedInvalid); n.Reason == "" || n.UsedBytes != nil {
+	if n := expect(t, notices, EventInvalid); n.Reason == "" || n.UsedBytes != nil {
 		t.Errorf("%+v", n)
 	}
 }
@@ -102,7 +102,7 @@ func TestMonitorSeesBypass(t *testing.T) {
 	notices := h.monitored(t, MonitorRequest{Interval: time.Hour})
 	h.small(t) // made later
 	h.Reload("home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
-	expect(t, notices, HappenedBypassed)
+	expect(t, notices, EventBypassed)
 }
 
 func TestOneMonitor(t *testing.T) {
@@ -163,7 +163,7 @@ func TestMonitorEndsLeases(t *testing.T) {
 	h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, Lease: Lease{For: time.Nanosecond}})
 	h.Advance(time.Second)
 	n := <-h.monitored(t, MonitorRequest{Interval: time.Millisecond})
-	if n.Event != HappenedExpired || n.Set != "nightly" || n.Volume != "" {
+	if n.Kind != EventExpired || n.Set != "nightly" || n.Volume != "" {
 		t.Errorf("%+v", n)
 	}
 	if _, err := h.m.Show(context.Background(), "nightly"); !errors.Is(err, ErrNotFound) {

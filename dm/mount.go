@@ -327,7 +327,7 @@ func (s *session) unmountFailed(m mountedImage, err error) error {
 	b := &BusyError{Device: m.path}
 	if dev, perr := targets.ParseDevNo(m.volume.Devno); perr == nil {
 		for _, p := range s.read.Users(dev) {
-			b.Holders = append(b.Holders, Holder{Kind: "process", Device: m.volume.Device, PID: p.PID, Command: p.Command})
+			b.Holders = append(b.Holders, Holder{Kind: HolderProcess, Device: m.volume.Device, PID: p.PID, Command: p.Command})
 		}
 	}
 	return &Error{Device: m.path, Code: CodeBusy, Err: b, Hint: "end the processes that use it, then try again"}

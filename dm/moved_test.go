@@ -63,7 +63,7 @@ func TestMovedAway(t *testing.T) {
 		}
 		return nil
 	})
-	check(t, m.m.Remove(m.ctx, "nightly"))
+	check(t, m.m.Remove(m.ctx, RemoveRequest{Name: "nightly"}))
 	m.Fail(nil)
 	m.intact(t, "remove")
 	if zeros == 0 {
@@ -82,7 +82,7 @@ func TestMovedAway(t *testing.T) {
 func TestMovedMeanwhile(t *testing.T) {
 	hostOnly(t)
 	for name, do := range map[string]func(*moved) error{
-		"remove":  func(m *moved) error { return m.m.Remove(m.ctx, "nightly") },
+		"remove":  func(m *moved) error { return m.m.Remove(m.ctx, RemoveRequest{Name: "nightly"}) },
 		"recover": func(m *moved) error { _, err := m.m.Recover(m.ctx); return err },
 		"extend": func(m *moved) error {
 			_, err := m.m.Extend(m.ctx, ExtendRequest{Name: "nightly", Size: Size{Bytes: 2 * mib}})
@@ -111,8 +111,8 @@ func TestMovedMeanwhile(t *testing.T) {
 				if more = what != ""; more {
 					what = fmt.Sprintf("%s: %v", what, err)
 					m.intact(t, what)
-					_ = m.m.Remove(m.ctx, "next")
-					if err := m.m.Remove(m.ctx, "nightly"); err != nil && !errors.Is(err, ErrNotFound) {
+					_ = m.m.Remove(m.ctx, RemoveRequest{Name: "next"})
+					if err := m.m.Remove(m.ctx, RemoveRequest{Name: "nightly"}); err != nil && !errors.Is(err, ErrNotFound) {
 						t.Errorf("%s: %v", what, err)
 					}
 					m.intact(t, what+", and removed")
@@ -143,7 +143,7 @@ func TestMountedWhileRemoved(t *testing.T) {
 			return nil
 		})
 		more = false
-		err = h.m.Remove(h.ctx, "nightly")
+		err = h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"})
 		h.Fail(nil)
 		if mounted && (err == nil || CodeOf(err) != CodeBusy || h.Protected("dmsnap-nightly-home") != nil) {
 			t.Errorf("mounted before %s: %v; the image: %v", at, err, h.Protected("dmsnap-nightly-home"))

@@ -129,12 +129,12 @@ func (x *explainer) pinned(v Volume) {
 	case v.Store.Held == nil:
 	case *v.Store.Held:
 		x.add(Finding{
-			Level: LevelNote, Topic: "store", Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
+			Level: LevelNote, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
 			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),
 		})
 	default:
 		x.add(Finding{
-			Level: LevelProblem, Topic: "store", Volume: v.Name, Hint: "dmsnap recover pins the file again",
+			Level: LevelProblem, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap recover pins the file again",
 			Message: fmt.Sprintf("the store's file on the filesystem of %s is not pinned: after an unmount the store may overwrite data on the device", v.Store.Path),
 		})
 	}

@@ -42,7 +42,7 @@ func TestStoreHoldsItsFilesystem(t *testing.T) {
 			t.Errorf("%s: made anew beneath a store: %v", spec, err)
 		}
 		h.Mount(h.home, "/home", "ext4") // the same superblock
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		check(t, h.Border().Unmount("/home", 0))
 		check(t, h.mkfs("home"))
 		h.healthy(t)
@@ -68,7 +68,7 @@ func TestStoreHoldsForEverybody(t *testing.T) {
 		t.Errorf("made anew beneath a store: %v", err)
 	}
 	h.Mount(h.home, "/home", "ext4")
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 }
 
 // TestUnpin lets filesystems go for a shutdown. Show and why say so, and recover
@@ -105,7 +105,7 @@ func TestUnpin(t *testing.T) {
 		}
 		held(true)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	same(t, "removed", withoutLocks(before), withoutLocks(h.Snapshot()))
 	if done, err = h.m.Unpin(context.Background()); err != nil || len(done) > 0 {
 		t.Errorf("%+v, %v", done, err)
@@ -180,11 +180,11 @@ func TestStoreDirectory(t *testing.T) {
 		Name: "second", Origins: []string{"/var"}, Stores: map[string]string{"": "file:/home"}, StoreSize: Size{Bytes: mib},
 	})
 	check(t, err)
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	if _, err := h.Border().Stat("/home/.dmsnap/CACHEDIR.TAG"); err != nil {
 		t.Error(err)
 	}
-	check(t, h.m.Remove(context.Background(), "second"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "second"}))
 	same(t, "both removed", withoutLocks(before), withoutLocks(h.Snapshot()))
 }
 
@@ -221,7 +221,7 @@ func TestAnyUmask(t *testing.T) {
 			t.Errorf("%s: %#o, %v", name, st.Mode, err)
 		}
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	h.Umask(0)
 	same(t, "removed", filesAndDevices(before), filesAndDevices(h.Snapshot()))
 }

@@ -11,7 +11,7 @@ type Plan struct {
 
 // PlanStep is one step, for people and programs.
 type PlanStep struct {
-	Phase  string   `json:"phase"` // "prepare", "window", "finish"
+	Phase  Phase    `json:"phase"`
 	Action string   `json:"action"`
 	Device string   `json:"device"`
 	Table  []string `json:"table,omitempty"`  // exact table lines; crypt keys are masked
@@ -23,7 +23,7 @@ type PlanStep struct {
 func shown(p *plan.Plan) *Plan {
 	out := &Plan{Op: p.Op, Set: p.Set, Steps: []PlanStep{}}
 	for _, s := range p.Steps {
-		ps := PlanStep{Phase: string(s.Phase), Action: string(s.Action), Device: s.Device, Detail: s.Detail()}
+		ps := PlanStep{Phase: Phase(s.Phase), Action: string(s.Action), Device: s.Device, Detail: s.Detail()}
 		if s.Filesystem != nil {
 			ps.Device = s.Filesystem.Mountpoints[0]
 		}

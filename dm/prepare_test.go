@@ -76,7 +76,7 @@ func TestPreparedCut(t *testing.T) {
 		if _, err := p.Cut(context.Background()); !errors.Is(err, ErrNotFound) {
 			t.Errorf("a second cut: %v", err)
 		}
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		check(t, h.Write(h.home, 4*mib, make([]byte, len(old))))
 		same(t, "after removal", before, h.Snapshot())
 		h.healthy(t)
@@ -166,7 +166,7 @@ func TestFailedCutIsAsBeforeThePreparation(t *testing.T) {
 		case errors.Is(err, ErrUnrecovered):
 			recoverTo(t, h, what, before)
 		case err == nil, errors.Is(err, ErrPartial):
-			check(t, h.m.Remove(context.Background(), "nightly"))
+			check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 			same(t, what, before, withoutLocks(h.Snapshot()))
 		default:
 			same(t, what, before, withoutLocks(h.Snapshot()))

@@ -41,11 +41,11 @@ func TestReaderReadsThePast(t *testing.T) {
 	if n, err := r.ReadAt(tail, r.Size()-10); n != 10 || err != io.EOF {
 		t.Errorf("at the end: %d bytes, %v, want 10 and EOF", n, err)
 	}
-	if err := h.m.Remove(context.Background(), "nightly"); !errors.Is(err, ErrBusy) {
+	if err := h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}); !errors.Is(err, ErrBusy) {
 		t.Errorf("removed under an open reader: %v", err)
 	}
 	check(t, r.Close())
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	h.healthy(t)
 }
 

@@ -16,7 +16,7 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 	out := Receipt{
 		Asked: r.asked(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
 		Window: t.End.Sub(t.Start), Skew: t.Skew,
-		Guard: cmp.Or(t.Guard, "none"), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
+		Guard: GuardKind(cmp.Or(t.Guard, string(GuardNone))), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
 	for key, fs := range f.systems {
 		path := fs.Mountpoint()
@@ -41,7 +41,7 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 	}
 	for _, v := range p.Volumes {
 		if st := v.StoreFacts; st.Why != "" {
-			out.Stores = append(out.Stores, StoreReceipt{Volume: v.Name, Kind: st.Kind, Path: st.Path, Why: st.Why})
+			out.Stores = append(out.Stores, StoreReceipt{Volume: v.Name, Kind: StoreKind(st.Kind), Path: st.Path, Why: st.Why})
 		}
 	}
 	for _, v := range p.Volumes {

@@ -11,18 +11,43 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
+// RemoveRequest names a set to be removed.
+type RemoveRequest struct {
+	Name string
+	// Flatten removes its store too where older sets read through it: they get the
+	// chunks that only it has, while all is in use. Each of their stores must have
+	// room for them, or nothing is changed (CodeNoSpace). The newest set of an origin
+	// cannot be flattened, since the kernel copies into it still: what older ones need
+	// of it stays as a layer.
+	Flatten bool
+	// Rate bounds that copying. Zero: nothing does.
+	Rate Rate
+	// Progress is called with the bytes copied so far into one volume's store, by the
+	// goroutine that copies, which waits for it.
+	Progress func(set string, done, total uint64)
+}
+
 // Remove takes a set down and gives its origins their own tables back. A set
 // whose image is in use is refused with CodeBusy and stays whole. Past the point
 // where the first image is gone nothing can be put back: a failure then has
 // CodePartial, and the same call again goes on.
-func (m *Manager) Remove(ctx context.Context, name string) (err error) {
-	s, err := m.open("remove", name)
+//
+// With Flatten it blocks for as long as the copying takes. Cancelling ctx ends it,
+// with CodePartial if the set is gone by then. No image is hurt by that; Remove of
+// the layer, with Flatten, goes on from there.
+func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
+	s, err := m.open("remove", r.Name)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	defer s.watching(ctx, "inspect the set")()
-	if err := s.remove(ctx, name); err != nil {
+	if r.Flatten {
+		err = s.removeFold(ctx, r)
+	} else {
+		err = s.remove(ctx, r.Name)
+	}
+	if err != nil {
 		return s.fail(err)
 	}
 	s.tidyLayers(ctx)
@@ -30,22 +55,28 @@ func (m *Manager) Remove(ctx context.Context, name string) (err error) {
 }
 
 // PlanRemove returns the steps Remove would take, and changes nothing.
-func (m *Manager) PlanRemove(_ context.Context, name string) (p *Plan, err error) {
-	s, err := m.open("remove", name)
+func (m *Manager) PlanRemove(_ context.Context, r RemoveRequest) (p *Plan, err error) {
+	s, err := m.open("remove", r.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
-	p, err = s.planRemove(name)
-	return p, s.fail(err)
+	planned, err := s.planRemove(r)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	return shown(planned), nil
 }
 
-func (s *session) planRemove(name string) (*Plan, error) {
-	r := &removal{session: s, name: name}
+func (s *session) planRemove(request RemoveRequest) (*plan.Plan, error) {
+	if request.Flatten {
+		return s.planRemoveFold(request.Name)
+	}
+	r := &removal{session: s, name: request.Name}
 	if _, err := r.look(); err != nil {
 		return nil, err
 	}
-	return shown(plan.Remove(r.rest)), nil
+	return plan.Remove(r.rest), nil
 }
 
 func (s *session) remove(ctx context.Context, name string) error {
@@ -171,7 +202,7 @@ func (s *session) idle(ctx context.Context, ours *stack.View, id string) (*stack
 		if held == nil {
 			return ours, nil
 		}
-		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != "process" {
+		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != HolderProcess {
 			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeing(held)}
 		}
 		select {
@@ -189,7 +220,7 @@ func (s *session) idle(ctx context.Context, ours *stack.View, id string) (*stack
 // freeing is how the user gets an image free.
 func (s *session) freeing(held *BusyError) string {
 	for _, h := range held.Holders {
-		if h.Kind != "mount" || h.Namespace != "" {
+		if h.Kind != HolderMount || h.Namespace != "" {
 			return "stop what uses it, then try again"
 		}
 	}

@@ -117,7 +117,7 @@ func backTo(t *testing.T, m *Manager, before, after string) {
 	_, err := m.Recover(context.Background())
 	check(t, err)
 	if _, err := m.Show(context.Background(), "victim"); err == nil {
-		check(t, m.Remove(context.Background(), "victim"))
+		check(t, m.Remove(context.Background(), RemoveRequest{Name: "victim"}))
 	}
 	if now := string(output(t, "dmsetup", "table")); now != before {
 		t.Fatalf("%s: tables before:\n%safter:\n%s", after, before, now)

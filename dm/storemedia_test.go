@@ -68,7 +68,7 @@ func TestStoreIsLabelled(t *testing.T) {
 			t.Errorf("at %d something is left of what was there, or was copied there", at)
 		}
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	h.blank(t, "removed", vdc)
 }
 
@@ -88,7 +88,7 @@ func TestEndedStoreIsNamed(t *testing.T) {
 	if _, err := h.m.Create(context.Background(), r); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "volume home of set nightly") {
 		t.Errorf("a create over what is left of it: %v", err)
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	h.blank(t, "removed", vdc)
 	h.create(t, r)
 }
@@ -104,19 +104,19 @@ func TestOthersLabelStays(t *testing.T) {
 	r := one()
 	r.Name, r.Stores = "next", map[string]string{"": "/dev/vdd"}
 	h.create(t, r)
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	b := make([]byte, 10)
 	check(t, h.Read(vdc, layout.Align, b))
 	if string(b) != "somebody's" {
 		t.Errorf("what was written over the lead became %q", b)
 	}
-	check(t, h.m.Remove(context.Background(), "next"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "next"}))
 
 	h.create(t, one())
 	h.reboot()
 	r.Stores, r.ForceStore = map[string]string{"": "/dev/vdc"}, true
 	set := h.create(t, r)
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	if l, err := h.labelOn(t, vdc, 0); err != nil || l.ID != set.UUID {
 		t.Errorf("the label of the set that is there: %+v, %v", l, err)
 	}
@@ -142,7 +142,7 @@ func TestDeviceThatGrew(t *testing.T) {
 			t.Errorf("at %d: %+v, %v", at, l, err)
 		}
 	}
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	for _, at := range []uint64{0, 7 * mib} {
 		if _, err := h.labelOn(t, cow, at); !errors.Is(err, layout.ErrNone) {
 			t.Errorf("at %d: %v", at, err)
@@ -171,7 +171,7 @@ func TestStoreOfAnOlderRelease(t *testing.T) {
 		t.Errorf("it has %d bytes", size)
 	}
 	check(t, h.Write(vdc, 17*mib+mib/2, []byte("beyond it"))) // not wiped: no tail
-	check(t, h.m.Remove(context.Background(), "nightly"))
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	head := make([]byte, mib)
 	check(t, h.Read(vdc, 0, head))
 	if strings.Trim(string(head), "\x00") != "" {

@@ -71,7 +71,7 @@ func (s *session) whose(spec string, refused error) error {
 	for _, set := range sets {
 		for _, v := range set.Volumes {
 			switch {
-			case v.Store.Kind != "file" || v.Store.Path != path:
+			case v.Store.Kind != StoreFile || v.Store.Path != path:
 			case set.Layer:
 				return plan.Refuse(plan.Usage, path, "name another file, or remove "+strings.Join(v.ReadBy, ", ")+" first", "store file %s is still used by %s, the leftover of a removed set that %s read through", path, set.Name, strings.Join(v.ReadBy, ", "))
 			default:

@@ -36,10 +36,10 @@ func TestStoresComeAndGo(t *testing.T) {
 		set, err := h.m.Show(context.Background(), "nightly")
 		check(t, err)
 		s := set.Volumes[0].Store
-		if got := s.Kind + " " + s.Path; !strings.HasPrefix(got, want) || want == "ram " && s.Path != "" || s.SizeBytes != mib {
+		if got := string(s.Kind) + " " + s.Path; !strings.HasPrefix(got, want) || want == "ram " && s.Path != "" || s.SizeBytes != mib {
 			t.Errorf("%s: the store is %q of %d bytes, want %q", spec, got, s.SizeBytes, want)
 		}
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		same(t, spec, before, h.Snapshot())
 		h.healthy(t)
 	}
@@ -98,7 +98,7 @@ func TestChangedFileIsNoticed(t *testing.T) {
 		if v := set.Volumes[0]; v.State != StateBroken || !strings.Contains(v.Reason, row.says) {
 			t.Errorf("%s: %s because %q", name, v.State, v.Reason)
 		}
-		check(t, h.m.Remove(context.Background(), "nightly"))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		if row.stays { // without its mark it could be anybody's
 			check(t, h.Border().Unlink(strings.TrimPrefix(row.spec, "file:")))
 		}
@@ -118,10 +118,10 @@ func TestLostState(t *testing.T) {
 		next.opts.StateDir, next.state.Path = "/state2", "/state2"
 		sets, err := next.List(context.Background())
 		check(t, err)
-		if len(sets) != 1 || sets[0].Name != "nightly" || sets[0].Volumes[0].Store.Kind != strings.SplitN(spec, ":", 2)[0] {
+		if len(sets) != 1 || sets[0].Name != "nightly" || sets[0].Volumes[0].Store.Kind != StoreKind(strings.SplitN(spec, ":", 2)[0]) {
 			t.Fatalf("%s: %+v", spec, sets)
 		}
-		check(t, next.Remove(context.Background(), "nightly"))
+		check(t, next.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 		r, err := next.Recover(context.Background())
 		check(t, err)
 		for l := range strings.Lines(h.Snapshot()) {

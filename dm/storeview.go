@@ -18,19 +18,19 @@ func (v *view) store(vol *Volume, d stack.Device) {
 }
 
 // guessStore tells from the kernel's tables what a store is whose record is lost.
-func (v *view) guessStore(d stack.Device) (kind, path string) {
+func (v *view) guessStore(d stack.Device) (kind StoreKind, path string) {
 	f, err := v.s.lostFile(d, v.View)
 	if err == nil && f != nil {
-		return "file", f.Path
+		return StoreFile, f.Path
 	}
 	lower, ok := d.Lower()
 	if !ok {
 		return "", ""
 	}
 	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
-		return "ram", ""
+		return StoreRAM, ""
 	}
-	return "device", v.s.read.Node(lower)
+	return StoreDevice, v.s.read.Node(lower)
 }
 
 // damage tells of a store's file that was changed by somebody. The image may be

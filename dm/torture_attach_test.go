@@ -90,7 +90,7 @@ func (x *plainTorture) steps(t *testing.T, op attaching) (steps []string) {
 	x.become(t, op.from)
 	x.m.fail = func(s plan.Step) error {
 		shown := shown(&plan.Plan{Steps: []plan.Step{s}}).Steps[0]
-		steps = append(steps, strings.TrimSpace(shown.Phase+": "+shown.Action+" "+shown.Device))
+		steps = append(steps, strings.TrimSpace(string(shown.Phase)+": "+shown.Action+" "+shown.Device))
 		return nil
 	}
 	defer func() { x.m.fail = nil }()
@@ -115,7 +115,7 @@ func (x *plainTorture) become(t *testing.T, want plainState) {
 	}
 	switch have {
 	case plainWithSet:
-		check(t, x.m.Remove(ctx, "victim"))
+		check(t, x.m.Remove(ctx, RemoveRequest{Name: "victim"}))
 	case plainAttached:
 		check(t, x.m.Detach(ctx, x.device))
 	}

@@ -42,7 +42,7 @@ func TestTortureCycles(t *testing.T) {
 		}
 		_, err := m.Create(context.Background(), r)
 		check(t, err)
-		check(t, m.Remove(context.Background(), "victim"))
+		check(t, m.Remove(context.Background(), RemoveRequest{Name: "victim"}))
 	}
 	warm := max(2, cycles/10)
 	for i := range warm {

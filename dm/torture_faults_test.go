@@ -211,7 +211,7 @@ func TestTortureClock(t *testing.T) {
 		}
 		_, err = x.m.Recover(context.Background()) // removes what has expired
 		check(t, err)
-		check(t, x.m.Remove(context.Background(), "victim"))
+		check(t, x.m.Remove(context.Background(), RemoveRequest{Name: "victim"}))
 	}
 }
 

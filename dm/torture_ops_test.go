@@ -73,13 +73,13 @@ func (op tortured) steps(t *testing.T, m *Manager) (steps []string) {
 	case "extend":
 		p, err = m.PlanExtend(context.Background(), larger("victim"))
 	case "fold":
-		p, err = m.PlanRemoveFold(context.Background(), "victim")
+		p, err = m.PlanRemove(context.Background(), RemoveRequest{Name: "victim", Flatten: true})
 	default:
-		p, err = m.PlanRemove(context.Background(), "victim")
+		p, err = m.PlanRemove(context.Background(), RemoveRequest{Name: "victim"})
 	}
 	check(t, err)
 	for _, s := range p.Steps {
-		steps = append(steps, strings.TrimSpace(s.Phase+": "+s.Action+" "+s.Device))
+		steps = append(steps, strings.TrimSpace(string(s.Phase)+": "+s.Action+" "+s.Device))
 	}
 	return steps
 }
@@ -123,7 +123,7 @@ func (x *torture) prepareSets(op tortured) error {
 		if slices.Contains(have, s.Name) || plan.IsLayer(s.Name) {
 			continue
 		}
-		if err := x.m.Remove(context.Background(), s.Name); err != nil {
+		if err := x.m.Remove(context.Background(), RemoveRequest{Name: s.Name}); err != nil {
 			return err
 		}
 	}

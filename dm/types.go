@@ -82,7 +82,7 @@ type Volume struct {
 
 // Store is where a volume keeps old chunks.
 type Store struct {
-	Kind string `json:"kind"` // "device", "file", "ram"
+	Kind StoreKind `json:"kind"`
 	// Path of the device or file. A file on the origin's filesystem is in the image
 	// too, where its contents mean nothing: leave it out of backups.
 	Path      string `json:"path"`
@@ -122,9 +122,8 @@ type Receipt struct {
 	Steps       []StepReceipt   `json:"steps"`
 	// Stores are those that dmsnap chose, and why.
 	Stores []StoreReceipt `json:"stores"`
-	// Guard tells who would have ended the window: "service", a process outside of
-	// our control group; "process", a child; "none". Empty in receipts of older versions.
-	Guard string `json:"guard,omitempty"`
+	// Guard would have ended the window. Empty in receipts of older versions.
+	Guard GuardKind `json:"guard,omitempty"`
 	// Media are the disks that writes to the stores wait for.
 	Media []Medium `json:"media,omitempty"`
 	// Doubts say why a device is among the unproven though no mount of it was seen.
@@ -148,10 +147,10 @@ type Doubt struct {
 
 // StoreReceipt is the choice of one store.
 type StoreReceipt struct {
-	Volume string `json:"volume"`
-	Kind   string `json:"kind"`
-	Path   string `json:"path"`
-	Why    string `json:"why"`
+	Volume string    `json:"volume"`
+	Kind   StoreKind `json:"kind"`
+	Path   string    `json:"path"`
+	Why    string    `json:"why"`
 }
 
 // VolumeReceipt is when the writers of one volume had to wait, since the start of
@@ -168,7 +167,7 @@ type VolumeReceipt struct {
 // HookReceipt is one call of a hook.
 type HookReceipt struct {
 	Hook  string        `json:"hook"`
-	Event string        `json:"event"`
+	Event HookEvent     `json:"event"`
 	Took  time.Duration `json:"us" unit:"us"`
 	Error string        `json:"error"` // "" if it did its part
 }

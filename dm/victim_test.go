@@ -201,9 +201,9 @@ func (f *fate) do(m *Manager) error {
 	case "detach":
 		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":
-		err = m.Remove(context.Background(), f.Set)
+		err = m.Remove(context.Background(), RemoveRequest{Name: f.Set})
 	case "fold":
-		err = m.RemoveFold(context.Background(), f.Set, FoldRequest{})
+		err = m.Remove(context.Background(), RemoveRequest{Name: f.Set, Flatten: true})
 	case "extend":
 		_, err = m.Extend(context.Background(), larger(f.Set))
 	case "mount":

@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
-	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Explanation is what Why found out about a set or an origin.
 type Explanation struct {
 	Subject  string    `json:"subject"` // as asked for
-	Kind     string    `json:"kind"`    // "set" or "origin"
+	Kind     Subject   `json:"kind"`
 	Summary  string    `json:"summary"` // the worst finding
 	Findings []Finding `json:"findings"`
 }
@@ -33,7 +32,7 @@ const (
 // Finding is one thing that is so, and what can be done about it.
 type Finding struct {
 	Level   Level   `json:"level"`
-	Topic   string  `json:"topic"` // "state", "store", "writes", "holder", "operation", "suspended", "cut", "sets", "kernel"
+	Topic   Topic   `json:"topic"`
 	Volume  string  `json:"volume,omitempty"`
 	Message string  `json:"message"`
 	Hint    string  `json:"hint,omitempty"`
@@ -73,11 +72,11 @@ func (s *session) why(ctx context.Context, name string, sample time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
-	x := &explainer{view: v, Explanation: &Explanation{Subject: name, Kind: "set", Findings: []Finding{}}}
+	x := &explainer{view: v, Explanation: &Explanation{Subject: name, Kind: SubjectSet, Findings: []Finding{}}}
 	if set != nil {
 		err = x.set(ctx, set, sample)
 	} else {
-		x.Kind = "origin"
+		x.Kind = SubjectOrigin
 		x.origin(name, dev, sets)
 	}
 	if err != nil {
@@ -121,7 +120,7 @@ var remedies = map[State]string{
 }
 
 func (x *explainer) state(v Volume) {
-	f := Finding{Level: LevelOK, Topic: "state", Volume: v.Name, Message: "its image is " + string(v.State)}
+	f := Finding{Level: LevelOK, Topic: TopicState, Volume: v.Name, Message: "its image is " + string(v.State)}
 	if v.State != StateActive {
 		f.Level, f.Message, f.Hint = LevelProblem, f.Message+": "+v.Reason, remedies[v.State]
 	}
@@ -136,7 +135,7 @@ func (x *explainer) held(v Volume) {
 	}
 	for _, h := range x.s.busy(v.Device, dev).Holders {
 		x.add(Finding{
-			Level: LevelNote, Topic: "holder", Volume: v.Name, Holder: &h,
+			Level: LevelNote, Topic: TopicHolder, Volume: v.Name, Holder: &h,
 			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: release(x.Subject, h),
 		})
 	}
@@ -145,11 +144,11 @@ func (x *explainer) held(v Volume) {
 // release is how a holder is made to let go.
 func release(set string, h Holder) string {
 	switch {
-	case h.Kind == "mount" && h.Namespace == "":
+	case h.Kind == HolderMount && h.Namespace == "":
 		return "dmsnap umount " + set
-	case h.Kind == "mount":
+	case h.Kind == HolderMount:
 		return fmt.Sprintf("nsenter -m -t %d umount %s", h.PID, h.Path)
-	case h.Kind == "process":
+	case h.Kind == HolderProcess:
 		return fmt.Sprintf("end pid %d", h.PID)
 	}
 	return "remove device " + h.Path + " first"
@@ -165,7 +164,7 @@ func (x *explainer) waiting(v Volume) {
 		if which, found, err := x.s.read.Suspended(d); err == nil && found {
 			name := x.s.read.Node(which)
 			x.add(Finding{
-				Level: LevelProblem, Topic: "suspended", Volume: v.Name, Message: fmt.Sprintf("%s is suspended: all I/O to the %s is blocked", name, part.what),
+				Level: LevelProblem, Topic: TopicSuspended, Volume: v.Name, Message: fmt.Sprintf("%s is suspended: all I/O to the %s is blocked", name, part.what),
 				Hint: "run dmsnap recover if dmsnap suspended it, otherwise dmsetup resume " + name,
 			})
 		}
@@ -182,7 +181,7 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 		if !concerns(i) {
 			continue
 		}
-		f := Finding{Level: LevelNote, Topic: "operation", Message: fmt.Sprintf("pid %d is running %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it has finished, or use --wait"}
+		f := Finding{Level: LevelNote, Topic: TopicOperation, Message: fmt.Sprintf("pid %d is running %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it has finished, or use --wait"}
 		if held, err := x.s.state.Held(i.Keys()...); err == nil && held == nil {
 			f.Level, f.Message, f.Hint = LevelProblem, fmt.Sprintf("%s %s was interrupted", i.Op, i.Set), "dmsnap recover"
 		}
@@ -194,14 +193,14 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
 	r := x.s.examine(spec)
 	for _, p := range r.Problems {
-		x.add(Finding{Level: LevelProblem, Topic: "cut", Message: p.Message, Hint: p.Hint})
+		x.add(Finding{Level: LevelProblem, Topic: TopicCut, Message: p.Message, Hint: p.Hint})
 	}
 	if r.Possible {
-		x.add(Finding{Level: LevelOK, Topic: "cut", Message: "a snapshot can be taken"})
+		x.add(Finding{Level: LevelOK, Topic: TopicCut, Message: "a snapshot can be taken"})
 	}
 	for _, f := range r.Filesystems {
-		if f.Method == string(plan.ByLockFS) {
-			x.add(Finding{Level: LevelNote, Topic: "cut", Message: fmt.Sprintf("the freeze of %s on %s cannot be verified: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
+		if f.Method == FreezeSuspend {
+			x.add(Finding{Level: LevelNote, Topic: TopicCut, Message: fmt.Sprintf("the freeze of %s on %s cannot be verified: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
 		}
 	}
 	x.copies(dev, sets)
@@ -218,16 +217,16 @@ func (x *explainer) copies(dev targets.DevNo, sets []Set) {
 				continue
 			}
 			if names = append(names, set.Name); v.State != StateActive {
-				x.add(Finding{Level: LevelProblem, Topic: "sets", Volume: v.Name, Message: fmt.Sprintf("the image of set %s is %s: %s", set.Name, v.State, v.Reason), Hint: remedies[v.State]})
+				x.add(Finding{Level: LevelProblem, Topic: TopicSets, Volume: v.Name, Message: fmt.Sprintf("the image of set %s is %s: %s", set.Name, v.State, v.Reason), Hint: remedies[v.State]})
 			}
 		}
 	}
 	if len(names) == 0 {
-		x.add(Finding{Level: LevelOK, Topic: "writes", Message: "no snapshots: writes are not copied"})
+		x.add(Finding{Level: LevelOK, Topic: TopicWrites, Message: "no snapshots: writes are not copied"})
 		return
 	}
 	x.add(Finding{
-		Level: LevelNote, Topic: "writes", Hint: "remove sets that are no longer needed",
+		Level: LevelNote, Topic: TopicWrites, Hint: "remove sets that are no longer needed",
 		Message: fmt.Sprintf("the first write to each chunk waits for a copy to the store of each set (%s); discards are refused", strings.Join(names, ", ")),
 	})
 }
@@ -236,7 +235,7 @@ func (x *explainer) copies(dev targets.DevNo, sets []Set) {
 func (x *explainer) kernel() {
 	for _, t := range needed[:3] {
 		if found, err := x.s.read.Target(t.name); err == nil && !found.Available {
-			x.add(Finding{Level: LevelProblem, Topic: "kernel", Message: missingTarget(t.name, t.why), Hint: targetHint(t.name)})
+			x.add(Finding{Level: LevelProblem, Topic: TopicKernel, Message: missingTarget(t.name, t.why), Hint: targetHint(t.name)})
 		}
 	}
 }

@@ -27,10 +27,8 @@ type manager interface {
 	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)
 	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)
 	Monitor(ctx context.Context, r dm.MonitorRequest) error
-	PlanRemove(ctx context.Context, name string) (*dm.Plan, error)
-	PlanRemoveFold(ctx context.Context, name string) (*dm.Plan, error)
-	RemoveFold(ctx context.Context, name string, r dm.FoldRequest) error
-	Remove(ctx context.Context, name string) error
+	PlanRemove(ctx context.Context, r dm.RemoveRequest) (*dm.Plan, error)
+	Remove(ctx context.Context, r dm.RemoveRequest) error
 	List(ctx context.Context) ([]dm.Set, error)
 	Show(ctx context.Context, name string) (*dm.Set, error)
 	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)

@@ -50,7 +50,7 @@ func goldens() map[string]struct {
 		"extend":                {"extend nightly +10%", stub{set: nightly()}},
 		"extend-dry-run":        {"extend nightly 20g --dry-run", stub{plan: samplePlan()}},
 		"extend-bare-size":      {"extend nightly +10", stub{}},
-		"monitor":               {"monitor --threshold 60", stub{notices: []dm.Notice{sampleNotice()}}},
+		"monitor":               {"monitor --threshold 60", stub{notices: []dm.Event{sampleEvent()}}},
 		"monitor-usage":         {"monitor --textfile /x", stub{}},
 		"remove":                {"remove a b", stub{}},
 		"remove-dry-run":        {"remove a b --dry-run", stub{plan: samplePlan()}},
@@ -82,10 +82,10 @@ func goldens() map[string]struct {
 	}
 }
 
-func sampleNotice() dm.Notice {
+func sampleEvent() dm.Event {
 	used := uint64(3 << 20)
-	return dm.Notice{
-		Time: at("2026-11-20T12:00:00Z"), Event: dm.HappenedFull, Set: "nightly", Volume: "vg-home",
+	return dm.Event{
+		Time: at("2026-11-20T12:00:00Z"), Kind: dm.EventFull, Set: "nightly", Volume: "vg-home",
 		UsedBytes: &used, SizeBytes: 4 << 20, Reason: "it has reached its limit", ReadBy: []string{"hourly"},
 	}
 }

@@ -123,8 +123,8 @@ func (d drawing) tree(w io.Writer, n *dm.GraphNode, first, rest string, drawn ma
 
 // nodeFacts says what there is to say of a device, the most telling first.
 func nodeFacts(n *dm.GraphNode) []string {
-	facts := []string{n.Role}
-	if n.Role == "device" {
+	facts := []string{string(n.Role)}
+	if n.Role == dm.RoleDevice {
 		facts[0] = orDash(n.Targets)
 		if n.Targets == "" {
 			facts[0] = "disk"

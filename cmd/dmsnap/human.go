@@ -24,11 +24,11 @@ func clean(s string) string {
 func message(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // orDash stands for an unknown or empty value in a table.
-func orDash(s string) string {
+func orDash[T ~string](s T) string {
 	if s == "" {
 		return "-"
 	}
-	return clean(s)
+	return clean(string(s))
 }
 
 // list joins for people.

@@ -78,7 +78,7 @@ func TestHolderCuts(t *testing.T) {
 	if o := do(t, nil, "cut", token, "--json"); o.exit != 4 || !strings.Contains(o.stdout, `"code":"not_found"`) {
 		t.Error(o)
 	}
-	if err := h.Manager().Remove(t.Context(), "nightly"); err != nil {
+	if err := h.Manager().Remove(t.Context(), dm.RemoveRequest{Name: "nightly"}); err != nil {
 		t.Error(err)
 	}
 	expectClean(t, h)

@@ -22,7 +22,7 @@ type metrics struct {
 	mu     sync.Mutex
 	sets   []dm.Set
 	looked time.Time
-	events map[dm.Happening]int
+	events map[dm.EventKind]int
 }
 
 func (m *metrics) set(sets []dm.Set, now time.Time) {
@@ -31,13 +31,13 @@ func (m *metrics) set(sets []dm.Set, now time.Time) {
 	m.sets, m.looked = sets, now
 }
 
-func (m *metrics) count(n dm.Notice) {
+func (m *metrics) count(e dm.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.events == nil {
-		m.events = map[dm.Happening]int{}
+		m.events = map[dm.EventKind]int{}
 	}
-	m.events[n.Event]++
+	m.events[e.Kind]++
 }
 
 // write puts all metrics out.

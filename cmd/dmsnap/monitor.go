@@ -56,10 +56,10 @@ func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {
 	var lost error // of output; stores grow all the same
 	err = env.Manager.Monitor(ctx, dm.MonitorRequest{
 		Threshold: c.Threshold, Step: c.Step, Limit: c.Limit, Spill: c.Spill, Interval: c.Interval,
-		FoldDepth: c.FoldDepth, FoldRate: c.FoldRate.Bytes,
-		Notice: func(n dm.Notice) {
-			m.count(n)
-			if werr := emit(env, "events", []dm.Notice{n}, func(w io.Writer) { writeNotice(w, n) }); werr != nil {
+		FlattenDepth: c.FoldDepth, FlattenRate: dm.Rate(c.FoldRate.Bytes),
+		Events: func(e dm.Event) {
+			m.count(e)
+			if werr := emit(env, "events", []dm.Event{e}, func(w io.Writer) { writeEvent(w, e) }); werr != nil {
 				lost = werr
 			}
 		},
@@ -96,24 +96,24 @@ func (c *monitorCmd) check() error {
 	return nil
 }
 
-func writeNotice(w io.Writer, n dm.Notice) {
-	if n.Volume == "" {
-		fmt.Fprintf(w, "%s %s %s\n", timeText(&n.Time), n.Event, clean(n.Set))
+func writeEvent(w io.Writer, e dm.Event) {
+	if e.Volume == "" {
+		fmt.Fprintf(w, "%s %s %s\n", timeText(&e.Time), e.Kind, clean(e.Set))
 		return
 	}
-	fmt.Fprintf(w, "%s %s %s %s: %s\n", timeText(&n.Time), n.Event, clean(n.Set), clean(n.Volume), noticeText(n))
+	fmt.Fprintf(w, "%s %s %s %s: %s\n", timeText(&e.Time), e.Kind, clean(e.Set), clean(e.Volume), eventText(e))
 }
 
-func noticeText(n dm.Notice) string {
-	text := "store of " + sizeText(n.SizeBytes)
-	if n.UsedBytes != nil {
-		text += ", " + percent(*n.UsedBytes, n.SizeBytes) + " used"
+func eventText(e dm.Event) string {
+	text := "store of " + sizeText(e.SizeBytes)
+	if e.UsedBytes != nil {
+		text += ", " + percent(*e.UsedBytes, e.SizeBytes) + " used"
 	}
-	if n.Reason != "" {
-		text += ": " + clean(n.Reason)
+	if e.Reason != "" {
+		text += ": " + clean(e.Reason)
 	}
-	if len(n.ReadBy) > 0 {
-		text += "; sets that read through it: " + list(n.ReadBy)
+	if len(e.ReadBy) > 0 {
+		text += "; sets that read through it: " + list(e.ReadBy)
 	}
 	return text
 }

@@ -36,8 +36,8 @@ func sampleMetrics() *metrics {
 	odd := *nightly()
 	odd.Name = "a\"b\\c\nd"
 	m.set([]dm.Set{odd, *orphan()}, time.Unix(1000, 0))
-	m.count(sampleNotice())
-	m.count(sampleNotice())
+	m.count(sampleEvent())
+	m.count(sampleEvent())
 	return m
 }
 
@@ -87,7 +87,7 @@ func TestTextfile(t *testing.T) {
 	if all, err := os.ReadDir(filepath.Dir(path)); err != nil || len(all) != 1 {
 		t.Errorf("%v, %v", all, err)
 	}
-	o := do(t, &stub{notices: []dm.Notice{sampleNotice()}}, "monitor", "--textfile", filepath.Join(path, "x.prom"))
+	o := do(t, &stub{notices: []dm.Event{sampleEvent()}}, "monitor", "--textfile", filepath.Join(path, "x.prom"))
 	if o.exit != 1 || !strings.Contains(o.stdout, "full") { // it goes on, and says so at its end
 		t.Error(o)
 	}

@@ -62,7 +62,7 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	}
 	var removed []removal
 	for i, name := range c.Names {
-		if err := c.remove(ctx, env, name); err != nil {
+		if err := env.Manager.Remove(ctx, c.request(name)); err != nil {
 			return c.partial(i, err)
 		}
 		removed = append(removed, removal{name})
@@ -70,21 +70,14 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	return changed("remove", "", emit(env, "removals", removed, func(io.Writer) {}))
 }
 
-func (c *removeCmd) remove(ctx context.Context, env *Env, name string) error {
-	if !c.Fold {
-		return env.Manager.Remove(ctx, name)
-	}
-	return env.Manager.RemoveFold(ctx, name, dm.FoldRequest{Rate: c.Rate.Bytes})
+func (c *removeCmd) request(name string) dm.RemoveRequest {
+	return dm.RemoveRequest{Name: name, Flatten: c.Fold, Rate: dm.Rate(c.Rate.Bytes)}
 }
 
 func (c *removeCmd) plan(ctx context.Context, env *Env) error {
 	var plans []dm.Plan
 	for _, name := range c.Names {
-		plan := env.Manager.PlanRemove
-		if c.Fold {
-			plan = env.Manager.PlanRemoveFold
-		}
-		p, err := plan(ctx, name)
+		p, err := env.Manager.PlanRemove(ctx, c.request(name))
 		if err != nil {
 			return err
 		}

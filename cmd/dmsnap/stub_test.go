@@ -29,9 +29,9 @@ type stub struct {
 
 	request dm.CreateRequest
 	extend  dm.ExtendRequest
-	fold    dm.FoldRequest
+	remove  dm.RemoveRequest
 	monitor dm.MonitorRequest
-	notices []dm.Notice
+	notices []dm.Event
 	calls   []string
 }
 
@@ -72,25 +72,27 @@ func (s *stub) Monitor(_ context.Context, r dm.MonitorRequest) error {
 	s.monitor = r
 	r.Look(s.sets)
 	for _, n := range s.notices {
-		r.Notice(n)
+		r.Events(n)
 	}
 	return s.call("monitor", "")
 }
 
-func (s *stub) PlanRemove(_ context.Context, name string) (*dm.Plan, error) {
-	return s.plan, s.call("plan remove", name)
+// removalOf is how the tests write what was asked to be removed.
+func removalOf(r dm.RemoveRequest) string {
+	if r.Flatten {
+		return "remove fold"
+	}
+	return "remove"
 }
 
-func (s *stub) PlanRemoveFold(_ context.Context, name string) (*dm.Plan, error) {
-	return s.plan, s.call("plan remove fold", name)
+func (s *stub) PlanRemove(_ context.Context, r dm.RemoveRequest) (*dm.Plan, error) {
+	return s.plan, s.call("plan "+removalOf(r), r.Name)
 }
 
-func (s *stub) RemoveFold(_ context.Context, name string, r dm.FoldRequest) error {
-	s.fold = r
-	return s.call("remove fold", name)
+func (s *stub) Remove(_ context.Context, r dm.RemoveRequest) error {
+	s.remove = r
+	return s.call(removalOf(r), r.Name)
 }
-
-func (s *stub) Remove(_ context.Context, name string) error { return s.call("remove", name) }
 
 func (s *stub) List(context.Context) ([]dm.Set, error) { return s.sets, s.call("list", "") }
 

@@ -49,9 +49,9 @@ var levelMarks = map[dm.Level]string{dm.LevelOK: "[ok]", dm.LevelNote: "[..]", d
 func writeExplanation(w io.Writer, x *dm.Explanation) {
 	fmt.Fprintf(w, "%s %s: %s\n", x.Kind, clean(x.Subject), clean(x.Summary))
 	for _, f := range x.Findings {
-		subject := f.Topic
+		subject := string(f.Topic)
 		if f.Volume != "" {
-			subject = clean(f.Volume) + " " + f.Topic
+			subject = clean(f.Volume) + " " + string(f.Topic)
 		}
 		fmt.Fprintf(w, "%s %s\t%s\n", levelMarks[f.Level], subject, clean(f.Message))
 		if f.Hint != "" {

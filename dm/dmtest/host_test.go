@@ -38,7 +38,7 @@ func TestReadyHosts(t *testing.T) {
 			if len(h.Changes()) == 0 {
 				t.Error("a set is no change")
 			}
-			if err := m.Remove(ctx, "nightly"); err != nil {
+			if err := m.Remove(ctx, dm.RemoveRequest{Name: "nightly"}); err != nil {
 				t.Fatal(err)
 			}
 			if left := h.Changes(); len(left) > 0 {

@@ -69,13 +69,13 @@ func parse(words []string) (dm.CreateRequest, error) {
 
 // backup leaves no set behind, or says so.
 func backup(ctx context.Context, m *dm.Manager, r dm.CreateRequest, to string) (err error) {
-	if err := m.Remove(ctx, setName); err != nil && !errors.Is(err, dm.ErrNotFound) {
+	if err := m.Remove(ctx, dm.RemoveRequest{Name: setName}); err != nil && !errors.Is(err, dm.ErrNotFound) {
 		return fmt.Errorf("a set of an earlier run: %w", err)
 	}
 	set, err := m.Create(ctx, r)
 	if err == nil || errors.Is(err, dm.ErrPartial) {
 		// Made in part is made. It must go also when ctx has ended.
-		defer func() { err = errors.Join(err, m.Remove(context.WithoutCancel(ctx), setName)) }()
+		defer func() { err = errors.Join(err, m.Remove(context.WithoutCancel(ctx), dm.RemoveRequest{Name: setName})) }()
 	}
 	if err != nil {
 		return hinted(err)
