@@ -111,6 +111,9 @@ func layerID(o plan.Origin) (id string) {
 }
 
 func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) {
+	if err := s.needGuard(); err != nil {
+		return nil, err
+	}
 	a := &attacher{layering: layering{session: s, spec: spec, id: newID()}}
 	_, err := s.perform(ctx, change{look: a.look, plan: a.plan, commit: a.commit, leases: true})
 	return a.made, err

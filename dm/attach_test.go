@@ -330,7 +330,7 @@ func TestWithoutTheModule(t *testing.T) {
 	k := ioctltest.New(ioctltest.Options{})
 	k.AddDisk("vda", ioctl.DevNo{Major: 252}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
 	k.Mount(ioctl.DevNo{Major: 252, Minor: 1}, "/data", "ext4")
-	m := New(Options{Kernel: k.Border(), StateDir: "/state"})
+	m := New(Options{Kernel: k.Border(), StateDir: "/state", NoGuard: true})
 	_, err := m.Attach(context.Background(), "/data")
 	e, ok := errors.AsType[*Error](err)
 	if !errors.Is(err, ErrUnsupported) || !ok || !strings.Contains(e.Hint, "dmsnap attach") {

@@ -95,6 +95,9 @@ func (s *session) newCreation(r CreateRequest) (*creation, error) {
 	if err := plan.CheckSetName(r.Name); err != nil {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
+	if err := s.needGuard(); err != nil {
+		return nil, err
+	}
 	return &creation{session: s, request: r, id: newID()}, nil
 }
 

@@ -67,7 +67,7 @@ func (v guarded) failCreate(t *testing.T, state string, n int) (more bool) {
 
 func (v guarded) failRemove(t *testing.T, state string, n int, whole string) (more bool) {
 	t.Helper()
-	m := New(Options{StateDir: state})
+	m := New(Options{StateDir: state, NoGuard: true})
 	var hit string
 	m.fail = failAt(n, &hit)
 	err := m.Remove(context.Background(), RemoveRequest{Name: "fp"})

@@ -2,9 +2,12 @@ package dm
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/guard"
+	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 )
 
@@ -13,16 +16,57 @@ import (
 // its arguments are those.
 func GuardMain() int { return guard.Main() }
 
-// DefaultGuardSocket is where the packages' service makes guards.
-const DefaultGuardSocket = "/run/dmsnap/guard.sock"
+// What the dmsnap package installs.
+const (
+	// DefaultGuard is a program that is a guard when it is called with the argument
+	// guard. It is used only if root alone can have put it there.
+	DefaultGuard = "/usr/bin/dmsnap"
+	// DefaultGuardSocket is where its service makes guards.
+	DefaultGuardSocket = "/run/dmsnap/guard.sock"
+)
 
-// guard makes what starts a guard for one window, nil if none is wanted.
+// ErrNoGuard: no process would end the window if this one died in it.
+var ErrNoGuard = errors.New("there is no guard")
+
+// guardCommand is the guard to be started, with the socket to ask first; nil if
+// there is to be none. An Error says why there cannot be one.
+func (m *Manager) guardCommand() (command []string, socket string, err error) {
+	switch {
+	case m.opts.Guard != nil:
+		return m.opts.Guard, m.opts.GuardSocket, nil
+	case m.opts.NoGuard:
+		return nil, "", nil
+	}
+	err = hook.Check(m.opts.Kernel, DefaultGuard)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("%w: %s is not installed", ErrNoGuard, DefaultGuard)
+	case err != nil:
+		err = fmt.Errorf("%w: users other than root could have put %s there, or it cannot be run", ErrNoGuard, DefaultGuard)
+	default:
+		return []string{DefaultGuard, "guard"}, DefaultGuardSocket, nil
+	}
+	return nil, "", &Error{
+		Device: DefaultGuard, Code: CodeUnsupported, Err: err,
+		Hint: "install the dmsnap package, or set Options.Guard to a program that calls GuardMain; with Options.NoGuard filesystems stay frozen if this process dies in the window",
+	}
+}
+
+// needGuard refuses what begins something. What ends it, or puts it right, goes on
+// without: it must not depend on a package that was removed.
+func (s *session) needGuard() error {
+	_, _, err := s.guardCommand()
+	return err
+}
+
+// guard makes what starts a guard for one window, nil if there is none.
 func (s *session) guard(f *facts, deadline time.Duration) func() (run.Guard, error) {
-	if s.opts.Guard == nil {
+	command, socket, err := s.guardCommand()
+	if err != nil || command == nil {
 		return nil
 	}
 	return func() (run.Guard, error) {
-		g, err := guard.Start(s.opts.Guard, s.opts.GuardSocket)
+		g, err := guard.Start(command, socket)
 		if err != nil {
 			return nil, err
 		}

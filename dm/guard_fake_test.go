@@ -24,6 +24,45 @@ func TestGuardThatCannotStart(t *testing.T) {
 	same(t, "without a guard", withoutLocks(before), withoutLocks(h.Snapshot()))
 }
 
+// TestGuardByDefault: what begins something needs the guard of the package, or one
+// that was named, or the word that none is wanted; what ends it needs nothing. The
+// package's is taken only if it is root's.
+func TestGuardByDefault(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.create(t, both())
+	h.m.opts.NoGuard = false
+	r := both()
+	r.Name = "next"
+	before := h.Snapshot()
+	refused := func(when string) {
+		t.Helper()
+		_, errC := h.m.Create(h.ctx, r)
+		_, errP := h.m.Prepare(h.ctx, r)
+		_, errA := h.m.Attach(h.ctx, "/dev/vdi1")
+		for _, err := range []error{errC, errP, errA} {
+			e, ok := errors.AsType[*Error](err)
+			if !ok || !errors.Is(err, ErrNoGuard) || e.Code != CodeUnsupported || !strings.Contains(e.Hint, "Options.NoGuard") {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+		same(t, when, withoutLocks(before), withoutLocks(h.Snapshot()))
+	}
+	refused("not installed")
+	if _, err := h.m.PlanCreate(h.ctx, r); errors.Is(err, ErrNoGuard) {
+		t.Errorf("a plan: %v", err)
+	}
+	check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
+	before = h.Snapshot()
+	h.WriteFile(DefaultGuard, "")
+	before = h.Snapshot()
+	refused("not a program")
+	check(t, h.Border().Chmod(DefaultGuard, 0o755))
+	command, socket, err := h.m.guardCommand()
+	if err != nil || len(command) != 2 || command[0] != DefaultGuard || socket != DefaultGuardSocket {
+		t.Errorf("%q, %q, %v", command, socket, err)
+	}
+}
+
 // TestRenamedInTheWindow: somebody renames an origin while it is suspended. Nobody
 // stays held, and recover ends in before or after.
 func TestRenamedInTheWindow(t *testing.T) {

@@ -198,7 +198,7 @@ func TestBothKilled(t *testing.T) {
 		if f.start(t).met(t, withGuard) == "" {
 			t.Fatal("the victim lived")
 		}
-		m := New(Options{StateDir: f.State})
+		m := New(Options{StateDir: f.State, NoGuard: true})
 		if do == "thaw" {
 			done, err := m.Thaw(context.Background(), false)
 			check(t, err)
@@ -236,9 +236,9 @@ func TestRenamedWhileHeld(t *testing.T) {
 					victim.wake(t)
 				}
 				output(t, "dmsetup", "rename", "renamed", "guarded")
-				_, err := New(Options{StateDir: f.State}).Recover(context.Background())
+				_, err := New(Options{StateDir: f.State, NoGuard: true}).Recover(context.Background())
 				check(t, err)
-				if err := New(Options{StateDir: f.State}).Remove(context.Background(), RemoveRequest{Name: "victim"}); err != nil && !errors.Is(err, ErrNotFound) {
+				if err := New(Options{StateDir: f.State, NoGuard: true}).Remove(context.Background(), RemoveRequest{Name: "victim"}); err != nil && !errors.Is(err, ErrNotFound) {
 					t.Error(err)
 				}
 				v.recovered(t, f.State)
@@ -274,7 +274,7 @@ func (v guarded) stopped(t *testing.T, step int) {
 	v.writable(t)
 	switch code := victim.wake(t); {
 	case code == 0 && step == 1: // nothing was held: it may have gone on in time
-		check(t, New(Options{StateDir: f.State}).Remove(context.Background(), RemoveRequest{Name: "victim"}))
+		check(t, New(Options{StateDir: f.State, NoGuard: true}).Remove(context.Background(), RemoveRequest{Name: "victim"}))
 	case code != 8:
 		t.Errorf("a tool that lost exits %d, want 8", code)
 	}
@@ -302,7 +302,7 @@ func (v guarded) writable(t *testing.T) {
 // recovered ends what is left over and compares.
 func (v guarded) recovered(t *testing.T, state string) {
 	t.Helper()
-	m := New(Options{StateDir: state})
+	m := New(Options{StateDir: state, NoGuard: true})
 	_, err := m.Recover(context.Background())
 	check(t, err)
 	if after := string(output(t, "dmsetup", "table")); after != v.before {

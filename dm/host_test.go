@@ -79,7 +79,7 @@ func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host 
 	k.Mount(h.vard, "/var", "xfs")
 	k.Mount(h.data, "/data", "ext4")
 	k.WriteFile("/mnt/.keep", "")
-	h.m = New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, UdevTimeout: time.Second})
+	h.m = New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, UdevTimeout: time.Second, NoGuard: true})
 	h.m.sample = 0
 	if err := h.m.state.Init(); err != nil {
 		t.Fatal(err)

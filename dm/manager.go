@@ -55,17 +55,22 @@ type Options struct {
 	// UdevTimeout bounds the waits for udev. Zero: 30 s.
 	UdevTimeout time.Duration
 	// Guard is the command line of a guard process: a program that calls GuardMain
-	// at once, such as dmsnap guard, or the caller's own binary. It ends the window
-	// should this process die or stand still, and lets RCU grace periods be
-	// expedited meanwhile. Nil: nobody ends it, and recover must.
+	// at once. It ends the window should this process die or stop, and lets RCU grace
+	// periods be expedited meanwhile. Nil: that of the dmsnap package (DefaultGuard),
+	// from its service (DefaultGuardSocket) where that runs; without it what begins
+	// something is refused with ErrNoGuard. The caller's binary is never started
+	// again unless it is named here.
 	Guard []string
 	// GuardSocket is where a service makes guards outside of our control group, so
-	// that whatever ends all processes of that does not end the guard too. Where
-	// nobody listens, or no guard gets ready, Guard serves. Only with Guard.
+	// that what ends all processes of that does not end the guard too. Where none
+	// listens, Guard serves. Only with Guard.
 	GuardSocket string
+	// NoGuard goes without one: a process that dies in the window leaves filesystems
+	// frozen until Recover is called by another. Only without Guard.
+	NoGuard bool
 	// LockMemory locks the memory of the whole process for the window, so that no
 	// page has to be read from a frozen filesystem, and unlocks all of it then.
-	// For processes that do nothing else and may lie on an origin. Only with Guard.
+	// For processes that do nothing else and may lie on an origin. Not with NoGuard.
 	LockMemory bool
 	// Wait bounds the wait for another process or goroutine that works on the same
 	// set or origin. Zero: fail with CodeLocked at once.

@@ -30,7 +30,7 @@ func TestRootIsFrozen(t *testing.T) {
 		State: "/state", Log: "/log", Root: v.Dir, Drop: true, Window: true,
 		Timeout: time.Minute, // pages come back slowly while others work hard
 	}
-	m := New(Options{StateDir: filepath.Join(v.Dir, "state")})
+	m := New(Options{StateDir: filepath.Join(v.Dir, "state"), NoGuard: true})
 	before := string(output(t, "dmsetup", "table"))
 
 	ends(t, f)

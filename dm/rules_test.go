@@ -79,7 +79,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	t.Cleanup(func() { output(t, "dmsetup", "remove", "--retry", "drift") })
 	output(t, "wipefs", "-aq", disks[1])
 	pattern(t, "a")
-	m := New(Options{StateDir: t.TempDir()})
+	m := New(Options{StateDir: t.TempDir(), NoGuard: true})
 	s, err := m.open("create", "rule")
 	check(t, err)
 	defer s.close()

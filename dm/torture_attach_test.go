@@ -30,7 +30,7 @@ func newPlainTorture(t *testing.T) *plainTorture {
 	v := lab.Volume{Device: x.device, Name: filepath.Base(x.device), Dir: lab.Mount(t, x.device)}
 	x.vols, x.writers = []lab.Volume{v}, []*lab.Writer{lab.StartWriter(t, ring, filepath.Join(v.Dir, "ring"))}
 	x.state, x.images = filepath.Join(t.TempDir(), "state"), t.TempDir()
-	x.m = New(Options{StateDir: x.state})
+	x.m = New(Options{StateDir: x.state, NoGuard: true})
 	t.Cleanup(func() { x.verifyOrigins(t) })
 	return x
 }

@@ -161,7 +161,7 @@ func TestTortureSpace(t *testing.T) {
 	output(t, "mount", "-t", "tmpfs", "-o", "size=128k", "full", dir)
 	t.Cleanup(func() { output(t, "umount", dir) })
 	x.state = filepath.Join(dir, "state")
-	x.m = New(Options{StateDir: x.state})
+	x.m = New(Options{StateDir: x.state, NoGuard: true})
 	op := underTorture()[0]
 	for _, room := range []int{64, 16, 12, 8, 4, 0} {
 		x.prepare(t, op)

@@ -36,7 +36,7 @@ func TestTorturePage(t *testing.T) {
 		part(name+"-first", 16, 393216*i+196608)
 		part(name+"-newer", 16, 393216*(2+i))
 	}
-	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
+	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, NoGuard: true})
 	for _, op := range underTorture() {
 		err := (&torture{m: m}).prepareSets(op)
 		check(t, err)
@@ -75,7 +75,7 @@ func fakePlainTorture(t *testing.T) *plainTorture {
 	k.AddDisk("vdb", ioctl.DevNo{Major: 252, Minor: 16}, 128*mib)
 	k.AddDM("cow", "", ioctltest.Row{Length: 96 << 11, Type: "linear", Params: "252:16 0"})
 	k.Mount(ioctl.DevNo{Major: 252, Minor: 1}, "/mnt/vda1", "ext4")
-	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond})
+	m := New(Options{Kernel: k.Border(), StateDir: "/state", BusyTimeout: time.Nanosecond, NoGuard: true})
 	return &plainTorture{torture: torture{m: m}, device: "/dev/vda1", cow: "/dev/mapper/cow"}
 }
 

@@ -39,7 +39,7 @@ func newTorture(t *testing.T) *torture {
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	x := &torture{state: filepath.Join(t.TempDir(), "state"), images: t.TempDir()}
-	x.m = New(Options{StateDir: x.state})
+	x.m = New(Options{StateDir: x.state, NoGuard: true})
 	for i, name := range []string{"one", "two"} {
 		v := lab.NewVolume(t, name, "ext4", disks[0], disks[1], 200*i, 96)
 		lab.Store(t, name+"-first", disks[1], 200*i+96, 96)

@@ -27,6 +27,7 @@ func main() {
 // if it cannot; not for users.
 const guardCommand = "guard"
 
+// openManager: the guard is this program, whose version is sure to be the same.
 func openManager(o dm.Options) manager {
 	o.Guard = []string{"/proc/self/exe", guardCommand}
 	o.GuardSocket = dm.DefaultGuardSocket

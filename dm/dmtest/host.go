@@ -103,10 +103,10 @@ func (h *Host) add(minor uint32, v *Volume) {
 
 func diskName(d ioctl.DevNo) string { return fmt.Sprintf("vd%c", 'a'+d.Minor/16) }
 
-// Options are those of a Manager on this host. There is no guard process: nothing
-// in memory outlives the test.
+// Options are those of a Manager on this host. There is no guard process, since
+// nothing in memory outlives the test.
 func (h *Host) Options() dm.Options {
-	return dm.Options{Kernel: h.Border(), StateDir: StateDir, UdevTimeout: time.Second, BusyTimeout: time.Nanosecond}
+	return dm.Options{Kernel: h.Border(), StateDir: StateDir, UdevTimeout: time.Second, BusyTimeout: time.Nanosecond, NoGuard: true}
 }
 
 // Manager is a new Manager on this host.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm"
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
@@ -21,6 +22,7 @@ import (
 func TestInterruptedAgent(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)
+	lab.InstallTool(t, dm.DefaultGuard)
 	disks := lab.Disks(t, 2)
 	a := &program{t: t, to: t.TempDir(), state: filepath.Join(t.TempDir(), "state")}
 	a.add(lab.NewVolume(t, "data", "ext4", disks[0], disks[1], 0, 32))

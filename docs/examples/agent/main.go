@@ -24,9 +24,6 @@ import (
 const setName = "agent"
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "guard" {
-		os.Exit(dm.GuardMain()) // this program as the process that ends a window if the first one cannot
-	}
 	to := flag.String("to", ".", "directory to copy the images to; on none of the volumes")
 	state := flag.String("state-dir", dm.DefaultStateDir, "where dmsnap keeps its state")
 	flag.Usage = func() {
@@ -41,7 +38,7 @@ func main() {
 	}
 	// Signals end the context; what was begun is then taken back.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	m := dm.New(dm.Options{StateDir: *state, Guard: []string{"/proc/self/exe", "guard"}})
+	m := dm.New(dm.Options{StateDir: *state}) // the guard is that of the dmsnap package
 	err = backup(ctx, m, request, *to)
 	stop()
 	if err != nil {
