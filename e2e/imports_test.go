@@ -24,10 +24,10 @@ var layers = map[string][]string{
 	"internal": {},
 	"ioctl":    {"internal"},
 	"targets":  {"internal"},
-	"e2e":      {"cmd", "dm", "freeze", "targets", "ioctl"},
+	"e2e":      {"cmd", "dm", "docs", "freeze", "targets", "ioctl"},
 }
 
-var testOnly = []string{"e2e/lab", "e2e/leak", "ioctl/ioctltest", "dm/dmtest"}
+var testOnly = []string{"e2e/lab", "e2e/leak", "ioctl/ioctltest", "dm/dmtest", "docs/schema"}
 
 // fakes is the package outside ioctl that hands its kernel in memory on, to tests of others.
 const fakes = "dm/dmtest/"

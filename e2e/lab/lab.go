@@ -194,6 +194,7 @@ type Tool struct {
 	t     *testing.T
 	bin   string
 	State string
+	old   bool // an earlier version, whose JSON has fewer fields
 }
 
 // NewTool finds the binary that the harness built.
@@ -215,7 +216,7 @@ func NewToolOld(t *testing.T, beside *Tool) *Tool {
 		t.Skip("history too short: the sources are a shallow clone")
 	}
 	old := newTool(t, "DMSNAP_BIN_OLD")
-	old.State = beside.State
+	old.State, old.old = beside.State, true
 	return old
 }
 
@@ -269,6 +270,9 @@ func (d *Tool) Try(args ...string) (stdout, stderr string, code int) {
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		d.t.Fatal(err)
+	}
+	if !d.old {
+		checkJSON(d.t, out.String())
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }

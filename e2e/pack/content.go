@@ -72,6 +72,7 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	}
 	err := errors.Join(
 		addAll(c, filepath.Join(b.Source, "docs/*.md"), "/usr/share/doc/dmsnap", 0o644),
+		addAll(c, filepath.Join(b.Source, "docs/schema/*.json"), "/usr/share/doc/dmsnap/schema", 0o644),
 		addAll(c, filepath.Join(b.Source, "docs/hooks/*"), "/usr/share/doc/dmsnap/hooks", 0o755),
 	)
 	for when, name := range map[string]string{"postinstall": "postinst", "preremove": "prerm", "postremove": "postrm"} {
