@@ -285,7 +285,7 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 	}
 	for _, v := range p.Volumes {
 		set.Volumes = append(set.Volumes, journal.Volume{
-			Name: v.Name, Origin: v.Origin.Path, OriginDevno: v.Origin.Dev.String(), FrontUUID: v.Origin.UUID,
+			Name: v.Name, Origin: v.Origin.Path, Asked: v.Origin.Spec, OriginDevno: v.Origin.Dev.String(), FrontUUID: v.Origin.UUID,
 			Mountpoints: f.mountpoints(v.Origin.Dev), FSType: f.fstype(v.Origin.Dev),
 			StoreKind: v.StoreFacts.Kind, StorePath: v.StoreFacts.Path, StoreBytes: v.StoreSize.Bytes(),
 			StoreLead: layout.Lead, StoreWhy: v.StoreFacts.Why, StoreFile: v.File,

@@ -75,7 +75,7 @@ func ExampleManager_OpenVolume() {
 	}
 	write(h, home, "after!")
 
-	r, err := m.OpenVolume(ctx, "nightly", "vg-home")
+	r, err := m.OpenVolume(ctx, dm.OpenRequest{Set: "nightly", Volume: "vg-home"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -234,13 +234,16 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	var named []string
 	for _, name := range r.Volumes {
-		if !slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.Name == name }) {
-			return nil, plan.Refuse(plan.NotFound, "", "dmsnap show "+set.Name+" lists its volumes", "set %s has no volume %s", set.Name, name)
+		vol, err := set.pick(name)
+		if err != nil {
+			return nil, err
 		}
+		named = append(named, vol.Name)
 	}
 	for _, vol := range set.Volumes {
-		if len(r.Volumes) > 0 && !slices.Contains(r.Volumes, vol.Name) {
+		if len(named) > 0 && !slices.Contains(named, vol.Name) {
 			continue
 		}
 		ev, err := e.extendVolume(r, set.Name, vol, v, set.UUID, files[vol.number])

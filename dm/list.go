@@ -248,7 +248,7 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 }
 
 func fromRecord(vol *Volume, r journal.Volume) {
-	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType = r.Name, r.Origin, r.OriginDevno, r.FSType
+	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType, vol.asked = r.Name, r.Origin, r.OriginDevno, r.FSType, r.Asked
 	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
 	vol.Store = Store{Kind: StoreKind(r.StoreKind), Path: r.StorePath, Why: r.StoreWhy, SizeBytes: r.StoreBytes, Spill: r.Spill}
 	if r.Mountpoints != nil {

@@ -65,7 +65,7 @@ func TestPreparedCut(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		r, err := h.m.OpenVolume(context.Background(), "nightly", "home")
+		r, err := h.m.OpenVolume(context.Background(), OpenRequest{Set: "nightly", Volume: "home"})
 		check(t, err)
 		got := make([]byte, len(old))
 		_, err = r.ReadAt(got, 4*mib)

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -46,32 +49,48 @@ func unusable(v Volume) error {
 // its writers have lost something.
 func (v Volume) readable() bool { return v.State == StateActive || v.State == StateOverflow }
 
+// OpenRequest names the image to be read.
+type OpenRequest struct {
+	Set string
+	// Volume is Volume.Name, or the origin as in CreateRequest.Origins, its device or
+	// a mount point it had. Empty: the only one of the set.
+	Volume string
+	// Direct reads past the page cache (O_DIRECT), which a whole image would fill.
+	Direct bool
+}
+
 // Reader reads the image of one volume. As long as it is open the set cannot be
-// removed. All methods but Close may be called from several goroutines.
+// removed. Its methods may be called from several goroutines.
 type Reader struct {
 	s      *session
-	file   *ioctl.File
 	set    string // uuid
 	volume Volume
 	size   int64
+	direct bool
+
+	mu   sync.RWMutex // held for reading by whoever uses file
+	file *ioctl.File  // nil: closed
 }
 
-var _ io.ReaderAt = (*Reader)(nil)
+var (
+	_ io.ReaderAt  = (*Reader)(nil)
+	_ io.Closer    = (*Reader)(nil)
+	_ syscall.Conn = (*Reader)(nil)
+)
 
-// OpenVolume opens the image of one volume for reading. The volume is named as
-// in Volume.Name; "" is the only one of a set. It does not wait for anybody, so
-// ctx is only looked at before it begins.
+// OpenVolume opens the image of one volume for reading. It waits for no other
+// operation, so that ctx is only looked at before it begins.
 //
-// Errors: ErrNotFound for a set or volume that does not exist, ErrUsage for "" in
-// a set of several, a *StateError for an image that is no good any more.
-func (m *Manager) OpenVolume(ctx context.Context, set, volume string) (_ *Reader, err error) {
-	s, err := m.open("read", set)
+// Errors: ErrNotFound for a set or volume that does not exist, ErrUsage if the set
+// has several volumes and none is named, a *StateError for an image that is lost.
+func (m *Manager) OpenVolume(ctx context.Context, request OpenRequest) (_ *Reader, err error) {
+	s, err := m.open("read", request.Set)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{s: s}
+	r := &Reader{s: s, direct: request.Direct}
 	if err = ctx.Err(); err == nil {
-		err = r.open(volume)
+		err = r.open(request.Volume)
 	}
 	if err != nil {
 		s.close()
@@ -96,8 +115,12 @@ func (r *Reader) open(volume string) error {
 	if err != nil {
 		return err
 	}
+	flags := unix.O_RDONLY
+	if r.direct {
+		flags |= unix.O_DIRECT
+	}
 	// By number: a name may be mangled, or another device's by now.
-	f, err := r.s.kernel.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), unix.O_RDONLY, 0)
+	f, err := r.s.kernel.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), flags, 0)
 	if err != nil {
 		return err
 	}
@@ -109,7 +132,7 @@ func (r *Reader) open(volume string) error {
 	return nil
 }
 
-// pick finds a volume by name.
+// pick finds a volume by its name or its origin.
 func (s *Set) pick(volume string) (Volume, error) {
 	if volume == "" && len(s.Volumes) == 1 {
 		return s.Volumes[0], nil
@@ -117,11 +140,16 @@ func (s *Set) pick(volume string) (Volume, error) {
 	if volume == "" {
 		return Volume{}, plan.Refuse(plan.Usage, "", "name one of them", "set %s has %d volumes", s.Name, len(s.Volumes))
 	}
-	i := slices.IndexFunc(s.Volumes, func(v Volume) bool { return v.Name == volume })
-	if i < 0 {
-		return Volume{}, plan.Refuse(plan.NotFound, "", "dmsnap show lists its volumes", "set %s has no volume %s", s.Name, volume)
+	for _, called := range []func(Volume) bool{
+		func(v Volume) bool { return v.Name == volume },
+		func(v Volume) bool { return v.asked == volume || v.Origin == volume },
+		func(v Volume) bool { return slices.Contains(v.Mountpoints, volume) },
+	} {
+		if i := slices.IndexFunc(s.Volumes, called); i >= 0 {
+			return s.Volumes[i], nil
+		}
 	}
-	return s.Volumes[i], nil
+	return Volume{}, plan.Refuse(plan.NotFound, "", "dmsnap show "+s.Name+" lists its volumes", "set %s has no volume %s", s.Name, volume)
 }
 
 // Volume is the volume as it was when it was opened.
@@ -133,11 +161,23 @@ func (r *Reader) Size() int64 { return r.size }
 // ReadAt implements io.ReaderAt; offsets are bytes. It blocks as long as the
 // disks need. A read that fails because the image was lost says so with a
 // *StateError, not with EIO. A read that reaches the end of the image does a
-// Check: whoever reads to the end without an error has read the past.
+// Check: whoever reads to the end without an error has read the past. After Close
+// it fails with os.ErrClosed.
+//
+// Direct reads of whole pages into memory that begins at a page are the fastest;
+// others are copied.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
-	n, err := r.file.ReadAt(p, off)
+	if off < 0 {
+		return 0, r.s.fail(plan.Refuse(plan.Usage, "", "", "an offset of %d is negative", off))
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.file == nil {
+		return 0, r.closed()
+	}
+	n, err := r.readAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) || off+int64(n) >= r.size {
-		if lost := r.Check(); lost != nil {
+		if lost := r.check(); lost != nil {
 			return n, lost
 		}
 	}
@@ -147,11 +187,22 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, r.s.fail(err)
 }
 
+func (r *Reader) closed() error { return r.s.fail(os.ErrClosed) }
+
 // Check tells whether the image is still what its origin held at the cut, and so
 // whether all that was read so far is: nil, or a *StateError. An image can be
 // lost without a read failing, when somebody reloads the origin's table. It
 // takes no lock and waits for nobody.
 func (r *Reader) Check() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.file == nil {
+		return r.closed()
+	}
+	return r.check()
+}
+
+func (r *Reader) check() error {
 	v, err := r.now()
 	if err == nil && !v.readable() {
 		err = unusable(v)
@@ -177,9 +228,52 @@ func (r *Reader) now() (Volume, error) {
 	return gone, nil
 }
 
-// Close closes the image. It checks nothing.
+// Close closes the image when the reads under way have ended. It checks nothing. A
+// second one fails with os.ErrClosed.
 func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return r.closed()
+	}
 	err := r.file.Close()
+	r.file = nil
 	r.s.close()
 	return r.s.fail(err)
+}
+
+// SyscallConn gives access to the descriptor, for what ReadAt does not do: fadvise,
+// splice, io_uring. What is read by it is to be judged by Check.
+func (r *Reader) SyscallConn() (syscall.RawConn, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.file == nil {
+		return nil, r.closed()
+	}
+	return rawReader{r}, nil
+}
+
+// rawReader is a descriptor that is always ready: Read and Write call once.
+type rawReader struct{ r *Reader }
+
+// Control calls f with the descriptor, which stays open meanwhile.
+func (c rawReader) Control(f func(fd uintptr)) error {
+	c.r.mu.RLock()
+	defer c.r.mu.RUnlock()
+	if c.r.file == nil {
+		return c.r.closed()
+	}
+	f(uintptr(c.r.file.Fd()))
+	return nil
+}
+
+func (c rawReader) Read(f func(fd uintptr) bool) error {
+	return c.Control(func(fd uintptr) {
+		for !f(fd) {
+		}
+	})
+}
+
+func (c rawReader) Write(func(fd uintptr) bool) error {
+	return c.r.s.fail(plan.Refuse(plan.Usage, c.r.volume.Device, "", "a reader does not write"))
 }

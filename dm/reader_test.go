@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ func reader(t *testing.T, h *host) (*Reader, []byte) {
 	check(t, h.Read(h.home, 0, past))
 	h.create(t, both())
 	check(t, h.Write(h.home, 4*mib, bytes.Repeat([]byte{2}, 256<<10)))
-	r, err := h.m.OpenVolume(context.Background(), "nightly", "home")
+	r, err := h.m.OpenVolume(context.Background(), OpenRequest{Set: "nightly", Volume: "home"})
 	check(t, err)
 	return r, past
 }
@@ -49,6 +50,105 @@ func TestReaderReadsThePast(t *testing.T) {
 	h.healthy(t)
 }
 
+// TestReaderByOrigin: a volume is found by what its origin was called, is called, or
+// was mounted on.
+func TestReaderByOrigin(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	h.create(t, CreateRequest{
+		Name: "nightly", Origins: []string{"/home", "/dev/mapper/../mapper/var"}, Stores: map[string]string{"/home": "/dev/vdc", "/dev/mapper/../mapper/var": "/dev/vdd"},
+	})
+	for called, want := range map[string]string{
+		"/home": "home", "/dev/mapper/home": "home", "home": "home", "var": "var", "/var": "var", "/dev/mapper/../mapper/var": "var",
+	} {
+		r, err := h.m.OpenVolume(h.ctx, OpenRequest{Set: "nightly", Volume: called})
+		check(t, err)
+		if r.Volume().Name != want {
+			t.Errorf("%s is %s, want %s", called, r.Volume().Name, want)
+		}
+		check(t, r.Close())
+	}
+	if _, err := h.m.OpenVolume(h.ctx, OpenRequest{Set: "nightly", Volume: "/srv"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("another's mount point: %v", err)
+	}
+	if _, err := h.m.PlanExtend(h.ctx, ExtendRequest{Name: "nightly", Size: Size{Bytes: 4 * mib}, Volumes: []string{"/srv"}}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("extend of another's mount point: %v", err)
+	}
+}
+
+// TestReaderDirect reads past the page cache, from any offset, any length.
+func TestReaderDirect(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	cached, want := reader(t, h)
+	check(t, cached.Close())
+	open := func(direct bool) *Reader {
+		r, err := h.m.OpenVolume(h.ctx, OpenRequest{Set: "nightly", Volume: "home", Direct: direct})
+		check(t, err)
+		return r
+	}
+	r := open(true)
+	f, err := h.Border().Open("/dev/mapper/dmsnap-nightly-home", unix.O_RDONLY|unix.O_DIRECT, 0)
+	check(t, err)
+	if _, err := f.ReadAt(make([]byte, 100), 1); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("the kernel takes any direct read: %v", err) // then this test would show nothing
+	}
+	check(t, f.Close())
+	end := int64(len(want))
+	for _, c := range []struct{ off, n int64 }{
+		{0, 16 * mib}, {1, 100}, {4095, 2}, {4096, 4096}, {4*mib - 7, 3*mib + 13}, {end - 512, 512}, {end - 10, 10}, {end - mib - 1, mib + 1},
+	} {
+		got := make([]byte, c.n)
+		if n, err := r.ReadAt(got, c.off); int64(n) != c.n || err != nil || !bytes.Equal(got, want[c.off:c.off+c.n]) {
+			t.Errorf("%d bytes at %d: %d, %v", c.n, c.off, n, err)
+		}
+	}
+	for off, want := range map[int64]int{end - 10: 10, end: 0, end + 5000: 0} {
+		if n, err := r.ReadAt(make([]byte, 100), off); n != want || err != io.EOF {
+			t.Errorf("at the end: %d bytes, %v", n, err)
+		}
+	}
+	check(t, r.Close())
+	h.healthy(t)
+}
+
+// TestReaderClosed: what comes after Close says so; Close waits for reads.
+func TestReaderClosed(t *testing.T) {
+	h := newHost(t, ioctltest.Options{Udev: true})
+	r, _ := reader(t, h)
+	if _, err := r.ReadAt(make([]byte, 1), -1); !errors.Is(err, ErrUsage) {
+		t.Errorf("a negative offset: %v", err)
+	}
+	conn, err := r.SyscallConn()
+	check(t, err)
+	var fd uintptr
+	check(t, conn.Control(func(at uintptr) { fd = at }))
+	if int(fd) != r.file.Fd() || conn.Write(func(uintptr) bool { return true }) == nil {
+		t.Errorf("descriptor %d", fd)
+	}
+	reading, closed := make(chan bool), make(chan error)
+	check(t, conn.Read(func(uintptr) bool {
+		go func() {
+			close(reading)
+			closed <- r.Close()
+		}()
+		<-reading
+		select {
+		case <-closed:
+			t.Error("closed while it is read")
+		default:
+		}
+		return true
+	}))
+	check(t, <-closed)
+	_, errRead := r.ReadAt(make([]byte, 1), 0)
+	_, errConn := r.SyscallConn()
+	for _, err := range []error{errRead, errConn, r.Check(), r.Close(), conn.Control(func(uintptr) { t.Error("called") })} {
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+	check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
+}
+
 // TestReaderTellsWhyItFails loses the image in several ways.
 func TestReaderTellsWhyItFails(t *testing.T) {
 	for want, c := range map[State]struct {
@@ -73,7 +173,7 @@ func TestReaderTellsWhyItFails(t *testing.T) {
 				t.Errorf("check: %v", err)
 			}
 			check(t, r.Close())
-			if _, err := h.m.OpenVolume(context.Background(), "nightly", "home"); CodeOf(err) != c.code {
+			if _, err := h.m.OpenVolume(context.Background(), OpenRequest{Set: "nightly", Volume: "home"}); CodeOf(err) != c.code {
 				t.Errorf("opened again: %v", err)
 			}
 			h.healthy(t)
@@ -92,16 +192,16 @@ func TestReaderErrors(t *testing.T) {
 		"no volume":    {"nightly", "opt", ErrNotFound},
 		"which volume": {"nightly", "", ErrUsage},
 	} {
-		if _, err := h.m.OpenVolume(context.Background(), c.set, c.volume); !errors.Is(err, c.want) {
+		if _, err := h.m.OpenVolume(context.Background(), OpenRequest{Set: c.set, Volume: c.volume}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := h.m.OpenVolume(ctx, "nightly", "home"); !errors.Is(err, context.Canceled) {
+	if _, err := h.m.OpenVolume(ctx, OpenRequest{Set: "nightly", Volume: "home"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	r, err := h.m.OpenVolume(context.Background(), "nightly", "home")
+	r, err := h.m.OpenVolume(context.Background(), OpenRequest{Set: "nightly", Volume: "home"})
 	check(t, err)
 	h.Fail(func(c ioctltest.Call) error {
 		if c.Op == "pread" && c.Path == r.file.Path() {

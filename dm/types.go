@@ -76,6 +76,7 @@ type Volume struct {
 	Store  Store    `json:"store"`
 
 	persistent bool
+	asked      string   // the origin, as in CreateRequest.Origins
 	number     int      // in its set
 	snapshot   ioctl.ID // the device that is the snapshot
 }

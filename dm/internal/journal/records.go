@@ -37,8 +37,10 @@ type Set struct {
 
 // Volume is the record of one volume.
 type Volume struct {
-	Name        string   `json:"name"`
-	Origin      string   `json:"origin"`
+	Name   string `json:"name"`
+	Origin string `json:"origin"`
+	// Asked is what the user called the origin.
+	Asked       string   `json:"asked,omitempty"`
 	OriginDevno string   `json:"origin_devno"`
 	FrontUUID   string   `json:"front_uuid"`
 	Mountpoints []string `json:"mountpoints"`

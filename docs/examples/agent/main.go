@@ -88,7 +88,7 @@ func backup(ctx context.Context, m *dm.Manager, r dm.CreateRequest, to string) (
 
 // save copies one image. A file without .part is complete, and of a good image.
 func save(ctx context.Context, m *dm.Manager, v dm.Volume, to string) (err error) {
-	image, err := m.OpenVolume(ctx, setName, v.Name)
+	image, err := m.OpenVolume(ctx, dm.OpenRequest{Set: setName, Volume: v.Name})
 	if err != nil {
 		return err
 	}
