@@ -208,17 +208,7 @@ func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	if f.ours, err = s.read.Look(); err != nil {
 		return nil, o, err
 	}
-	dev, err := s.read.Resolve(spec, f.mounts)
-	if err != nil {
-		return nil, o, err
-	}
-	if o, err = s.read.Origin(spec, dev, f.ours); err != nil {
-		return nil, o, err
-	}
-	if f.above[dev], err = s.read.Above(dev); err != nil {
-		return nil, o, err
-	}
-	if err := s.notDirect(o, f.above[dev], f.mounts); err != nil {
+	if o, err = s.findOrigin(f, spec); err != nil {
 		return nil, o, err
 	}
 	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}

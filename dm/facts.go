@@ -84,20 +84,12 @@ func request(r CreateRequest, id string) plan.CreateRequest {
 
 func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {
 	var v plan.VolumeRequest
-	dev, err := s.read.Resolve(spec, f.mounts)
-	if err != nil {
+	var err error
+	if v.Origin, err = s.findOrigin(f, spec); err != nil {
 		return v, err
 	}
-	if v.Origin, err = s.read.Origin(spec, dev, f.ours); err != nil {
-		return v, err
-	}
-	if f.above[dev], err = s.read.Above(dev); err != nil {
-		return v, err
-	}
-	if err := s.notDirect(v.Origin, f.above[dev], f.mounts); err != nil {
-		return v, err
-	}
-	s.warnLVM(v.Origin, f.above[dev])
+	above := f.above[v.Origin.Dev]
+	s.warnLVM(v.Origin, above)
 	v.BaseID = newID()
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
@@ -109,8 +101,24 @@ func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vol
 	if err := plan.CheckOrigin(v.Origin); err != nil {
 		return v, err
 	}
-	v.Found, err = s.lookalike(v.Origin, f.above[dev])
+	v.Found, err = s.lookalike(v.Origin, above)
 	return v, err
+}
+
+// findOrigin leads from what a user named to an origin, and notes what stands on it.
+func (s *session) findOrigin(f *facts, spec string) (plan.Origin, error) {
+	dev, err := s.read.Resolve(spec, f.mounts)
+	if err != nil {
+		return plan.Origin{}, err
+	}
+	o, err := s.read.Origin(spec, dev, f.ours)
+	if err != nil {
+		return o, err
+	}
+	if f.above[dev], err = s.read.Above(dev); err != nil {
+		return o, err
+	}
+	return o, s.notDirect(o, f.above[dev], f.mounts)
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and

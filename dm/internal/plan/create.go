@@ -80,7 +80,8 @@ func Create(r CreateRequest) (*Plan, error) {
 func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 	o, s, asked := vr.Origin, vr.Store, cmp.Or(vr.Chunk, r.Chunk)
 	chunk := cmp.Or(asked, UsualChunk)
-	if err := CheckOrigin(o); err != nil {
+	redirector, err := admit(o)
+	if err != nil {
 		return Volume{}, err
 	}
 	if err := checkChunk(chunk, o, s); err != nil {
@@ -98,13 +99,11 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		Index: i, Name: o.Volume, Front: o.front(), Base: BaseName(o.Volume),
 		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
 		Origin: o, StoreFacts: s, StoreSize: size, Chunk: chunk, NewBase: o.Base == nil,
-		Writable: r.Writable,
+		Writable: r.Writable, redirector: redirector,
 	}
 	v.Mode, v.ModeWhy = vr.headed(r.Mode)
 	if o.Base != nil {
 		v.Base = o.Base.Name
-	} else if v.redirector, err = Redirect(o); err != nil {
-		return Volume{}, err
 	}
 	if carries(r.Mode, r.Writable) {
 		v.Core = CoreName(r.Set, o.Volume)
@@ -126,26 +125,31 @@ func (o Origin) front() string {
 
 // CheckOrigin refuses what must not be cut.
 func CheckOrigin(o Origin) error {
+	_, err := admit(o)
+	return err
+}
+
+// admit is CheckOrigin, and chooses the redirector of an origin without a base.
+func admit(o Origin) (Redirector, error) {
 	switch {
 	case o.Role != "":
-		return Refuse(Usage, o.Path, "name the origin itself", "%s is dmsnap's own %s device", o.Path, o.Role)
+		return nil, Refuse(Usage, o.Path, "name the origin itself", "%s is dmsnap's own %s device", o.Path, o.Role)
 	case o.StoreOf != "":
-		return Refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
+		return nil, Refuse(Usage, o.Path, "remove the set first", "%s is the exception store of %s", o.Path, o.StoreOf)
 	case o.Suspended:
-		return Refuse(Busy, o.Path, "find out which program suspended it; dmsetup resume resumes it", "%s was suspended by another program", o.Path)
+		return nil, Refuse(Busy, o.Path, "find out which program suspended it; dmsetup resume resumes it", "%s was suspended by another program", o.Path)
 	case o.InactiveLoaded:
-		return Refuse(Busy, o.Path, "wait until that program has finished, or drop the table with dmsetup clear", "%s has a loaded table that is not live yet: another program is changing it", o.Path)
+		return nil, Refuse(Busy, o.Path, "wait until that program has finished, or drop the table with dmsetup clear", "%s has a loaded table that is not live yet: another program is changing it", o.Path)
 	case o.Size == 0:
-		return Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
+		return nil, Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
 	case o.Base != nil && o.Plain != nil:
-		return checkLayer(o)
+		return nil, checkLayer(o)
 	case o.Base != nil && !o.Base.Fronted:
-		return Refuse(Busy, o.Path, "remove its sets first; dmsnap list shows them", "snapshots of %s are bypassed: another program changed its table", o.Path)
+		return nil, Refuse(Busy, o.Path, "remove its sets first; dmsnap list shows them", "snapshots of %s are bypassed: another program changed its table", o.Path)
 	case o.Base == nil:
-		_, err := Redirect(o)
-		return err
+		return Redirect(o)
 	}
-	return nil
+	return nil, nil
 }
 
 func checkChunk(c targets.Sectors, o Origin, s Store) error {
