@@ -19,6 +19,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/rescue"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -156,6 +157,11 @@ func (m *Manager) open(op, set string) (*session, error) {
 func (s *session) watching(ctx context.Context, what string) (stop func()) {
 	s.watch = run.NewWatch(ctx, s.log, s.patience, what)
 	return s.watch.Stop
+}
+
+// rescuer ends what dead operations hold.
+func (s *session) rescuer() *rescue.Rescuer {
+	return &rescue.Rescuer{Kernel: s.kernel, Control: s.ctl, Read: s.read, Log: s.log}
 }
 
 func (s *session) close() { s.tidy("control node", s.ctl.Close()) }

@@ -108,7 +108,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 		if now, err = s.stillThere(i); err != nil || now.BootID != boot {
 			return err
 		}
-		return s.letGo(ctx, now)
+		return s.rescuer().EndWindow(ctx, now)
 	}, i.Keys()...)
 	if _, held := errors.AsType[*journal.LockedError](err); held || errors.Is(err, errEnded) {
 		return false, nil
@@ -339,7 +339,7 @@ func (s *session) baseRemoval(base stack.Device) change {
 		},
 		plan: func(context.Context) (*plan.Plan, error) {
 			for _, f := range fronts {
-				if err := s.runFront(f, base); err != nil {
+				if err := s.rescuer().ResumeFront(f, base); err != nil {
 					return nil, err
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/rescue"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
@@ -48,7 +49,7 @@ func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
 		return nil, err
 	}
 	defer s.close()
-	r := rescue{session: s, all: all, done: Thawed{Resumed: []string{}, Thawed: []string{}, Left: []Left{}}}
+	r := thawing{session: s, all: all, done: Thawed{Resumed: []string{}, Thawed: []string{}, Left: []Left{}}}
 	r.readJournal()
 	ours, err := s.read.Look()
 	if err != nil {
@@ -61,8 +62,8 @@ func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
 // suspended device and not be in memory.
 const journalPatience = 2 * time.Second
 
-// rescue is one Thaw.
-type rescue struct {
+// thawing is one Thaw.
+type thawing struct {
 	*session
 	all     bool
 	journal []unfinished
@@ -77,7 +78,7 @@ type unfinished struct {
 	held *journal.LockedError // by a process that is at it; nil: interrupted
 }
 
-func (r *rescue) run(ctx context.Context, ours *stack.View) error {
+func (r *thawing) run(ctx context.Context, ours *stack.View) error {
 	errs := []error{r.resumeOurs(ours)}
 	running, stuck, err := r.resumeFronts(ours)
 	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
@@ -98,7 +99,7 @@ func (r *rescue) run(ctx context.Context, ours *stack.View) error {
 
 // readJournal waits in a goroutine: reading from a suspended device does not
 // return before somebody resumes it, which may be us.
-func (r *rescue) readJournal() {
+func (r *thawing) readJournal() {
 	type result struct {
 		list []unfinished
 		err  error
@@ -120,7 +121,7 @@ func (r *rescue) readJournal() {
 	}
 }
 
-func (r *rescue) unfinished() (list []unfinished, err error) {
+func (r *thawing) unfinished() (list []unfinished, err error) {
 	boot, err := r.bootID()
 	if err != nil {
 		return nil, err
@@ -143,23 +144,23 @@ func (r *rescue) unfinished() (list []unfinished, err error) {
 
 // resumeOurs resumes what lies beneath fronts, and images. Nobody but us
 // suspends these.
-func (r *rescue) resumeOurs(ours *stack.View) error {
+func (r *thawing) resumeOurs(ours *stack.View) error {
 	var errs []error
 	for d := range ours.Devices() {
-		held, err := r.holds(d)
+		held, err := r.rescuer().Holds(d)
 		errs = append(errs, err)
 		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // whoever suspended it
 		if others || !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
-		errs = append(errs, r.resumed(d.Name, r.runAgain(d.Info)))
+		errs = append(errs, r.resumed(d.Name, r.rescuer().Resume(d.Info)))
 	}
 	return errors.Join(errs...)
 }
 
 // resumeFronts tells, by number, which fronts run now and which do not: a thaw
 // above those would never return.
-func (r *rescue) resumeFronts(ours *stack.View) (running, stuck []string, err error) {
+func (r *thawing) resumeFronts(ours *stack.View) (running, stuck []string, err error) {
 	var errs []error
 	for d := range ours.Devices() {
 		if d.Role != plan.RoleBase {
@@ -170,7 +171,7 @@ func (r *rescue) resumeFronts(ours *stack.View) (running, stuck []string, err er
 		for _, f := range fronts {
 			runs, err := r.front(f, d)
 			errs = append(errs, err)
-			if dev := originOf(d, f).String(); runs {
+			if dev := rescue.OriginOf(d, f).String(); runs {
 				running = append(running, dev)
 			} else {
 				stuck = append(stuck, dev)
@@ -181,8 +182,8 @@ func (r *rescue) resumeFronts(ours *stack.View) (running, stuck []string, err er
 }
 
 // front resumes a front if it is suspended and that is ours to end.
-func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) {
-	name, dev := f.Info.Name, originOf(base, f).String()
+func (r *thawing) front(f stack.Front, base stack.Device) (runs bool, err error) {
+	name, dev := f.Info.Name, rescue.OriginOf(base, f).String()
 	mine := func(i journal.Intent) bool {
 		return slices.Contains(i.Bases, base.Name) || slices.Contains(i.Origins, dev)
 	}
@@ -199,12 +200,12 @@ func (r *rescue) front(f stack.Front, base stack.Device) (runs bool, err error) 
 		r.left(name, "suspended, but not by an operation in the journal; --all resumes it")
 		return false, nil
 	}
-	err = r.resumed(name, r.runFront(f, base))
+	err = r.resumed(name, r.rescuer().ResumeFront(f, base))
 	return err == nil, err
 }
 
 // busy leaves a device to the operation that is at it.
-func (r *rescue) busy(name string, mine func(journal.Intent) bool) bool {
+func (r *thawing) busy(name string, mine func(journal.Intent) bool) bool {
 	if r.all {
 		return false
 	}
@@ -218,22 +219,22 @@ func (r *rescue) busy(name string, mine func(journal.Intent) bool) bool {
 	return false
 }
 
-func (r *rescue) resumed(name string, err error) error {
+func (r *thawing) resumed(name string, err error) error {
 	if err == nil {
 		r.done.Resumed = append(r.done.Resumed, name)
 	}
 	return err
 }
 
-func (r *rescue) left(name, reason string) {
+func (r *thawing) left(name, reason string) {
 	r.done.Left = append(r.done.Left, Left{Device: name, Reason: reason})
 }
 
 // thaw ends the freezes of interrupted operations, or all above our fronts.
-func (r *rescue) thaw(ctx context.Context, ours *stack.View, running, stuck []string) error {
+func (r *thawing) thaw(ctx context.Context, ours *stack.View, running, stuck []string) error {
 	var origins []string
 	for _, u := range r.journal {
-		if u.Freezes && u.held == nil && windowBegan(u.ID, ours) {
+		if u.Freezes && u.held == nil && rescue.WindowBegan(u.ID, ours) {
 			origins = append(origins, u.Origins...)
 		}
 	}
@@ -245,14 +246,14 @@ func (r *rescue) thaw(ctx context.Context, ours *stack.View, running, stuck []st
 		}
 	}
 	origins = slices.DeleteFunc(origins, func(o string) bool { return slices.Contains(stuck, o) })
-	thawed, err := r.thawOrigins(ctx, slices.Compact(slices.Sorted(slices.Values(origins))))
+	thawed, err := r.rescuer().Thaw(ctx, slices.Compact(slices.Sorted(slices.Values(origins))))
 	r.done.Thawed = append(r.done.Thawed, thawed...)
 	return err
 }
 
 // suspects names the filesystems that a lost journal may have been about.
-func (r *rescue) suspects(fronts []string) error {
-	systems, err := r.systemsOn(fronts)
+func (r *thawing) suspects(fronts []string) error {
+	systems, err := r.rescuer().Filesystems(fronts)
 	for _, f := range systems {
 		r.left(f.Mountpoint(), "possibly frozen by dmsnap, but the journal cannot be read; --all thaws it")
 	}
