@@ -126,19 +126,6 @@ func (v *view) removable(name string) error {
 		"%s is the leftover of a removed set, still read by %s", name, strings.Join(slices.Compact(readers), ", "))
 }
 
-// layers says of a volume that is to be removed what it reads through and what
-// reads through it.
-func layers(v *plan.RemoveVolume, snap stack.Device, ours *stack.View) {
-	v.Chained = len(ours.Through(snap)) > 0
-	for _, d := range ours.ReadBy(snap) {
-		v.ReadBy = append(v.ReadBy, d.Name)
-	}
-	base, _ := ours.BaseOf(snap)
-	if d := ours.Base(base); d != nil {
-		v.Name = strings.TrimPrefix(d.Name, plan.BaseName(""))
-	}
-}
-
 // keepRecord writes the record of what stays of a set that others read through:
 // its files cannot be told from tables. It is on disk before anything is renamed.
 func (s *session) keepRecord(r plan.RemoveRequest) error {

@@ -105,15 +105,9 @@ func (s *session) giveUpStore(d stack.Device) error {
 			return err
 		}
 		_, live, err := s.read.Table(id, 0)
-		if err != nil || givenUp(live) {
+		if err != nil || stack.GivenUp(live) {
 			return err
 		}
 	}
 	return plan.Refuse(plan.Busy, d.Name, "try again", "another program is changing the table of %s", d.Name)
-}
-
-// givenUp tells the table of a store whose image was given up.
-func givenUp(t targets.Table) bool {
-	_, is := single[targets.Error](t)
-	return is
 }

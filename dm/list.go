@@ -231,7 +231,7 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	if snap := v.Snapshot(id, i); snap != nil {
 		v.image(&vol, v.Member(id, i, plan.RoleImage), *snap)
 	}
-	if st := v.Member(id, i, plan.RoleStore); st != nil && givenUp(st.Table) && vol.State != StateBroken {
+	if st := v.Member(id, i, plan.RoleStore); st != nil && stack.GivenUp(st.Table) && vol.State != StateBroken {
 		vol.State, vol.Reason = StateInvalid, "its store was given up"
 	}
 	if i < len(r.Volumes) {
@@ -265,7 +265,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 		vol.Device, vol.Devno, vol.Writable = "/dev/mapper/"+image.Name, image.Dev.String(), !image.Info.ReadOnly
 		vol.ImageMounts = append(vol.ImageMounts, v.mounted[image.Dev]...)
 	}
-	snap, ok := single[targets.Snapshot](d.Table)
+	snap, ok := targets.Only[targets.Snapshot](d.Table)
 	if !ok {
 		vol.Reason = "its image has no snapshot table"
 		return
@@ -350,13 +350,4 @@ func worse(a, b State) State {
 		return b
 	}
 	return a
-}
-
-// single is the only target of a table, if it is of the wanted type.
-func single[T targets.Target](t targets.Table) (target T, ok bool) {
-	if len(t) != 1 {
-		return target, false
-	}
-	target, ok = t[0].Target.(T)
-	return target, ok
 }

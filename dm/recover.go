@@ -9,6 +9,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/hook"
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
@@ -344,7 +345,7 @@ func (s *session) baseRemoval(base stack.Device) change {
 				}
 			}
 			v := plan.RemoveVolume{}
-			if err := s.remainsFront(&v, base, "", ours); err != nil {
+			if err := s.remainsFront(&v, base, inventory.Set{View: ours}); err != nil {
 				return nil, err
 			}
 			return takingDown(plan.RemoveRequest{Set: base.Name, ID: base.ID, Volumes: []plan.RemoveVolume{v}}), nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
@@ -14,48 +15,42 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// storeFiles finds the files of a set's stores, by volume: in its record, in the
-// intent of the create that did not come to its end, else by what the kernel's
-// tables and the names of files tell.
+// storeFiles finds the files of a set's stores, by volume.
 func (s *session) storeFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
-	files, err := s.knownFiles(name, id, ours)
-	for n, f := range files {
-		f.Owner = plan.FileOwner(id, n)
-	}
-	return files, err
+	known, _ := s.inventory(ours, name, id) // an intent that cannot be read was reported
+	return s.filesOf(known)
 }
 
-func (s *session) knownFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
-	files := map[int]*plan.File{}
-	intents, _ := s.state.Intents() // one that cannot be read was reported
-	for _, i := range intents {
-		for n, f := range i.Files {
-			if i.ID == id && f != nil {
-				files[n] = f
-			}
+// filesOf finds them in its record, in the intent of the create that did not come to
+// its end, else by what the kernel's tables and the names of files tell.
+func (s *session) filesOf(known inventory.Set) (map[int]*plan.File, error) {
+	files := known.Files()
+	if known.Record == nil {
+		if err := s.lostFiles(files, known); err != nil {
+			return nil, err
 		}
 	}
-	if set, err := s.state.LoadSet(name); err == nil && set.ID == id {
-		for n, v := range set.Volumes {
-			if v.StoreFile != nil {
-				files[n] = v.StoreFile
-			}
-		}
-		return files, nil
+	for n, f := range files {
+		f.Owner = plan.FileOwner(known.ID, n)
 	}
-	for d := range ours.Devices() {
-		if d.ID != id || d.Role != plan.RoleStore || files[d.Volume] != nil {
+	return files, nil
+}
+
+// lostFiles adds those of stores that only the kernel knows.
+func (s *session) lostFiles(files map[int]*plan.File, known inventory.Set) error {
+	for d := range known.View.Devices() {
+		if d.ID != known.ID || d.Role != plan.RoleStore || files[d.Volume] != nil {
 			continue
 		}
-		f, err := s.lostFile(d, ours)
+		f, err := s.lostFile(d, known.View)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if f != nil {
 			files[d.Volume] = f
 		}
 	}
-	return files, nil
+	return nil
 }
 
 // lostFile finds the file of a store that only the kernel knows: by its loop

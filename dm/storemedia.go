@@ -3,6 +3,7 @@ package dm
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -10,21 +11,21 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// storeMedia are the devices, by volume, that may have a set's label: those its
+// mediaOf are the devices, by volume, that may have a set's label: those its
 // stores stand on, by the kernel's tables; those its record names, after a reboot;
 // and those that an interrupted operation was about to label.
-func (s *session) storeMedia(name, id string, ours *stack.View) (map[int][]plan.Medium, error) {
+func (s *session) mediaOf(known inventory.Set) (map[int][]plan.Medium, error) {
 	media, seen := map[int][]plan.Medium{}, map[targets.DevNo]bool{}
 	add := func(volume int, m plan.Medium) {
 		if seen[m.Dev] {
 			return
 		}
 		seen[m.Dev] = true
-		m.Label = layout.Label{ID: id, Volume: uint32(volume)}
+		m.Label = layout.Label{ID: known.ID, Volume: uint32(volume)}
 		media[volume] = append(media[volume], m)
 	}
-	for d := range ours.Devices() {
-		if d.ID != id || d.Role != plan.RoleStore {
+	for d := range known.View.Devices() {
+		if d.ID != known.ID || d.Role != plan.RoleStore {
 			continue
 		}
 		for _, lower := range d.Table.Devices() {
@@ -37,11 +38,7 @@ func (s *session) storeMedia(name, id string, ours *stack.View) (map[int][]plan.
 			}
 		}
 	}
-	named, err := s.namedMedia(name, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range named {
+	for _, m := range known.Media() {
 		st, err := s.kernel.Stat(m.Path)
 		if err == nil && st.Is(unix.S_IFBLK) {
 			add(m.Volume, plan.Medium{Path: m.Path, Dev: st.Rdev})
@@ -50,38 +47,14 @@ func (s *session) storeMedia(name, id string, ours *stack.View) (map[int][]plan.
 	return media, nil
 }
 
-// namedMedia are those that our own files name. Whether a name still leads to the
-// device, its label tells.
-func (s *session) namedMedia(name, id string) (named []journal.Medium, err error) {
-	intents, err := s.state.Intents()
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range intents {
-		if i.ID == id {
-			named = append(named, i.Media...)
-		}
-	}
-	set, err := s.state.LoadSet(name)
-	if err != nil || set.ID != id {
-		return named, nil
-	}
-	for n, v := range set.Volumes {
-		paths := v.Spill
-		if v.StoreKind == "device" {
-			paths = append([]string{v.StorePath}, paths...)
-		}
-		for _, p := range paths {
-			named = append(named, journal.Medium{Path: p, Volume: n})
-		}
-	}
-	return named, nil
-}
-
 // unlabel are the steps that take labels off devices which an interrupted operation
 // did not come to use.
 func (s *session) unlabel(i journal.Intent, ours *stack.View) (steps []plan.Step, err error) {
-	media, err := s.storeMedia(i.Set, i.ID, ours)
+	known, err := s.inventory(ours, i.Set, i.ID)
+	if err != nil {
+		return nil, err
+	}
+	media, err := s.mediaOf(known)
 	for _, of := range media {
 		for _, m := range of {
 			if !m.Held {

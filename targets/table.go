@@ -18,6 +18,15 @@ type Table []Row
 // Single is the table of one row from sector 0.
 func Single(length Sectors, t Target) Table { return Table{{Length: length, Target: t}} }
 
+// Only is the target of a table that has no other, if it is of the wanted type.
+func Only[T Target](t Table) (target T, ok bool) {
+	if len(t) != 1 {
+		return target, false
+	}
+	target, ok = t[0].Target.(T)
+	return target, ok
+}
+
 // Size is the size of the device: where the last row ends.
 func (t Table) Size() Sectors {
 	if len(t) == 0 {

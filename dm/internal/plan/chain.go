@@ -43,11 +43,7 @@ func (o Older) Apart() string {
 }
 
 func (o Older) snapshot() (s targets.Snapshot, ok bool) {
-	if len(o.Table) != 1 {
-		return s, false
-	}
-	s, ok = o.Table[0].Target.(targets.Snapshot)
-	return s, ok
+	return targets.Only[targets.Snapshot](o.Table)
 }
 
 // carries tells whether older images may read through a new one. What is written

@@ -220,10 +220,7 @@ func (r *Runner) takeBack(s plan.Step) error {
 }
 
 func isOrigin(t targets.Table) bool {
-	if len(t) != 1 {
-		return false
-	}
-	_, ok := t[0].Target.(targets.Origin)
+	_, ok := targets.Only[targets.Origin](t)
 	return ok
 }
 

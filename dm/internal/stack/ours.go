@@ -43,11 +43,14 @@ type Device struct {
 
 // Snapshot tells a core, or an image that has none.
 func (d Device) Snapshot() bool {
-	if len(d.Table) != 1 {
-		return false
-	}
-	_, is := d.Table[0].Target.(targets.Snapshot)
+	_, is := targets.Only[targets.Snapshot](d.Table)
 	return is && (d.Role == plan.RoleImage || d.Role == plan.RoleCore)
+}
+
+// GivenUp tells the table of a store whose image was given up.
+func GivenUp(t targets.Table) bool {
+	_, is := targets.Only[targets.Error](t)
+	return is
 }
 
 // Lower is the device in the first place of the table: a base for an image.
@@ -196,9 +199,6 @@ func (r *Reader) frontBut(base targets.DevNo, ours *View) (live, pending *ioctl.
 
 // LeadsTo tells whether a table is a snapshot-origin over a base.
 func LeadsTo(t targets.Table, base targets.DevNo) bool {
-	if len(t) != 1 {
-		return false
-	}
-	o, ok := t[0].Target.(targets.Origin)
+	o, ok := targets.Only[targets.Origin](t)
 	return ok && o.Dev.Path == "" && o.Dev.DevNo == base
 }

@@ -13,11 +13,8 @@ import (
 
 // Interposed is the plain device that a base leads to, if it does.
 func (d Device) Interposed() (targets.DevNo, bool) {
-	if d.Role != plan.RoleBase || len(d.Table) != 1 {
-		return targets.DevNo{}, false
-	}
-	i, ok := d.Table[0].Target.(targets.Interpose)
-	return i.Dev.DevNo, ok
+	i, ok := targets.Only[targets.Interpose](d.Table)
+	return i.Dev.DevNo, ok && d.Role == plan.RoleBase
 }
 
 // Adopter is the device that a plain one was put beneath, or that one itself.

@@ -49,10 +49,11 @@ func (r *Reader) Look() (*View, error) {
 			devices = append(devices, *d)
 		}
 	}
-	return newView(devices), nil
+	return NewView(devices), nil
 }
 
-func newView(devices []Device) *View {
+// NewView is a view of devices that were read.
+func NewView(devices []Device) *View {
 	v := &View{
 		devices: devices,
 		numbers: map[targets.DevNo]*Device{}, names: map[string]*Device{}, members: map[member]*Device{},
