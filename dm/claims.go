@@ -123,17 +123,17 @@ func (s *session) stillAtRest(f *facts) {
 // claimed tells why a device without a known filesystem may not hold still, "" if
 // nobody has claimed it.
 func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
-	err := s.tryClaim(node)
+	err := s.read.TryClaim(node)
 	for try := 0; errors.Is(err, unix.EBUSY) && try < 2; try++ {
 		time.Sleep(claimPause)
-		err = s.tryClaim(node)
+		err = s.read.TryClaim(node)
 	}
 	switch {
 	case err == nil:
 		return ""
 	case !errors.Is(err, unix.EBUSY):
 		return "whether it is in use could not be determined: " + err.Error()
-	case s.swaps(d):
+	case s.read.Swaps(d):
 		return "it is in use as swap"
 	}
 	why := []string{"it is in use, but its mount point is not visible from here"}
@@ -149,26 +149,3 @@ func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
 // claimPause is longer than a look like this one of another program, and short
 // enough not to matter.
 const claimPause = 5 * time.Millisecond
-
-func (s *session) tryClaim(node string) error {
-	file, err := s.kernel.Open(node, unix.O_RDONLY|unix.O_EXCL, 0)
-	if err != nil {
-		return err
-	}
-	return file.Close()
-}
-
-// swaps tells whether the kernel swaps to a device.
-func (s *session) swaps(d targets.DevNo) bool {
-	text, err := s.kernel.ReadFile("/proc/swaps")
-	if err != nil {
-		return false // a kernel without swap
-	}
-	for line := range strings.Lines(string(text)) {
-		name := strings.Fields(line)[0]
-		if st, err := s.kernel.Stat(name); err == nil && st.Is(unix.S_IFBLK) && st.Rdev == d {
-			return true
-		}
-	}
-	return false
-}

@@ -27,7 +27,7 @@ type EndedVolume struct {
 
 // endedVolumes reads the stores of persistent sets that an earlier boot left.
 func (s *session) endedVolumes() ([]EndedVolume, error) {
-	boot, err := s.bootID()
+	boot, err := s.read.BootID()
 	if err != nil {
 		return nil, err
 	}

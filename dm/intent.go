@@ -79,7 +79,7 @@ func (s *session) noted(i *journal.Intent) (*ioctl.Cookie, error) {
 }
 
 func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
-	boot, err := s.bootID()
+	boot, err := s.read.BootID()
 	i := journal.Intent{
 		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
 	}

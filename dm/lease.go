@@ -139,7 +139,7 @@ func (s *session) over(r journal.Set) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	boot, err := s.bootID()
+	boot, err := s.read.BootID()
 	if err != nil {
 		return false, err
 	}
@@ -147,12 +147,12 @@ func (s *session) over(r journal.Set) (bool, error) {
 	case l.Boot:
 		return r.BootID != boot, nil
 	case l.PID != 0:
-		start, err := s.startOf(l.PID)
+		start, err := s.read.StartOf(l.PID)
 		return r.BootID != boot || start != r.LeaseStart, err
 	case r.BootID != boot:
 		return time.Now().After(r.Created.Add(l.For)), nil
 	}
-	up, err := s.uptime()
+	up, err := s.read.Uptime()
 	return err == nil && up > r.LeaseEnd, err
 }
 
@@ -161,7 +161,7 @@ func (s *session) leasable(r CreateRequest) error {
 	if r.Lease.PID == 0 {
 		return nil
 	}
-	start, err := s.startOf(r.Lease.PID)
+	start, err := s.read.StartOf(r.Lease.PID)
 	if err == nil && start == "" {
 		return plan.Refuse(plan.Usage, "", "name a process that runs", "there is no process %d to lease the set to", r.Lease.PID)
 	}
@@ -173,41 +173,13 @@ func (s *session) leased(r *journal.Set, l Lease) (err error) {
 	r.Lease = l.String()
 	switch {
 	case l.PID != 0:
-		r.LeaseStart, err = s.startOf(l.PID)
+		r.LeaseStart, err = s.read.StartOf(l.PID)
 	case l.For != 0:
-		if r.LeaseEnd, err = s.uptime(); err == nil {
+		if r.LeaseEnd, err = s.read.Uptime(); err == nil {
 			r.LeaseEnd += l.For
 		}
 	}
 	return err
-}
-
-// uptime is the time since boot.
-func (s *session) uptime() (time.Duration, error) {
-	b, err := s.kernel.ReadFile("/proc/uptime")
-	if err != nil {
-		return 0, err
-	}
-	seconds, _, _ := strings.Cut(string(b), " ")
-	return time.ParseDuration(seconds + "s")
-}
-
-// startOf tells a process from a later one with its id; "" if there is none.
-func (s *session) startOf(pid int) (string, error) {
-	b, err := s.kernel.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	// After the name, which may hold anything: field 3 is the first (proc(5)).
-	const starttime = 22 - 3
-	fields := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
-	if len(fields) <= starttime || fields[0] == "Z" {
-		return "", nil
-	}
-	return fields[starttime], nil
 }
 
 // leaseState describes the lease of a record, nil if it has none.

@@ -14,7 +14,6 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
@@ -189,12 +188,6 @@ func newID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	return hex.EncodeToString(b)
-}
-
-// bootID tells one boot from the next: transient sets do not outlive one.
-func (s *session) bootID() (string, error) {
-	b, err := s.kernel.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b)), err
 }
 
 func ownPID() int { return os.Getpid() }

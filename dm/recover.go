@@ -94,7 +94,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 	if i, err = s.readable(i); err != nil {
 		return false, err
 	}
-	boot, err := s.bootID()
+	boot, err := s.read.BootID()
 	if err != nil {
 		return false, err
 	}
@@ -213,7 +213,7 @@ func (s *session) readable(i journal.Intent) (journal.Intent, error) {
 		}
 	}
 	i.Freezes = i.Op == "create"
-	i.BootID, err = s.bootID()
+	i.BootID, err = s.read.BootID()
 	return i, err
 }
 

@@ -122,7 +122,7 @@ func (s *session) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64
 	if took := time.Since(start); took >= s.sample {
 		rate = second.sub(first).rate(took, chunk)
 	}
-	up, err := s.uptime()
+	up, err := s.read.Uptime()
 	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
 	rate = max(rate, second.rate(max(up, leastUptime), chunk))
 	if err == nil {

@@ -122,7 +122,7 @@ func (r *thawing) readJournal() {
 }
 
 func (r *thawing) unfinished() (list []unfinished, err error) {
-	boot, err := r.bootID()
+	boot, err := r.read.BootID()
 	if err != nil {
 		return nil, err
 	}
