@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -165,8 +166,12 @@ func (s *session) tidyLayers(ctx context.Context) {
 // is told of: the next removal tries again. It returns our devices as they are then.
 func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View, error) {
 	for {
-		ids := s.layerIDs(ours)
-		i := slices.IndexFunc(ids, func(id string) bool { return !read(id, ours) })
+		records, err := s.state.Sets()
+		if err != nil {
+			s.log.Warn("a record cannot be read", "error", err)
+		}
+		ids := inventory.Host{View: ours, Records: records}.Layers()
+		i := slices.IndexFunc(ids, func(id string) bool { return !inventory.HasReaders(ours, id) })
 		if i < 0 {
 			return ours, nil
 		}
@@ -174,7 +179,6 @@ func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View
 			s.log.Warn("the leftover of a removed set stays for now", "error", err)
 			return ours, nil
 		}
-		var err error
 		if ours, err = s.read.Look(); err != nil {
 			return nil, err
 		}
@@ -194,40 +198,13 @@ func (s *session) layerRemoval(id string) change {
 			return setKeys(r.rest), err
 		},
 		plan: func(context.Context) (*plan.Plan, error) {
-			if read(id, r.ours) {
+			if inventory.HasReaders(r.ours, id) {
 				return nil, nil
 			}
 			return takingDown(r.rest), nil
 		},
 		begun: r.begun, commit: r.commit,
 	}
-}
-
-// layerIDs are the ids of what is left of removed sets, by the kernel's tables and,
-// for those that a reboot ended, by their records.
-func (s *session) layerIDs(ours *stack.View) (ids []string) {
-	for d := range ours.Devices() {
-		if d.Role == plan.RoleCore && strings.HasPrefix(d.Name, plan.CoreName(plan.LayerName(d.ID), "")) {
-			ids = append(ids, d.ID)
-		}
-	}
-	sets, err := s.state.Sets()
-	if err != nil {
-		s.log.Warn("a record cannot be read", "error", err)
-	}
-	for _, set := range sets {
-		if plan.IsLayer(set.Name) {
-			ids = append(ids, set.ID)
-		}
-	}
-	return ids
-}
-
-// read tells whether a snapshot of another set reads through any of a set's.
-func read(id string, ours *stack.View) bool {
-	return ours.Any(func(d stack.Device) bool {
-		return d.ID == id && d.Role == plan.RoleCore && len(ours.ReadBy(d)) > 0
-	})
 }
 
 // endChains clears tables that were to chain images onto those of a set and did
@@ -251,7 +228,7 @@ func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
 			continue // a resume would bring that table live
 		}
 		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
-		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && sharesBase(d, id, ours) {
+		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && inventory.SharesBase(ours, d, id) {
 			if _, err := s.ctl.Resume(at, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden)); err != nil {
 				return nil, err
 			}
@@ -262,15 +239,6 @@ func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
 		return ours, nil
 	}
 	return s.read.Look()
-}
-
-// sharesBase tells whether a snapshot of a set reads the same base as another one.
-func sharesBase(snap stack.Device, id string, ours *stack.View) bool {
-	base, ok := ours.BaseOf(snap)
-	return ok && ours.Any(func(d stack.Device) bool {
-		other, ok := ours.BaseOf(d)
-		return ok && d.Snapshot() && d.ID == id && other == base
-	})
 }
 
 // pendingOn is the core that the inactive table of a live snapshot names.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -139,7 +140,7 @@ func (s *session) fold(ctx context.Context, layer, id string, r RemoveRequest) e
 		return err
 	}
 	defer s.release(locks)
-	if len(p.Steps) == 0 && read(id, ours) {
+	if len(p.Steps) == 0 && inventory.HasReaders(ours, id) {
 		s.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", layer)
 	}
 	for _, step := range p.Steps {

@@ -72,11 +72,11 @@ func (s *session) perform(ctx context.Context, o change) (ended []string, err er
 
 // before ends what others left.
 func (s *session) before(ctx context.Context, o change) (ended []string, err error) {
-	r, err := s.recoverInterrupted(ctx)
+	ended, err = s.recoverInterrupted(ctx)
 	if err == nil && o.leases {
 		s.expireToo(ctx, o.spare)
 	}
-	return r.Sets, err
+	return ended, err
 }
 
 // apply is perform without what goes before.

@@ -63,12 +63,12 @@ func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 	if err != nil {
 		return err
 	}
-	known, err := s.knownIDs(ours)
+	known, err := s.known(ours)
 	if err != nil {
 		return err
 	}
 	for _, p := range pins {
-		if id, _, _ := strings.Cut(p.Owner, "."); !known[id] && strings.HasSuffix(p.File, " (deleted)") {
+		if id, _, _ := strings.Cut(p.Owner, "."); !known.Knows(id) && strings.HasSuffix(p.File, " (deleted)") {
 			err = errors.Join(err, p.LetGo(ctx, s.kernel, s.opts.BusyTimeout))
 		}
 	}

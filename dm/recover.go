@@ -39,20 +39,26 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 		return nil, err
 	}
 	defer s.close()
-	r = &Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}
+	end := recovery{session: s, done: Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}}
 	defer s.watching(ctx, "inspect existing sets")()
-	if err := s.recover(ctx, r); err != nil {
-		return r, s.fail(err)
+	if err := end.recover(ctx); err != nil {
+		return &end.done, s.fail(err)
 	}
 	s.expireToo(ctx, "")
-	return r, nil
+	return &end.done, nil
 }
 
-func (s *session) recover(ctx context.Context, r *Recovered) error {
+// recovery ends what was interrupted.
+type recovery struct {
+	*session
+	done Recovered
+}
+
+func (s *recovery) recover(ctx context.Context) error {
 	if err := s.state.Init(); err != nil {
 		return err
 	}
-	if err := s.recoverIntents(ctx, r); err != nil {
+	if err := s.recoverIntents(ctx); err != nil {
 		return err
 	}
 	ours, err := s.read.Look()
@@ -65,13 +71,13 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if ours, err = s.dropLayers(ctx, ours); err != nil {
 		return err
 	}
-	if err := s.recoverBases(ctx, r, ours); err != nil {
+	if err := s.recoverBases(ctx, ours); err != nil {
 		return err
 	}
 	if err := s.forgetAttachments(ctx, ours); err != nil {
 		return err
 	}
-	if r.Expedited, err = guard.EndExpedite(s.kernel); err != nil {
+	if s.done.Expedited, err = guard.EndExpedite(s.kernel); err != nil {
 		return err
 	}
 	now, err := s.look()
@@ -81,16 +87,16 @@ func (s *session) recover(ctx context.Context, r *Recovered) error {
 	if err := errors.Join(s.pinFiles(now), s.endPins(ctx, now.View)); err != nil {
 		return err
 	}
-	if r.Left, err = s.leftFiles(now.View); err != nil {
+	if s.done.Left, err = s.leftFiles(now.View); err != nil {
 		return err
 	}
-	r.Ended, err = s.endedVolumes()
+	s.done.Ended, err = s.endedVolumes()
 	return err
 }
 
 // recoverIntent takes an interrupted operation down, if nobody is at it or at any
 // of its origins: its locks tell, and not the process that it names.
-func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
+func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if i, err = s.readable(i); err != nil {
 		return false, err
 	}
@@ -125,7 +131,7 @@ func (s *session) recoverIntent(ctx context.Context, i journal.Intent) (down boo
 var errEnded = errors.New("it has ended")
 
 // stillThere reads an intent again, with its locks held.
-func (s *session) stillThere(i journal.Intent) (journal.Intent, error) {
+func (s *recovery) stillThere(i journal.Intent) (journal.Intent, error) {
 	now, err := s.state.Again(i)
 	if errors.Is(err, fs.ErrNotExist) {
 		return now, errEnded
@@ -143,7 +149,7 @@ func (s *session) stillThere(i journal.Intent) (journal.Intent, error) {
 // finishIntent: a create whose record was written is complete but for its
 // intent, an extend has grown a store or not; everything else comes down. The
 // locks are held.
-func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
+func (s *recovery) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if i.Op == "extend" {
 		return false, s.endExtend(ctx, i)
 	}
@@ -178,9 +184,8 @@ func (s *session) finishIntent(ctx context.Context, i journal.Intent) (down bool
 }
 
 // readable makes an intent that cannot be read out of the tables and the set's
-// record, if it has one. Only a create freezes, and what has devices in the kernel
-// is of this boot.
-func (s *session) readable(i journal.Intent) (journal.Intent, error) {
+// record, if it has one. What has devices in the kernel is of this boot.
+func (s *recovery) readable(i journal.Intent) (journal.Intent, error) {
 	if i.Unread == nil {
 		return i, nil
 	}
@@ -189,37 +194,28 @@ func (s *session) readable(i journal.Intent) (journal.Intent, error) {
 	if err != nil {
 		return i, err
 	}
-	i.Set = i.ID
+	name := i.ID
 	for _, set := range v.sets() {
 		if set.UUID == i.ID {
-			i.Set = set.Name
+			name = set.Name
 		}
 	}
-	r, err := s.remains(v.View, i.Set, i.ID)
+	known, err := s.inventory(v.View, name, i.ID)
 	if err != nil {
 		return i, err
 	}
-	if set, err := s.state.LoadSet(i.Set); err == nil && set.ID == i.ID {
-		for _, v := range set.Volumes {
-			i.Bases = append(i.Bases, plan.BaseName(v.Name))
-		}
+	r, err := s.remains(v.View, name, i.ID)
+	if err != nil {
+		return i, err
 	}
-	for _, v := range r.Volumes {
-		if v.Origin.Base != nil {
-			i.Bases = append(i.Bases, v.Origin.Base.Name)
-		}
-		if v.Origin.Known() {
-			i.Origins = append(i.Origins, v.Origin.Dev.String())
-		}
-	}
-	i.Freezes = i.Op == "create"
+	i = inventory.Rebuild(i, known, r)
 	i.BootID, err = s.read.BootID()
 	return i, err
 }
 
 // recoverIntents ends all interrupted operations, but for those at whose fronts another
 // program is just then: what it loaded there is not ours to replace.
-func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
+func (s *recovery) recoverIntents(ctx context.Context) error {
 	intents, err := s.state.Intents()
 	if err != nil {
 		return err
@@ -235,7 +231,7 @@ func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 			return err
 		}
 		if done {
-			r.Sets = append(r.Sets, cmp.Or(i.Set, i.ID))
+			s.done.Sets = append(s.done.Sets, cmp.Or(i.Set, i.ID))
 		}
 		unread = unread || i.Unread != nil
 	}
@@ -244,7 +240,7 @@ func (s *session) recoverIntents(ctx context.Context, r *Recovered) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(changing, s.recoverBases(ctx, r, ours))
+		return errors.Join(changing, s.recoverBases(ctx, ours))
 	}
 	return changing
 }
@@ -255,20 +251,21 @@ func beingChanged(err error) bool {
 
 // recoverInterrupted is what every operation does before its own work. An interrupted
 // one that must wait for another program keeps nobody else from working.
-func (s *session) recoverInterrupted(ctx context.Context) (r Recovered, err error) {
+func (s *session) recoverInterrupted(ctx context.Context) (sets []string, err error) {
 	if err := s.state.Init(); err != nil {
-		return r, err
+		return nil, err
 	}
-	if err = s.recoverIntents(ctx, &r); beingChanged(err) {
+	end := recovery{session: s}
+	if err = end.recoverIntents(ctx); beingChanged(err) {
 		s.log.Warn("an interrupted operation is not cleaned up yet: another program is changing its origin", "error", err)
 		err = nil
 	}
-	return r, err
+	return end.done.Sets, err
 }
 
 // recoverBases takes down bases that no image stands on and no operation under way
 // is about to use. What it was given to look at may be old.
-func (s *session) recoverBases(ctx context.Context, r *Recovered, ours *stack.View) error {
+func (s *recovery) recoverBases(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {
 		alone, err := s.alone(ours, d)
 		if err != nil {
@@ -284,19 +281,20 @@ func (s *session) recoverBases(ctx context.Context, r *Recovered, ours *stack.Vi
 		if err != nil {
 			return err
 		}
-		r.Sets = append(r.Sets, d.Name)
+		s.done.Sets = append(s.done.Sets, d.Name)
 	}
 	return nil
 }
 
 // alone tells whether a device is a base on which nothing stands, and which no
 // operation or attachment claims.
-func (s *session) alone(ours *stack.View, d stack.Device) (bool, error) {
-	if d.Role != plan.RoleBase || len(ours.PlanBase(d).Images) > 0 || ours.CarriesStore(d.Dev) {
+func (s *recovery) alone(ours *stack.View, d stack.Device) (bool, error) {
+	known := inventory.Host{View: ours}
+	if !known.Unused(d) {
 		return false, nil
 	}
-	intents, err := s.state.Intents()
-	if err != nil || slices.ContainsFunc(intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) }) {
+	var err error
+	if known.Intents, err = s.state.Intents(); err != nil || !known.Unused(d) {
 		return false, err
 	}
 	held, err := s.state.HeldBase(d.Name, d.ID)
@@ -309,7 +307,7 @@ var errInUse = errors.New("in use")
 // baseRemoval takes a base down that stood alone when it was seen without locks. A
 // create may have taken it into use before its origin was locked: so it must be the
 // same base still, and alone, by devices and journal as they are read under the lock.
-func (s *session) baseRemoval(base stack.Device) change {
+func (s *recovery) baseRemoval(base stack.Device) change {
 	var ours *stack.View
 	var fronts []stack.Front
 	return change{
@@ -358,7 +356,7 @@ func (s *session) baseRemoval(base stack.Device) change {
 
 // forgetAttachments drops the records of layers that are gone: they do not
 // outlive a reboot. What it was given to look at may be old.
-func (s *session) forgetAttachments(ctx context.Context, ours *stack.View) error {
+func (s *recovery) forgetAttachments(ctx context.Context, ours *stack.View) error {
 	names, err := s.state.Attachments()
 	if err != nil {
 		return err
@@ -372,7 +370,7 @@ func (s *session) forgetAttachments(ctx context.Context, ours *stack.View) error
 }
 
 // forgetAttachment looks again under the lock of who might attach it just now.
-func (s *session) forgetAttachment(ctx context.Context, base string) error {
+func (s *recovery) forgetAttachment(ctx context.Context, base string) error {
 	record, err := s.state.Attached(base)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

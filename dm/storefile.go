@@ -124,7 +124,7 @@ func (s *session) leftFiles(ours *stack.View) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := s.knownIDs(ours)
+	known, err := s.known(ours)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (s *session) leftFiles(ours *stack.View) ([]string, error) {
 	}
 	left := []string{}
 	add := func(owner, file string) {
-		if id, _, _ := strings.Cut(owner, "."); !known[id] && !slices.Contains(left, file) {
+		if id, _, _ := strings.Cut(owner, "."); !known.Knows(id) && !slices.Contains(left, file) {
 			left = append(left, file)
 		}
 	}
@@ -168,23 +168,13 @@ func (s *session) namesIn(dir string) []string {
 	return names
 }
 
-// knownIDs are the ids of sets that the kernel, a record or an intent has.
-func (s *session) knownIDs(ours *stack.View) (map[string]bool, error) {
-	known := map[string]bool{}
-	for d := range ours.Devices() {
-		known[d.ID] = true
-	}
+// known reads what our files say of all sets.
+func (s *session) known(ours *stack.View) (inventory.Host, error) {
 	// Intents first: a create that ends meanwhile has its record before its intent goes.
 	intents, err := s.state.Intents()
 	if err != nil {
-		return nil, err
+		return inventory.Host{}, err
 	}
-	for _, i := range intents {
-		known[i.ID] = true
-	}
-	sets, err := s.state.Sets()
-	for _, set := range sets {
-		known[set.ID] = true
-	}
-	return known, err
+	records, err := s.state.Sets()
+	return inventory.Host{View: ours, Intents: intents, Records: records}, err
 }
