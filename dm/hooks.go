@@ -24,7 +24,11 @@ func (s *session) findHooks(r CreateRequest) ([]string, error) {
 		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)
 	case errors.Is(err, hook.ErrHook):
 		return nil, plan.Refuse(plan.Usage, "", "hooks and all directories above them must belong to root and not be writable by others", "%v", err)
-	case err == nil && len(hooks) == 0 && r.Consistency == Application:
+	}
+	for _, f := range r.Hooks {
+		hooks = append(hooks, f.Name)
+	}
+	if err == nil && len(hooks) == 0 && r.Consistency == Application {
 		return nil, plan.Refuse(plan.Usage, "", "put hooks into /etc/dmsnap/hooks.d, or name a directory with --hooks", "no hooks are installed")
 	}
 	return hooks, err
@@ -48,46 +52,37 @@ type hooks struct {
 	intent *journal.Intent
 	strict bool // one that fails ends the create
 	known  map[string]*hook.Hook
+	funcs  map[string]*hookFunc
 	done   []HookReceipt
 }
 
 func (s *session) hooks(i *journal.Intent, p *plan.Plan, r CreateRequest) *hooks {
-	h := &hooks{s: s, intent: i, known: map[string]*hook.Hook{}}
+	set := hookSet(p, r)
+	h := &hooks{s: s, intent: i, known: map[string]*hook.Hook{}, funcs: newHookFuncs(r, set)}
 	for _, step := range p.Steps {
-		if step.Action == plan.Hook {
+		if step.Action == plan.Hook && h.funcs[step.Program] == nil {
 			h.known[step.Program] = &hook.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
 		}
 	}
-	h.strict = r.asked(len(h.known)) == Application
-	i.HookSet = hookSet(p, r)
+	h.strict = r.asked(len(h.known)+len(h.funcs)) == Application
+	i.HookSet = plainJSON(set)
 	return h
 }
 
-// hookSet is what hooks are told.
-func hookSet(p *plan.Plan, r CreateRequest) json.RawMessage {
-	type volume struct {
-		Name        string   `json:"name"`
-		Origin      string   `json:"origin"`
-		Mountpoints []string `json:"mountpoints"`
-		Device      string   `json:"device"`
-	}
-	set := struct {
-		Name    string            `json:"name"`
-		UUID    string            `json:"uuid"`
-		Labels  map[string]string `json:"labels"`
-		Volumes []volume          `json:"volumes"`
-	}{Name: p.Set, UUID: p.ID, Labels: r.Labels}
+// hookSet is what hooks get to know.
+func hookSet(p *plan.Plan, r CreateRequest) HookSet {
+	set := HookSet{Name: p.Set, UUID: p.ID, Labels: r.Labels}
 	if set.Labels == nil {
 		set.Labels = map[string]string{}
 	}
 	for _, v := range p.Volumes {
-		out := volume{Name: v.Name, Origin: v.Origin.Path, Mountpoints: []string{}, Device: "/dev/mapper/" + v.Image}
+		out := HookVolume{Name: v.Name, Origin: v.Origin.Path, Mountpoints: []string{}, Device: "/dev/mapper/" + v.Image}
 		for _, f := range v.Origin.Filesystems {
 			out.Mountpoints = append(out.Mountpoints, f.Mountpoints...)
 		}
 		set.Volumes = append(set.Volumes, out)
 	}
-	return plainJSON(set)
+	return set
 }
 
 // plainJSON is for data that always has a JSON.
@@ -109,6 +104,9 @@ func hookInput(event hook.Event, set json.RawMessage) []byte {
 
 // call is the step of a plan.
 func (h *hooks) call(ctx context.Context, program, event string) error {
+	if f := h.funcs[program]; f != nil {
+		return h.callFunc(ctx, f, HookEvent(event))
+	}
 	if event != string(hook.PreFreeze) {
 		return h.end(program, hook.Event(event))
 	}
@@ -140,9 +138,16 @@ func (h *hooks) end(program string, event hook.Event) error {
 }
 
 func (h *hooks) timed(program string, event hook.Event, call func(*hook.Hook, []byte) error) error {
+	return h.receipt(program, HookEvent(event), func() error {
+		return call(h.known[program], hookInput(event, h.intent.HookSet))
+	})
+}
+
+// receipt notes a call and how it ended.
+func (h *hooks) receipt(name string, event HookEvent, call func() error) error {
 	start := time.Now()
-	err := call(h.known[program], hookInput(event, h.intent.HookSet))
-	r := HookReceipt{Hook: program, Event: HookEvent(event), Took: time.Since(start)}
+	err := call()
+	r := HookReceipt{Hook: name, Event: event, Took: time.Since(start)}
 	if err != nil {
 		r.Error = err.Error()
 	}

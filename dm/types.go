@@ -226,6 +226,8 @@ type CreateRequest struct {
 	// HookDirs have programs that quiesce applications, as docs/hooks.md tells. They
 	// and all directories above them must be root's and writable by nobody else.
 	HookDirs []string
+	// Hooks are functions of the caller's that do the same.
+	Hooks []Hook
 	// HookTimeout bounds each call of a hook. Zero: 30 s.
 	HookTimeout time.Duration
 }

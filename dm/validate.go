@@ -19,7 +19,7 @@ func (r CreateRequest) Validate() error {
 }
 
 func (r CreateRequest) check() error {
-	for _, check := range []func() error{r.checkName, r.checkStores, r.checkTimes, r.Lease.check, r.checkLabels} {
+	for _, check := range []func() error{r.checkName, r.checkStores, r.checkTimes, r.Lease.check, r.checkLabels, r.checkHooks} {
 		if err := check(); err != nil {
 			return err
 		}

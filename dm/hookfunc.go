@@ -1,0 +1,165 @@
+package dm
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dmsnap/dmsnap/dm/internal/hook"
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
+)
+
+// Hook is what a program does around the window for an application, such as a
+// connection to a database that keeps it in backup mode. It is called after the hooks
+// of CreateRequest.HookDirs have quiesced theirs, and released before them.
+//
+// What PreFreeze does must end with the process: nothing else ends it after a kill.
+type Hook struct {
+	// Name stands for it in plans, receipts and errors.
+	Name string
+	// PreFreeze returns when the application is quiet. Its context ends with the
+	// operation's, or after CreateRequest.HookTimeout.
+	PreFreeze func(ctx context.Context, set HookSet) error
+	// End releases the application: HookPostThaw if the set exists, else HookAbort. It
+	// is called once after PreFreeze has returned, with whatever result, and its
+	// context does not end with the operation's. Only a PreFreeze that outlasts its
+	// context is not waited for.
+	End func(ctx context.Context, event HookEvent, set HookSet) error
+}
+
+// HookSet is the set that a hook is called for. Programs get it as JSON.
+type HookSet struct {
+	Name    string            `json:"name"`
+	UUID    string            `json:"uuid"`
+	Labels  map[string]string `json:"labels"`
+	Volumes []HookVolume      `json:"volumes"`
+}
+
+// HookVolume is one volume of a HookSet.
+type HookVolume struct {
+	Name        string   `json:"name"`
+	Origin      string   `json:"origin"`
+	Mountpoints []string `json:"mountpoints"`
+	Device      string   `json:"device"` // the image
+}
+
+// checkHooks: names that begin with / are those of programs.
+func (r CreateRequest) checkHooks() error {
+	named := map[string]bool{}
+	for _, f := range r.Hooks {
+		switch {
+		case f.Name == "" || f.Name[0] == '/' || named[f.Name]:
+			return plan.Refuse(plan.Usage, "", "give each Hook a Name of its own that does not begin with /", "a hook is called %q", f.Name)
+		case f.PreFreeze == nil || f.End == nil:
+			return plan.Refuse(plan.Usage, "", "set both PreFreeze and End", "hook %s lacks a function", f.Name)
+		}
+		named[f.Name] = true
+	}
+	return nil
+}
+
+// hookFunc is a Hook at work in one operation.
+type hookFunc struct {
+	Hook
+	limit    time.Duration
+	set      HookSet
+	begun    bool
+	returned chan struct{} // closed when PreFreeze has returned
+}
+
+func newHookFuncs(r CreateRequest, set HookSet) map[string]*hookFunc {
+	all := map[string]*hookFunc{}
+	for _, f := range r.Hooks {
+		all[f.Name] = &hookFunc{Hook: f, limit: cmp.Or(r.HookTimeout, defaultHookTimeout), set: set}
+	}
+	return all
+}
+
+// callFunc is the step of a plan for a function. It is in no intent: a function ends
+// with its process.
+func (h *hooks) callFunc(ctx context.Context, f *hookFunc, event HookEvent) error {
+	if event != HookPreFreeze {
+		return h.endFunc(f, event)
+	}
+	f.begun = true
+	err := h.receipt(f.Name, event, func() error { return f.preFreeze(ctx) })
+	if err == nil || h.strict || ctx.Err() != nil {
+		return err
+	}
+	h.s.log.Warn("a hook failed; going on without it", "error", err)
+	return h.endFunc(f, HookAbort)
+}
+
+func (h *hooks) endFunc(f *hookFunc, event HookEvent) error {
+	if !f.begun {
+		return nil
+	}
+	f.begun = false
+	return h.receipt(f.Name, event, func() error { return f.end(event) })
+}
+
+func (f *hookFunc) preFreeze(ctx context.Context) error {
+	inner, cancel := context.WithTimeout(ctx, f.limit)
+	defer cancel()
+	returned, result := make(chan struct{}), make(chan error, 1)
+	f.returned = returned
+	go func() {
+		err := f.PreFreeze(inner, f.set)
+		close(returned)
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		return f.error(HookPreFreeze, err)
+	case <-inner.Done():
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return f.late(HookPreFreeze)
+	}
+}
+
+// end leaves it to a goroutine to call End when PreFreeze has not returned: the two
+// never run at once.
+func (f *hookFunc) end(event HookEvent) error {
+	result := make(chan error, 1)
+	stuck := f.running()
+	go func() {
+		<-f.returned
+		ctx, cancel := context.WithTimeout(context.Background(), f.limit)
+		defer cancel()
+		result <- f.End(ctx, event, f.set)
+	}()
+	if stuck {
+		return nil
+	}
+	select {
+	case err := <-result:
+		return f.error(event, err)
+	case <-time.After(f.limit):
+		return f.late(event)
+	}
+}
+
+// running tells whether PreFreeze has not returned.
+func (f *hookFunc) running() bool {
+	select {
+	case <-f.returned:
+		return false
+	default:
+		return true
+	}
+}
+
+func (f *hookFunc) late(event HookEvent) error {
+	return f.error(event, errors.Join(fmt.Errorf("did not return within %v", f.limit), context.DeadlineExceeded))
+}
+
+func (f *hookFunc) error(event HookEvent, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w %s %s: %w", hook.ErrHook, f.Name, event, err)
+}
