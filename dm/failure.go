@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/guard"
 	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/lvmlock"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -76,6 +77,9 @@ func (s *session) classify(e *Error) {
 		e.Err = fmt.Errorf("store %w", s.busy(u.Path, u.Dev))
 		return
 	}
+	if s.classifyGroup(e) {
+		return
+	}
 	if d, ok := errors.AsType[*journal.DirError](e.Err); ok {
 		e.Device, e.Hint = d.Dir, "it must be a directory writable only by root, with free space; --state-dir names another"
 		if errors.Is(d.Err, unix.ENOSPC) {
@@ -84,6 +88,23 @@ func (s *session) classify(e *Error) {
 		return
 	}
 	s.classifyErrno(e)
+}
+
+// classifyGroup is for what has to do with the locks of lvm2.
+func (s *session) classifyGroup(e *Error) bool {
+	if held, ok := errors.AsType[*lvmlock.HeldError](e.Err); ok {
+		e.Code, e.Hint = CodeBusy, "wait until the LVM command that works on volume group "+held.Group+" is done, then try again"
+		return true
+	}
+	if _, ok := errors.AsType[*lvmlock.LostError](e.Err); ok {
+		e.Code, e.Hint = CodeBusy, "try again when less is written to its filesystems"
+		return true
+	}
+	if d, ok := errors.AsType[*lvmlock.DirError](e.Err); ok {
+		e.Device, e.Hint = d.Dir, "LVM needs it too: it must be a directory that root can write to; lvmconfig global/locking_dir names it"
+		return true
+	}
+	return false
 }
 
 func (s *session) classifyErrno(e *Error) {

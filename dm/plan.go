@@ -33,6 +33,9 @@ func shown(p *plan.Plan) *Plan {
 		if s.Program != "" {
 			ps.Detail = s.Program + " " + s.Event
 		}
+		if s.Group != "" {
+			ps.Detail = "LVM's volume group " + s.Group
+		}
 		if s.To != "" {
 			ps.Detail = "to " + s.To
 		}

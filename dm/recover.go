@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/hook"
 	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/lvmlock"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -246,7 +247,8 @@ func (s *recovery) recoverIntents(ctx context.Context) error {
 }
 
 func beingChanged(err error) bool {
-	return errors.Is(err, run.ErrReloaded) || errors.Is(err, run.ErrSuspended)
+	_, held := errors.AsType[*lvmlock.HeldError](err)
+	return held || errors.Is(err, run.ErrReloaded) || errors.Is(err, run.ErrSuspended)
 }
 
 // recoverInterrupted is what every operation does before its own work. An interrupted

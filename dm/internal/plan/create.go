@@ -69,8 +69,10 @@ func Create(r CreateRequest) (*Plan, error) {
 	if err := checkApart(p.Volumes); err != nil {
 		return nil, err
 	}
-	p.Steps = append(p.Steps, prepare(r, p.Volumes)...)
+	lock, unlock := lockGroups(originsOf(p.Volumes))
+	p.Steps = append(p.Steps, prepare(r, p.Volumes, lock)...)
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
+	p.Steps = append(p.Steps, unlock...)
 	p.Steps = append(p.Steps, release(r.Hooks)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
 	p.Steps = append(p.Steps, chains(p.Volumes)...)
@@ -211,10 +213,9 @@ func apart(v Volume, origins map[targets.DevNo]string) error {
 
 // prepare brings everything up to the edge of the window: files first, which
 // have the most reasons to fail, then all bases, since a store may lie on the
-// base of another volume. What touches an origin comes last: a table that waits in
-// the slot of a front could be swapped in by anybody who resumes it, and lvm2,
-// which finds one there, takes it for its own and loads none.
-func prepare(r CreateRequest, vs []Volume) []Step {
+// base of another volume. What touches an origin comes last, under the locks of lvm2:
+// a table that waits in the slot of a front could be swapped in by anybody who resumes it.
+func prepare(r CreateRequest, vs []Volume, lock []Step) []Step {
 	bases := basesOf(vs)
 	var steps, late []Step
 	for i := range vs {
@@ -243,7 +244,7 @@ func prepare(r CreateRequest, vs []Volume) []Step {
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)
 	}
-	steps = append(steps, late...)
+	steps = append(append(steps, lock...), late...)
 	for _, v := range vs {
 		steps = append(steps, v.unchanged())
 	}

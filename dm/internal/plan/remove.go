@@ -63,11 +63,14 @@ func Remove(r RemoveRequest) *Plan {
 	for _, v := range ordered {
 		p.Steps = append(p.Steps, v.claim()...)
 	}
+	var touched []Origin
+	claims := len(p.Steps)
 	for _, v := range ordered {
 		o := v.Origin
 		detach := v.detach()
 		restoreFront := len(detach) > 0
 		if o.Base != nil && o.Base.Pending {
+			touched = append(touched, o)
 			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name, Peer: o.Base.Name})
 		}
 		p.Steps = append(p.Steps, detach...)
@@ -75,6 +78,7 @@ func Remove(r RemoveRequest) *Plan {
 			bases = append(bases, RedirectorOf(o).Disengage(o)...)
 		}
 		if removeInside := v.inside(); restoreFront || removeInside || o.Suspended {
+			touched = append(touched, o)
 			expect = append(expect, v.unchanged(restoreFront))
 			suspend = append(suspend, Step{
 				Phase: Window, Action: Suspend, Role: RoleFront, Device: o.Name,
@@ -90,7 +94,9 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	standing := stacked(ordered)
-	p.Steps = slices.Concat(p.Steps, expect, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing))
+	lock, unlock := lockGroups(touched)
+	p.Steps = slices.Insert(p.Steps, claims, lock...)
+	p.Steps = slices.Concat(p.Steps, expect, together(suspend, standing), bases, together(images, never), together(inside, never), together(resume, standing), unlock)
 	for _, drop := range []func(RemoveVolume) []Step{leave, dropImage, dropCore, dropStore, dropBase} {
 		for _, v := range r.Volumes {
 			if v.unmade = r.Unmade; len(v.ReadBy) == 0 {

@@ -59,6 +59,8 @@ const (
 	Chain        Action = "chain"    // have image Device read through the one that Table names
 	Rename       Action = "rename"   // Device to To
 	FoldChunks   Action = "fold"     // copy into snapshot Device what only the one beneath it has
+	LockGroup    Action = "lock"     // LVM's volume Group, so that lvm2 changes no volume of it
+	UnlockGroup  Action = "unlock"   // Group
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -90,6 +92,8 @@ type Step struct {
 	// needed.
 	Discard    bool
 	Filesystem *Filesystem
+	// Group is the name of an LVM volume group.
+	Group string
 	// Medium is a device that a store is made of.
 	Medium *Medium
 	// File is what a store is made of. In a load it takes the place of Table's row.
@@ -156,6 +160,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s", s.Medium.Path)
 	case s.File != nil:
 		fmt.Fprintf(&b, " %s", s.File.Path)
+	case s.Group != "":
+		fmt.Fprintf(&b, " volume group %s", s.Group)
 	}
 	return b.String()
 }

@@ -13,9 +13,14 @@ import (
 // written while writers are held, so that comes last, once more.
 func (r *Runner) ready(ctx context.Context) (*window, error) {
 	_, steps := r.plan.Split()
+	free, locked := beforeLocks(steps)
 	err := r.startGuard(r.guard == nil)
 	if err == nil {
-		err = r.prepare(ctx, steps)
+		err = r.prepare(ctx, free)
+	}
+	if err == nil {
+		r.drainUdev() // here, since its rules may call lvm2
+		err = r.prepare(ctx, locked)
 	}
 	if err != nil {
 		return nil, err
@@ -23,12 +28,11 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 	r.Watch.Now("get the window ready")
 	w, err := r.arm(r.plan.In(plan.Window))
 	if err == nil {
-		r.drainUdev()
 		err = r.lastLook()
 	}
 	if err == nil {
 		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
-		err = r.syncAgain(synced)
+		err = errors.Join(r.syncAgain(synced), r.groupsHeld())
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.disarm())

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/guard"
+	"github.com/dmsnap/dmsnap/dm/internal/lvmlock"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -68,6 +69,7 @@ type Runner struct {
 	tables  map[string]targets.Table // loaded into stores that are made of files
 	loaded  map[string]targets.Table // loaded into fronts
 	claims  map[string]*ioctl.File   // images that nobody can mount meanwhile
+	groups  map[string]*lvmlock.Lock // of LVM
 	unwiped map[string]uint64        // files of stores: bytes to be zeroed through their filesystem
 	slots   map[string]*slots        // of fronts, as they were when the window was prepared
 	saved   map[string]kept          // of devices that became stores
@@ -78,6 +80,7 @@ type Runner struct {
 	guard   Guard
 	// guardNow: the cut follows at once, so that the guard can get ready meanwhile.
 	guardNow bool
+	stuck    bool       // not everybody could be let go
 	failing  sync.Mutex // steps may run together, failpoints need not know
 }
 
@@ -177,12 +180,14 @@ func (r *Runner) take(p *plan.Plan) {
 	r.files, r.linked, r.tables = map[string]*ioctl.File{}, map[string]bool{}, map[string]targets.Table{}
 	r.loaded, r.slots, r.unwiped = map[string]targets.Table{}, map[string]*slots{}, map[string]uint64{}
 	r.saved, r.claims = map[string]kept{}, map[string]*ioctl.File{}
+	r.groups, r.stuck = map[string]*lvmlock.Lock{}, false
 }
 
 // late does what is left of the prepare phase, the window and the finish.
 func (r *Runner) late(ctx context.Context) (Trace, error) {
 	defer r.closeFiles()
 	defer r.releaseGuard()
+	defer r.unlockGroups()
 	w, err := r.ready(ctx)
 	if err != nil {
 		return Trace{}, r.rollback(ctx, err)
@@ -296,6 +301,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 	if r.cookie == nil {
 		errs = append(errs, r.renew())
 	}
+	r.lockGroupsAgain(ctx)
 	for i := len(r.undo) - 1; i >= 0; i-- {
 		s := r.undo[i]
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
@@ -328,7 +334,7 @@ const pause = 50 * time.Millisecond
 func (r *Runner) finish(ctx context.Context, p *plan.Plan, held time.Duration) error {
 	var errs []error
 	for _, s := range p.In(plan.Finish) {
-		if s.Action != plan.Hook { // an application may be waiting for those
+		if s.Action != plan.Hook && s.Action != plan.UnlockGroup { // others may be waiting for those
 			time.Sleep(min(held, pause))
 			held = 0
 		}
@@ -406,6 +412,11 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.rename(s)
 	case plan.FoldChunks:
 		return r.fold(ctx, s)
+	case plan.LockGroup:
+		return r.lockGroup(ctx, s)
+	case plan.UnlockGroup:
+		r.unlockGroup(s)
+		return nil
 	case plan.Hook:
 		return r.Hook(ctx, s.Program, s.Event)
 	case plan.Settle:

@@ -86,7 +86,7 @@ func (w *window) run() (Trace, error) {
 // recover knows that the freeze it finds is ours. Fronts are taken back all the
 // same: it may go better now. The journal may lie on what is still held.
 func (r *Runner) keepDevices() {
-	r.Renew = nil
+	r.Renew, r.stuck = nil, true
 	r.undo = slices.DeleteFunc(r.undo, func(s plan.Step) bool {
 		return s.Action == plan.RemoveDevice || s.Action == plan.WipeHeader || s.Action == plan.DropFile
 	})
