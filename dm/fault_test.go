@@ -55,6 +55,11 @@ var operations = map[string]operation{
 		do:      func(h *host) error { _, err := h.m.Create(h.ctx, both()); return err },
 		on:      newCopiesHost,
 	},
+	"create on a group": {
+		prepare: litter,
+		do:      func(h *host) error { _, err := h.m.Create(h.ctx, both()); return err },
+		on:      newGroupHost,
+	},
 	"create beside": {
 		prepare: func(t *testing.T, h *host) {
 			litter(t, h)

@@ -70,11 +70,27 @@ func diskSize(name string) uint64 {
 	return 16 * mib
 }
 
+// newGroupHost has origins that are volumes of LVM.
+func newGroupHost(t *testing.T, o ioctltest.Options) *host {
+	t.Helper()
+	k := ioctltest.New(o)
+	for i, name := range []string{"vda", "vdb", "vdc", "vdd"} {
+		k.AddDisk(name, ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}, diskSize(name))
+	}
+	check(t, k.Border().MkdirAll("/run/lock/lvm", 0o755))
+	return mountedAs(t, k, "vg-", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"}, ioctltest.Row{Length: 32768, Type: "linear", Params: "252:16 0"})
+}
+
 func mounted(t *testing.T, k *ioctltest.Kernel, home, vard ioctltest.Row) *host {
+	t.Helper()
+	return mountedAs(t, k, "", home, vard)
+}
+
+func mountedAs(t *testing.T, k *ioctltest.Kernel, prefix string, home, vard ioctltest.Row) *host {
 	t.Helper()
 	k.AddDisk("vdi", ioctl.DevNo{Major: 252, Minor: 128}, 16*mib, ioctltest.Partition(1, mib, 8*mib))
 	h := &host{Kernel: k, ctx: context.Background(), plain: "/data", data: ioctl.DevNo{Major: 252, Minor: 129}}
-	h.home, h.vard = k.AddDM("home", "LVM-home", home), k.AddDM("var", "LVM-var", vard)
+	h.home, h.vard = k.AddDM(prefix+"home", "LVM-home", home), k.AddDM(prefix+"var", "LVM-var", vard)
 	k.Mount(h.home, "/home", "ext4")
 	k.Mount(h.vard, "/var", "xfs")
 	k.Mount(h.data, "/data", "ext4")

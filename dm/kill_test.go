@@ -66,6 +66,8 @@ func killable() map[string]operation {
 		"remove with a file of its own": {prepare: func(t *testing.T, h *host) { check(t, h.createIn("file:/home/.cow")) }, do: remove},
 		"remove":                        {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove},
 		"remove from copies":            {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove, on: newCopiesHost},
+		"create on a group":             operations["create on a group"],
+		"remove from a group":           {prepare: func(t *testing.T, h *host) { h.create(t, both()) }, do: remove, on: newGroupHost},
 		"create on a partition":         operations["create on a partition"],
 		"remove on a partition":         {prepare: func(t *testing.T, h *host) { check(t, h.createOnData()) }, do: remove},
 		"attach":                        operations["attach"],

@@ -34,6 +34,9 @@ type Guard struct {
 	conn    *net.UnixConn // its closing is our death
 	cmd     *exec.Cmd     // nil: a process that a service made for us
 	mem     *ioctl.Shared
+	// patience is how long a service may take until its process is ready, and how long
+	// that may take to let go.
+	patience time.Duration
 }
 
 // Watch is what a guard is told beforehand.
@@ -66,7 +69,7 @@ const (
 // must not find this one.
 const processName = "window-guard"
 
-// servicePatience is how long a service may take until its process is ready.
+// servicePatience is that of a guard.
 const servicePatience = 10 * time.Second
 
 // Bytes of the shared page.
@@ -87,7 +90,7 @@ var ErrStart = errors.New("the guard process could not start")
 // somebody listens on the socket, that one makes the process, else the command
 // does; it must call [Main]. The socket may be empty.
 func Start(command []string, socket string) (*Guard, error) {
-	g := &Guard{command: command}
+	g := &Guard{command: command, patience: servicePatience}
 	var err error
 	if g.mem, err = ioctl.NewShared(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
@@ -169,7 +172,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 // without.
 func (g *Guard) Watch(w Watch) error {
 	if g.cmd == nil {
-		err := g.conn.SetDeadline(time.Now().Add(servicePatience))
+		err := g.conn.SetDeadline(time.Now().Add(g.patience))
 		if err == nil {
 			err = g.instruct(w)
 		}
@@ -254,7 +257,7 @@ func (g *Guard) Release() error {
 
 // leave waits until a service's process has let go of what is ours.
 func (g *Guard) leave() error {
-	err := errors.Join(g.conn.CloseWrite(), g.conn.SetReadDeadline(time.Now().Add(servicePatience)))
+	err := errors.Join(g.conn.CloseWrite(), g.conn.SetReadDeadline(time.Now().Add(g.patience)))
 	if err != nil {
 		return err
 	}

@@ -395,3 +395,56 @@ func TestServiceWithoutGuard(t *testing.T) {
 	}
 	ok(t, l.Close())
 }
+
+// TestServiceThatHangs: a service takes the connection and never answers, or takes none
+// any more. Its time is bounded; a child serves then.
+func TestServiceThatHangs(t *testing.T) {
+	t.Setenv(answering, "1")
+	command := []string{"/proc/self/exe", "-test.run=^TestAnswersAsAGuard$"}
+	for name, service := range map[string]func(t *testing.T, socket string){
+		"never answers": func(t *testing.T, socket string) {
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+			ok(t, err)
+			t.Cleanup(func() { ok(t, l.Close()) })
+		},
+		"takes none": func(t *testing.T, socket string) {
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			ok(t, err)
+			t.Cleanup(func() { ok(t, unix.Close(fd)) })
+			ok(t, unix.Bind(fd, &unix.SockaddrUnix{Name: socket}))
+			ok(t, unix.Listen(fd, 0))
+			for range 2 { // one more than fits
+				if conn, err := net.Dial("unix", socket); err == nil {
+					t.Cleanup(func() { ok(t, conn.Close()) })
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			socket := filepath.Join(t.TempDir(), "guard.sock")
+			service(t, socket)
+			g, err := Start(command, socket)
+			ok(t, err)
+			g.patience = time.Millisecond
+			ok(t, g.Watch(Watch{}))
+			if g.Kind() != Process {
+				t.Errorf("a guard of kind %s", g.Kind())
+			}
+			ok(t, g.Release())
+		})
+	}
+}
+
+// answering is set for a process that plays the guard of TestServiceThatHangs.
+const answering = "DMSNAP_TEST_ANSWERING"
+
+func TestAnswersAsAGuard(t *testing.T) {
+	if os.Getenv(answering) == "" {
+		t.Skip("not for itself: it is a child of TestServiceThatHangs")
+	}
+	_, _, err := receiveProgram(ioctl.Host(), fdSocket)
+	ok(t, err)
+	_, err = rawSocket(fdSocket).Write(frame([]byte(ready)))
+	ok(t, err)
+	_, _ = unix.Read(fdSocket, make([]byte, 1)) // until the owner is gone
+}

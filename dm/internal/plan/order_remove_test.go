@@ -36,6 +36,7 @@ func TestRemovePlansKeepTheRules(t *testing.T) {
 		c := checker{t: t, seed: seed, p: p}
 		c.phases()
 		c.windowOrderOfRemoval()
+		c.groups()
 		for _, v := range req.Volumes {
 			c.frontAfter(v)
 			c.devicesGone(v)

@@ -71,6 +71,7 @@ func TestCreatePlansKeepTheRules(t *testing.T) {
 			c.frozen(req.Volumes[i].Origin, req.Crash)
 		}
 		c.windowOrder()
+		c.groups()
 		c.freezesUndone()
 		c.stacked(p.Volumes)
 		c.together(p.Volumes)
