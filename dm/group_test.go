@@ -3,8 +3,10 @@ package dm
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -130,7 +132,7 @@ func (z *resizer) table() string {
 	return ""
 }
 
-// TestResizedUnderALock: lvm2 resizes an origin at each call of an operation. Both know
+// TestResizedUnderALock: lvm2 resizes an origin at each call of an operation about it. Both know
 // the lock of the group, so the volume is as lvm2 made it in the end, whoever came first.
 func TestResizedUnderALock(t *testing.T) {
 	hostOnly(t)
@@ -145,7 +147,7 @@ func TestResizedUnderALock(t *testing.T) {
 		for _, whole := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, at once %v", name, whole), func(t *testing.T) {
 				t.Parallel()
-				for n := 1; !t.Failed() && resizeAt(t, n, op, whole); n += 8*step() - 7 {
+				for n := 1; !t.Failed() && resizeAt(t, n, op, whole); n += 1 + step()/12 {
 				}
 			})
 		}
@@ -155,9 +157,11 @@ func TestResizedUnderALock(t *testing.T) {
 func resizeAt(t *testing.T, n int, op operation, whole bool) (more bool) {
 	t.Helper()
 	z := newResizer(t, op, whole)
-	first := z.Calls()
+	var seen atomic.Int64 // calls of a window run on several threads
 	z.Fail(func(c ioctltest.Call) error {
-		if c.N == first+n { // on one thread only, and its own calls come later
+		// Between these calls of ours nothing changes for lvm2.
+		matters := c.Name == "vg-home" || strings.HasPrefix(c.Path, path.Dir(groupLock)+"/")
+		if matters && seen.Add(1) == int64(n) { // its own calls come later
 			more = true
 			z.begin(c.String())
 		}
@@ -171,7 +175,7 @@ func resizeAt(t *testing.T, n int, op operation, whole bool) (more bool) {
 		t.Errorf("%s: %v", what, CodeOf(err))
 	}
 	want := fmt.Sprintf("0 %d linear 252:240 0", extended)
-	if z.table() != want {
+	if over := strings.HasPrefix(z.table(), fmt.Sprintf("0 %d snapshot-origin", extended)); z.table() != want && !over {
 		t.Errorf("%s: it runs on %q", what, z.table())
 	}
 	_, err = z.m.Recover(z.ctx)
