@@ -80,6 +80,13 @@ func (s *session) classify(e *Error) {
 	if s.classifyGroup(e) {
 		return
 	}
+	if r, ok := errors.AsType[*journal.RecordError](e.Err); ok {
+		e.Device, e.Hint = r.File, "if it stays so, delete that file and try again: the devices are found without it, a store's file may be left"
+		if errors.Is(r.Err, journal.ErrNewer) {
+			e.Code, e.Hint = CodeUnsupported, "use the version of dmsnap that made the set"
+		}
+		return
+	}
 	if d, ok := errors.AsType[*journal.DirError](e.Err); ok {
 		e.Device, e.Hint = d.Dir, "it must be a directory writable only by root, with free space; --state-dir names another"
 		if errors.Is(d.Err, unix.ENOSPC) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
@@ -117,6 +118,9 @@ func (r *removal) look() (keys []string, err error) {
 	if err == nil {
 		err = v.removable(r.name)
 	}
+	if err == nil { // it goes last, when nothing can be put back, and tells of the set's files
+		err = r.state.Droppable(r.name)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +152,12 @@ func (r *removal) begun(*done) error { return r.keepRecord(r.rest) }
 
 // commit comes last. The intent outlives it: a record without devices would be a
 // broken set for ever.
-func (r *removal) commit(context.Context, done) error { return r.state.DropSet(r.name, r.id) }
+func (r *removal) commit(context.Context, done) error {
+	if err := r.state.DropSet(r.name, r.id); err != nil {
+		return &run.PartialError{Err: err}
+	}
+	return nil
+}
 
 // takingDown is the plan of a removal with what its intent has to tell of.
 func takingDown(r plan.RemoveRequest) *plan.Plan {

@@ -81,14 +81,40 @@ func (d Dir) DropSet(name, id string) error {
 	return d.dropFor(setsDir, name+suffix, id, s.ID, err)
 }
 
-// dropFor removes a file that is of an id. A torn one was written by nobody who is
-// still at it; one that cannot be read now may be anybody's.
-func (d Dir) dropFor(sub, name, id, found string, err error) error {
+// Droppable fails if DropSet would, since nobody can tell whose record it is: to be
+// asked before anything is done that ends with DropSet.
+func (d Dir) Droppable(name string) error {
+	_, err := d.LoadSet(name)
+	if !unknowable(err) {
+		return nil
+	}
+	return &RecordError{path.Join(d.Path, setsDir, name+suffix), err}
+}
+
+// RecordError is a record that is there and cannot be read.
+type RecordError struct {
+	File string
+	Err  error
+}
+
+func (e *RecordError) Error() string { return "the record of the set cannot be read: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// unknowable tells of the error of a load whether the file may be anybody's. A torn one
+// was written by nobody who is still at it.
+func unknowable(err error) bool {
 	_, unreadable := errors.AsType[unix.Errno](err)
+	return errors.Is(err, ErrNewer) || unreadable && !errors.Is(err, fs.ErrNotExist)
+}
+
+// dropFor removes a file that is of an id.
+func (d Dir) dropFor(sub, name, id, found string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && found != id:
 		return nil
-	case unreadable, errors.Is(err, ErrNewer):
+	case unknowable(err):
 		return d.wrap(err)
 	}
 	return d.remove(sub, name)
