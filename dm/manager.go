@@ -76,7 +76,8 @@ type Options struct {
 	// set or origin. Zero: fail with CodeLocked at once.
 	Wait time.Duration
 	// BusyTimeout bounds the retries on a device that is busy, as udev often
-	// opens new ones for a moment. Zero: 5 s.
+	// opens new ones for a moment, and the wait for an LVM command that works on the
+	// volume group of an origin. Zero: 5 s.
 	BusyTimeout time.Duration
 }
 

@@ -34,7 +34,7 @@ type Runner struct {
 	Watch *Watch
 	// Deadline bounds the window.
 	Deadline time.Duration
-	// BusyTimeout bounds the retries of a removal; UdevTimeout the wait for udev.
+	// BusyTimeout bounds the retries of a removal, and the wait for lvm2; UdevTimeout the wait for udev.
 	BusyTimeout, UdevTimeout time.Duration
 	// StartGuard starts the process that ends the window if we cannot. Nil: nobody
 	// does.
