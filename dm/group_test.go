@@ -137,7 +137,7 @@ func (z *resizer) table() string {
 func TestResizedUnderALock(t *testing.T) {
 	hostOnly(t)
 	first := CreateRequest{Name: "first", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vde"}}
-	remove := func(h *host) error { return h.m.Remove(h.ctx, "nightly") }
+	remove := func(h *host) error { return h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}) }
 	for name, op := range map[string]operation{
 		"create":        operations["create on a group"],
 		"create beside": {prepare: func(t *testing.T, h *host) { h.create(t, first) }, do: operations["create on a group"].do},
@@ -183,7 +183,7 @@ func resizeAt(t *testing.T, n int, op operation, whole bool) (more bool) {
 	sets, err := z.m.List(z.ctx)
 	check(t, err)
 	for _, set := range sets {
-		check(t, z.m.Remove(z.ctx, set.Name))
+		check(t, z.m.Remove(z.ctx, RemoveRequest{Name: set.Name}))
 	}
 	if left := z.Snapshot(); z.table() != want || strings.Contains(left, "DMSNAP") {
 		t.Errorf("%s: without sets it runs on %q\n%s", what, z.table(), dmLines(left))

@@ -36,14 +36,14 @@ func TestRecordCannotBeRead(t *testing.T) {
 				}
 				return nil
 			})
-			err := h.m.Remove(h.ctx, "nightly")
+			err := h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"})
 			h.Fail(nil)
 			if e, typed := errors.AsType[*Error](err); !typed || e.Code != tt.code || e.Device != nightlyRecord && tt.err != nil || e.Hint == "" {
 				t.Errorf("got %+v", err)
 			}
 			same(t, "refused", before, withoutLocks(h.Snapshot()))
 			check(t, h.Border().Unlink(nightlyRecord)) // what the hint says
-			check(t, h.m.Remove(h.ctx, "nightly"))
+			check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 			h.healthy(t)
 		})
 	}
@@ -64,11 +64,11 @@ func TestRecordIsLostMeanwhile(t *testing.T) {
 		}
 		return nil
 	})
-	if err := h.m.Remove(h.ctx, "nightly"); !errors.Is(err, ErrPartial) {
+	if err := h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}); !errors.Is(err, ErrPartial) {
 		t.Errorf("got %v", err)
 	}
 	h.Fail(nil)
-	check(t, h.m.Remove(h.ctx, "nightly"))
+	check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
 	if _, err := h.m.Show(h.ctx, "nightly"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
