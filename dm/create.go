@@ -55,6 +55,9 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 }
 
 func (s *session) planCreate(r CreateRequest) (*Plan, error) {
+	if err := s.unrecorded(r.Name); err != nil {
+		return nil, err
+	}
 	f, err := s.gather(r, newID())
 	if err != nil {
 		return nil, err
@@ -149,6 +152,9 @@ func (c *creation) lockKeys(origins []targets.DevNo) []string {
 // look gathers the facts. What an origin's name leads to may have changed since its
 // lock was taken.
 func (c *creation) look() (keys []string, err error) {
+	if err := c.unrecorded(c.request.Name); err != nil {
+		return nil, err // before its stores are found to be in use, by that set
+	}
 	if c.facts, err = c.gather(c.request, c.id); err != nil {
 		return nil, err
 	}
@@ -232,15 +238,20 @@ func (s *session) unclaimed(name string) error {
 	return nil
 }
 
-// nameFree refuses a name that a record or a device already has.
-func (s *session) nameFree(name string, f *facts) error {
+// unrecorded refuses a name that a record already has.
+func (s *session) unrecorded(name string) error {
 	_, err := s.state.LoadSet(name)
 	if err == nil {
 		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "a set %s already exists", name)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	return err
+}
+
+// nameFree refuses a name that a device already has.
+func (s *session) nameFree(name string, f *facts) error {
 	for d := range f.ours.Devices() {
 		for _, v := range f.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {

@@ -6,6 +6,8 @@
 // are locked one by one while an operation changes them. What changes nothing
 // takes no lock, waits for nobody and does not look at its context, except where
 // it says so.
+//
+// This package and dm/dmtest are the stable ones of the module: docs/stability.md.
 package dm
 
 import (

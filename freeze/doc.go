@@ -25,4 +25,7 @@
 //
 // The package opens no path inside the window and starts no goroutine. System
 // calls in flight cannot be cancelled.
+//
+// It comes without a promise: dmsnap's own parts change as dmsnap needs it. Programs
+// use package dm (docs/stability.md).
 package freeze

@@ -40,4 +40,7 @@
 //
 // Kernel and Control may be used from several goroutines at once. A Call, a
 // File and a Cookie state their own rules.
+//
+// It comes without a promise: dmsnap's own parts change as dmsnap needs it. Programs
+// use package dm (docs/stability.md).
 package ioctl

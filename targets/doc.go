@@ -11,4 +11,7 @@
 // Parse functions read what a kernel prints and are lenient where kernels
 // differ (a chunk size of 0 while a handover is pending, features of a newer
 // kernel). Validate methods are strict: they say what may be loaded.
+//
+// It comes without a promise: dmsnap's own parts change as dmsnap needs it. Programs
+// use package dm (docs/stability.md).
 package targets
