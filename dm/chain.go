@@ -144,7 +144,7 @@ func (s *session) keepRecord(r plan.RemoveRequest) error {
 	for i := range set.Volumes {
 		stays := func(v plan.RemoveVolume) bool { return v.Number == i && len(v.ReadBy) > 0 }
 		if !slices.ContainsFunc(r.Volumes, stays) {
-			set.Volumes[i].StoreFile = nil // deleted with its volume
+			set.Volumes[i].StoreFile, set.Volumes[i].MoreFiles = nil, nil // deleted with its volume
 		}
 	}
 	return s.state.SaveSet(set)

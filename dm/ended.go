@@ -53,6 +53,8 @@ func (s *session) endedVolume(set, id string, v journal.Volume) EndedVolume {
 	switch {
 	case v.StorePath == "":
 		e.Reason = "it was in memory"
+	case len(v.MoreFiles) > 0:
+		e.Reason = "it went on in another file"
 	case len(v.Spill) > 0:
 		e.Reason = "it continued on another device"
 	case errors.Is(err, format.ErrNew):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -106,8 +107,8 @@ func (e *extender) look() (keys []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range files {
-		if f.Backing == plan.Extents && e.request.Store == "" {
+	for _, of := range files {
+		if of[0].Backing == plan.Extents && e.request.Store == "" {
 			rest, err := e.remains(e.ours.View, e.set.Name, e.set.UUID)
 			return append(keys, originKeys(rest)...), err
 		}
@@ -118,7 +119,7 @@ func (e *extender) look() (keys []string, err error) {
 // commit notes how large the stores are now.
 func (e *extender) commit(_ context.Context, d done) error {
 	e.grown = true
-	return e.noteStores(d.intent.Set, d.intent.ID)
+	return e.noteStores(d.intent)
 }
 
 // endExtend ends one that was interrupted: once a store has its larger table all
@@ -143,10 +144,11 @@ func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
 	if ours, err = s.read.Look(); err != nil {
 		return err
 	}
-	if err := s.trimFiles(ctx, i, ours); err != nil {
+	// The record first: it must have the files that are in use before the intent goes.
+	if err := s.noteStores(i); err != nil {
 		return err
 	}
-	if err := s.noteStores(i.Set, i.ID); err != nil {
+	if err := errors.Join(s.pinAgain(i), s.dropFurther(ctx, i, ours)); err != nil {
 		return err
 	}
 	return s.state.End(i)
@@ -176,11 +178,11 @@ func (s *session) swapIn(id ioctl.ID) error {
 	return err
 }
 
-// noteStores brings a record in line with the kernel's tables. A set without a
-// record stays without.
-func (s *session) noteStores(name, id string) error {
-	record, err := s.state.LoadSet(name)
-	if errors.Is(err, fs.ErrNotExist) || record.ID != id {
+// noteStores brings a record in line with the kernel's tables after an extend. A set
+// without a record stays without.
+func (s *session) noteStores(i journal.Intent) error {
+	record, err := s.state.LoadSet(i.Set)
+	if errors.Is(err, fs.ErrNotExist) || record.ID != i.ID {
 		return nil
 	}
 	if err != nil {
@@ -191,28 +193,35 @@ func (s *session) noteStores(name, id string) error {
 		return err
 	}
 	for d := range ours.Devices() {
-		if d.ID == id && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) {
-			v := &record.Volumes[d.Volume]
-			v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
-			if v.StoreFile == nil || v.StoreFile.Path == "" {
-				continue
-			}
-			now, err := s.fileNow(v.StoreFile, d, ours)
-			if err != nil {
-				return err
-			}
-			v.StoreFile.Bytes = now.Growth.From
+		if d.ID != i.ID || d.Role != plan.RoleStore || d.Volume >= len(record.Volumes) {
+			continue
+		}
+		v := &record.Volumes[d.Volume]
+		v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
+		if d.Volume < len(i.Files) {
+			v.MoreFiles = taken(v.MoreFiles, i.Files[d.Volume], v.StoreBytes)
 		}
 	}
 	return s.state.SaveSet(record)
 }
 
+// taken adds the file that a store was to go on with, if it does: what is behind the
+// store's old end is all of it.
+func taken(files []*plan.File, f *plan.File, size uint64) []*plan.File {
+	known := func(k *plan.File) bool { return k.Path == f.Path }
+	if f == nil || size <= f.At || slices.ContainsFunc(files, known) {
+		return files
+	}
+	f.Bytes = size - f.At
+	return append(files, f)
+}
+
 // spill names the devices a store goes on with.
 func (s *session) spill(d stack.Device) (paths []string) {
-	devices := d.Table.Devices()
-	for i, lower := range devices {
-		// Memory that was added is no device that a user named.
-		if name, err := s.read.LoopFile(lower.DevNo); i > 0 && (err != nil || name != "/"+plan.MemoryName) {
+	for i, lower := range d.Table.Devices() {
+		// What dmsnap made itself is no device that a user named.
+		name, err := s.read.LoopFile(lower.DevNo)
+		if made := name == "/"+plan.MemoryName || plan.IsFurther(path.Base(name), d.ID, d.Volume); i > 0 && (err != nil || !made) {
 			paths = append(paths, s.read.Node(lower.DevNo))
 		}
 	}
@@ -259,7 +268,7 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 }
 
 // extendVolume looks up what there is of a volume's store.
-func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *view, set string, file *plan.File) (plan.ExtendVolume, error) {
+func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *view, set string, files []*plan.File) (plan.ExtendVolume, error) {
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
@@ -274,6 +283,7 @@ func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *vie
 	out.Store, out.Table = d.Name, d.Table
 	out.Label = layout.Label{
 		ID: d.ID, Set: name, Volume: uint32(d.Volume), VolumeName: v.Name, Kind: layout.Device, Persistent: v.persistent,
+		Piece: media(d.Table, files),
 	}
 	g, err := s.read.Geometry(s.read.Node(d.Dev))
 	if err != nil {
@@ -283,7 +293,16 @@ func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *vie
 	if err := s.room(&out, look.View); err != nil || r.Store != "" || out.Lost != "" {
 		return out, err
 	}
-	return out, s.growth(&out, v, *d, look, file)
+	return out, s.growth(&out, v, *d, look, files)
+}
+
+// media counts what a store is made of. Files that are mapped lie on one device.
+func media(t targets.Table, files []*plan.File) uint32 {
+	n := len(t.Devices())
+	if len(files) > 0 && files[0].Backing == plan.Extents {
+		n += len(files) - 1
+	}
+	return uint32(n)
 }
 
 // room finds out how far the last piece of a store can grow: to the end of a

@@ -13,25 +13,22 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// growth looks up how a store grows that dmsnap made of a file or of memory. One
-// that went on to a device uses that up first.
-func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, file *plan.File) error {
+// growth looks up how a store grows that dmsnap made of files or of memory: by one
+// more. One that went on to a device uses that up first.
+func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, files []*plan.File) error {
 	last, ok := d.Table[len(d.Table)-1].Target.(targets.Linear)
-	if file == nil && v.Store.Kind != StoreRAM || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
+	if len(files) == 0 && v.Store.Kind != StoreRAM || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
 		return nil
 	}
 	out.Room, out.Path = 0, v.Store.Path
 	h := &store.Host{Read: s.read, Ours: look.View}
 	if v.Store.Kind == StoreRAM {
 		room, err := h.Memory()
-		out.File = &plan.File{Backing: plan.Memory, Lead: layout.Lead, Label: out.Label, LogicalBlock: out.LogicalBlock, Growth: plan.Growth{Room: room.Bytes()}}
+		out.File = &plan.File{Backing: plan.Memory, Lead: layout.Lead, Label: out.Label, LogicalBlock: out.LogicalBlock, Room: layout.Medium(room.Bytes())}
+		out.File.Label.Kind = layout.Memory
 		return err
 	}
-	now, err := s.fileNow(file, d, look.View)
-	if err != nil {
-		return err
-	}
-	if now.Path == "" || now.Growth.From == 0 {
+	if files[0].Path == "" {
 		out.Stuck = "its file is no longer known"
 		return nil
 	}
@@ -40,50 +37,38 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		return err
 	}
 	h.Mounts = mounted.Table
-	room, err := h.Room(now.Path, now.Dev)
-	if err != nil {
+	if out.File, err = s.furtherFile(h, files, out, d); err != nil || out.File.Backing == plan.Loop {
 		return err
 	}
-	now.Growth.Room, now.Label, out.File = room.Bytes(), out.Label, &now
-	now.Label.Kind = layout.Mapped
-	if now.Backing == plan.Loop {
-		now.Label.Kind = layout.Looped
+	at := mounted.Of(out.File.Dev)
+	if len(at) == 0 {
+		out.Stuck = "the filesystem of its file is not mounted"
+		return nil
 	}
-	if now.Backing == plan.Extents {
-		at := mounted.Of(now.Dev)
-		if len(at) == 0 {
-			out.Stuck = "the filesystem of its file is not mounted"
-			return nil
-		}
-		now.Growth.Pasts, out.Stuck = look.pasts(now, at[0].FSType)
-	}
+	out.File.Pasts, out.Stuck = look.pasts(*out.File, at[0].FSType)
 	return nil
 }
 
-// fileNow is a store's file as the kernel has it: how much of it the store's table
-// reaches, and its loop device.
-func (s *session) fileNow(file *plan.File, d stack.Device, ours *stack.View) (plan.File, error) {
-	now := *file
-	if now.Backing == plan.Extents {
-		if b := ours.Named(now.Over); b != nil {
-			now.Growth.From = plan.On(d.Table, b.Dev).Size().Bytes()
-		}
-		return now, nil
-	}
-	for _, lower := range d.Table.Devices() {
-		name, err := s.read.LoopFile(lower.DevNo)
+// furtherFile is the one after those that a store has.
+func (s *session) furtherFile(h *store.Host, files []*plan.File, out *plan.ExtendVolume, d stack.Device) (*plan.File, error) {
+	first := *files[0]
+	if first.Dev == (targets.DevNo{}) { // found by its loop device
+		st, err := s.kernel.Lstat(first.Path)
 		if err != nil {
-			return now, err
+			return nil, err
 		}
-		if name == now.Path && name != "" {
-			now.Growth.Loop, now.Growth.LoopNode = lower.DevNo, s.read.Node(lower.DevNo)
-			now.Growth.From = plan.On(d.Table, lower.DevNo).Size().Bytes()
-			if st, err := s.kernel.Lstat(now.Path); err == nil {
-				now.Dev = st.Dev
-			}
-		}
+		first.Dev = st.Dev
 	}
-	return now, nil
+	f, err := h.Further(&first, plan.FurtherName(d.ID, d.Volume, len(files)))
+	if err != nil {
+		return nil, err
+	}
+	f.Owner = plan.OwnerOf(f.Path, d.ID, d.Volume)
+	f.Label, f.LogicalBlock = out.Label, out.LogicalBlock
+	if f.Label.Kind = layout.Looped; f.Backing == plan.Extents {
+		f.Label.Kind = layout.Mapped
+	}
+	return f, nil
 }
 
 // pasts are the images that may need what lies on a base: those that stand on it,
@@ -138,26 +123,20 @@ func options(fstype string) []string {
 	return strings.Split(options, ",")
 }
 
-// trimFiles ends the growth of files that was interrupted: what no live table has
-// goes, and all are pinned again. So do labels of devices that no table has.
-func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.View) error {
-	files, err := s.storeFiles(i.Set, i.ID, ours)
-	if err != nil {
-		return err
-	}
+// dropFurther removes what an interrupted operation did not come to use: files that no
+// table has, and labels of devices.
+func (s *session) dropFurther(ctx context.Context, i journal.Intent, ours *stack.View) error {
 	p := &plan.Plan{Op: i.Op, Set: i.Set, ID: i.ID}
-	for d := range ours.Devices() {
-		file := files[d.Volume]
-		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || file == nil || file.Path == "" {
+	for n, f := range i.Files {
+		if f == nil {
 			continue
 		}
-		now, err := s.fileNow(file, d, ours)
-		if err != nil {
-			return err
+		f.Owner = plan.OwnerOf(f.Path, i.ID, n)
+		step := plan.Step{Phase: plan.Finish, Action: plan.DropFile, Role: plan.RoleStore, File: f}
+		if d := ours.Member(i.ID, n, plan.RoleStore); d != nil {
+			step.Device = d.Name
 		}
-		if now.Growth.From > 0 {
-			p.Steps = append(p.Steps, plan.Step{Phase: plan.Finish, Action: plan.TrimFile, Role: plan.RoleStore, Device: d.Name, File: &now})
-		}
+		p.Steps = append(p.Steps, step)
 	}
 	unlabel, err := s.unlabel(i, ours)
 	if err != nil {
@@ -168,4 +147,23 @@ func (s *session) trimFiles(ctx context.Context, i journal.Intent, ours *stack.V
 	}
 	_, err = s.usualRunner().Run(ctx, p)
 	return err
+}
+
+// pinAgain: older releases took the pin off a file while they made it larger.
+func (s *session) pinAgain(i journal.Intent) error {
+	record, err := s.state.LoadSet(i.Set)
+	if len(i.Files) > 0 || err != nil || record.ID != i.ID {
+		return nil
+	}
+	for _, v := range record.Volumes {
+		for _, f := range v.Files() {
+			if f.Path == "" {
+				continue
+			}
+			if err := store.PinNamed(s.kernel, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -85,6 +85,13 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	}
 	i.Media = labelled(p)
 	i.Freezes = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Freeze })
+	for _, step := range p.Steps {
+		if step.Action == plan.MakeFile && step.File.At > 0 {
+			n := int(step.File.Label.Volume)
+			i.Files = append(i.Files, make([]*plan.File, max(0, n+1-len(i.Files)))...)
+			i.Files[n] = step.File
+		}
+	}
 	for _, v := range p.Volumes {
 		i.Bases = append(i.Bases, v.Base)
 		i.Files = append(i.Files, v.File)

@@ -235,8 +235,8 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 		vol.State, vol.Reason = StateInvalid, "its store was given up"
 	}
 	if i < len(r.Volumes) {
-		v.damage(&vol, id, i, r.Volumes[i].StoreFile)
-		v.pinned(&vol, id, i, r.Volumes[i].StoreFile)
+		v.damage(&vol, id, i, r.Volumes[i].Files())
+		v.pinned(&vol, id, i, r.Volumes[i].Files())
 		if vol.State != StateBypassed { // nothing is copied into its store any more
 			vol.Store.fill(r.Created)
 		}
@@ -251,6 +251,9 @@ func fromRecord(vol *Volume, r journal.Volume) {
 	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType, vol.asked = r.Name, r.Origin, r.OriginDevno, r.FSType, r.Asked
 	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
 	vol.Store = Store{Kind: StoreKind(r.StoreKind), Path: r.StorePath, Why: r.StoreWhy, SizeBytes: r.StoreBytes, Spill: r.Spill}
+	for _, f := range r.MoreFiles {
+		vol.Store.Files = append(vol.Store.Files, f.Path)
+	}
 	if r.Mountpoints != nil {
 		vol.Mountpoints = r.Mountpoints
 	}

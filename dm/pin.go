@@ -104,22 +104,28 @@ func (s *session) pinSet(name string) error {
 		if !loose(vol) {
 			continue
 		}
-		path := r.Volumes[vol.number].StoreFile.Path
-		if err := store.HoldNamed(s.kernel, path, plan.FileOwner(r.ID, vol.number)); err != nil {
-			return err
+		for _, f := range r.Volumes[vol.number].Files() {
+			owner := plan.OwnerOf(f.Path, r.ID, vol.number)
+			if v.pins[owner] {
+				continue
+			}
+			if err := store.HoldNamed(s.kernel, f.Path, owner); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// pinned tells whether the kernel keeps a store's file and its filesystem where
+// pinned tells whether the kernel keeps a store's files and their filesystem where
 // they are.
-func (v *view) pinned(vol *Volume, id string, i int, file *plan.File) {
+func (v *view) pinned(vol *Volume, id string, i int, files []*plan.File) {
 	d := v.Member(id, i, plan.RoleStore)
-	if file == nil || file.Path == "" || d == nil || !d.Info.Live {
+	if d == nil || !d.Info.Live || len(files) == 0 || files[0].Path == "" {
 		return
 	}
-	held := file.Backing == plan.Loop || v.pins[plan.FileOwner(id, i)]
+	loose := func(f *plan.File) bool { return f.Backing != plan.Loop && !v.pins[plan.OwnerOf(f.Path, id, i)] }
+	held := !slices.ContainsFunc(files, loose)
 	vol.Store.Held = &held
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -247,42 +248,38 @@ func TestLostPins(t *testing.T) {
 	check(t, h.Border().Unmount("/home", 0))
 }
 
-// TestForeignFileDoesNotGrow: while a file grows it is not pinned. Whoever puts a file
-// of his in its place then has it back as it was.
-func TestForeignFileDoesNotGrow(t *testing.T) {
+// TestNobodySwapsAFileThatGrows: at no call of an extend can the file be moved away that
+// the store has, nor the one it gets once it has that. A name that is taken is
+// somebody else's.
+func TestNobodySwapsAFileThatGrows(t *testing.T) {
 	hostOnly(t)
 	more := ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true}
-	grow := func(swapAfter int) (h *host, calls int, swapped bool) {
-		h = newHost(t, ioctltest.Options{})
-		check(t, h.createIn("file:/home/cow"))
-		before, trying := h.Calls(), false
-		h.Fail(func(c ioctltest.Call) error {
-			if c.N <= before+swapAfter || swapped || trying {
-				return nil
-			}
-			trying = true
-			defer func() { trying = false }()
-			if h.Border().Rename("/home/cow", "/home/mine") == nil {
-				swapped = true
-				h.WriteFile("/home/cow", "bob's")
-			}
+	h := newRoomyHost(t, ioctltest.Options{})
+	check(t, h.createIn("file:/home/cow"))
+	set, err := h.m.Show(context.Background(), "nightly")
+	check(t, err)
+	further, loaded, trying := "/home/"+plan.FurtherName(set.UUID, 0, 1), false, false
+	h.Fail(func(c ioctltest.Call) error {
+		if trying {
 			return nil
-		})
-		_, err := h.m.Extend(context.Background(), more)
-		h.Fail(nil)
-		if (err == nil) == swapped {
-			t.Errorf("swapped %v at call %d: %v", swapped, swapAfter, err)
 		}
-		return h, h.Calls() - before, swapped
+		trying = true
+		defer func() { trying = false }()
+		loaded = loaded || c.Request == "DM_TABLE_LOAD"
+		if h.Border().Rename("/home/cow", "/home/mine") == nil || loaded && h.Border().Rename(further, "/home/mine") == nil {
+			t.Errorf("a file of the store can be moved away before %s", c)
+		}
+		return nil
+	})
+	_, err = h.m.Extend(context.Background(), more)
+	h.Fail(nil)
+	if err != nil || !loaded {
+		t.Fatalf("%v, loaded: %v", err, loaded)
 	}
-	_, calls, _ := grow(1 << 30)
-	for n := 0; n < calls; n += step() {
-		h, _, swapped := grow(n)
-		if !swapped {
-			continue
-		}
-		if b, err := h.Border().ReadFile("/home/cow"); err != nil || string(b) != "bob's" {
-			t.Errorf("swapped at call %d: the other file is %.20q, %v", n, b, err)
-		}
+	h.WriteFile("/home/"+plan.FurtherName(set.UUID, 0, 2), "bob's")
+	before := withoutLocks(h.Snapshot())
+	if _, err = h.m.Extend(context.Background(), more); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("the next file's name is taken: %v", err)
 	}
+	same(t, "the name was taken", before, withoutLocks(h.Snapshot()))
 }

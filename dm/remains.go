@@ -71,7 +71,7 @@ func (s *session) remainsStores(volumes map[int]*inventory.Volume, known invento
 		return err
 	}
 	for n, f := range files {
-		of(n).File = f
+		of(n).Files = f
 	}
 	media, err := s.mediaOf(known)
 	if err != nil {

@@ -13,72 +13,77 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
-// storeFiles finds the files of a set's stores, by volume.
-func (s *session) storeFiles(name, id string, ours *stack.View) (map[int]*plan.File, error) {
+// storeFiles finds the files of a set's stores, by volume, first ones first.
+func (s *session) storeFiles(name, id string, ours *stack.View) (map[int][]*plan.File, error) {
 	known, _ := s.inventory(ours, name, id) // an intent that cannot be read was reported
 	return s.filesOf(known)
 }
 
-// filesOf finds them in its record, in the intent of the create that did not come to
-// its end, else by what the kernel's tables and the names of files tell.
-func (s *session) filesOf(known inventory.Set) (map[int]*plan.File, error) {
+// filesOf finds them in its record, in the intent of what did not come to its end, else
+// by what the kernel's tables and the names of files tell.
+func (s *session) filesOf(known inventory.Set) (map[int][]*plan.File, error) {
 	files := known.Files()
-	if known.Record == nil {
-		if err := s.lostFiles(files, known); err != nil {
+	for d := range known.View.Devices() {
+		if known.Record != nil || d.ID != known.ID || d.Role != plan.RoleStore {
+			continue
+		}
+		lost, err := s.lostFiles(d, known.View)
+		if err != nil {
 			return nil, err
 		}
+		inventory.AddFiles(files, d.Volume, lost...)
 	}
-	for n, f := range files {
-		f.Owner = plan.FileOwner(known.ID, n)
+	for n, of := range files {
+		for _, f := range of {
+			f.Owner = plan.OwnerOf(f.Path, known.ID, n)
+		}
 	}
 	return files, nil
 }
 
-// lostFiles adds those of stores that only the kernel knows.
-func (s *session) lostFiles(files map[int]*plan.File, known inventory.Set) error {
-	for d := range known.View.Devices() {
-		if d.ID != known.ID || d.Role != plan.RoleStore || files[d.Volume] != nil {
-			continue
-		}
-		f, err := s.lostFile(d, known.View)
+// lostFiles finds the files of a store that only the kernel knows: by its loop
+// devices, or at the root of the filesystem that its blocks belong to, if dmsnap
+// chose their names.
+func (s *session) lostFiles(d stack.Device, ours *stack.View) (files []*plan.File, err error) {
+	for i, lower := range d.Table.Devices() {
+		name, err := s.read.LoopFile(lower.DevNo)
 		if err != nil {
-			return err
-		}
-		if f != nil {
-			files[d.Volume] = f
-		}
-	}
-	return nil
-}
-
-// lostFile finds the file of a store that only the kernel knows: by its loop
-// device, or at the root of the filesystem that its blocks belong to, if dmsnap
-// chose its name.
-func (s *session) lostFile(d stack.Device, ours *stack.View) (*plan.File, error) {
-	lower, ok := d.Lower()
-	if !ok {
-		return nil, nil
-	}
-	if name, err := s.read.LoopFile(lower); err != nil || name != "" {
-		if err != nil || name == "/"+plan.MemoryName {
 			return nil, err
 		}
-		f := &plan.File{Path: name, Bytes: d.Table.Size().Bytes(), Backing: plan.Loop}
-		if plan.LeadOn(d.Table, lower) {
-			f.Lead = layout.Lead
+		if name == "/"+plan.MemoryName || i > 0 && !plan.IsFurther(path.Base(name), d.ID, d.Volume) {
+			continue
 		}
-		return f, nil
+		if name != "" {
+			on := plan.On(d.Table, lower.DevNo)
+			f := &plan.File{Path: name, Bytes: on.Size().Bytes(), Backing: plan.Loop, At: startOn(d.Table, lower.DevNo).Bytes()}
+			if plan.LeadOn(d.Table, lower.DevNo) {
+				f.Lead = layout.Lead
+			}
+			files = append(files, f)
+		} else if b := ours.Base(lower.DevNo); b != nil {
+			return s.lostOn(*b, d)
+		}
 	}
-	if b := ours.Base(lower); b != nil {
-		return s.lostOn(*b, d)
-	}
-	return nil, nil
+	return files, nil
 }
 
-func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
-	f := &plan.File{
+// startOn is where a store's table first has something of a device.
+func startOn(t targets.Table, dev targets.DevNo) targets.Sectors {
+	for _, row := range t {
+		if l, ok := row.Target.(targets.Linear); ok && l.Dev.DevNo == dev {
+			return row.Start
+		}
+	}
+	return t.Size()
+}
+
+// lostOn finds files whose blocks a store has of a base, wherever the filesystem is
+// mounted that stands on its front.
+func (s *session) lostOn(base, d stack.Device) ([]*plan.File, error) {
+	first := plan.File{
 		Bytes: d.Table.Size().Bytes(), Backing: plan.Extents, Over: base.Name,
 		Way: []plan.Stretch{{Length: base.Table.Size()}},
 	}
@@ -90,8 +95,9 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	var found []*plan.File
 	for _, front := range []*ioctl.Info{live, pending} {
-		if front == nil {
+		if front == nil || len(found) > 0 {
 			continue
 		}
 		above, err := s.read.Above(front.Dev)
@@ -100,20 +106,45 @@ func (s *session) lostOn(base, d stack.Device) (*plan.File, error) {
 		}
 		for _, a := range above {
 			for _, m := range mounted.Of(a) {
-				for _, name := range []string{plan.FileName(d.ID, d.Volume), plan.OldFileName(d.ID, d.Volume)} {
-					f.Dev, f.Path = a, path.Join(m.Reach, name)
-					if _, err := s.kernel.Lstat(f.Path); err == nil {
-						f.Lead, err = store.FindLead(s.kernel, f, d.Table, base.Dev)
-						return f, err
-					}
+				if first.Dev = a; len(found) > 0 {
+					break
+				}
+				if found, err = s.lostIn(m.Reach, first, base, d); err != nil {
+					return nil, err
 				}
 			}
 		}
 	}
-	f.Path = ""
+	if len(found) > 0 && found[0].At == 0 {
+		return found, nil
+	}
 	s.log.Warn("the store is a file whose name is lost; find it by its immutable flag: lsattr -R",
-		"store", d.Name, "base", base.Name, "bytes", f.Bytes)
-	return f, nil
+		"store", d.Name, "base", base.Name, "bytes", first.Bytes)
+	return append([]*plan.File{&first}, found...), nil
+}
+
+// lostIn finds those files by their names at the root of a filesystem. What a store
+// goes on with is found there even if the user chose the name of the first.
+func (s *session) lostIn(root string, like plan.File, base, d stack.Device) (files []*plan.File, err error) {
+	for _, name := range []string{plan.FileName(d.ID, d.Volume), plan.OldFileName(d.ID, d.Volume)} {
+		f := like
+		f.Path = path.Join(root, name)
+		if _, err := s.kernel.Lstat(f.Path); err == nil {
+			if err := store.FindArea(s.kernel, &f, d.Table, base.Dev); err != nil {
+				return nil, err
+			}
+			files = append(files, &f)
+			break
+		}
+	}
+	for _, name := range s.namesIn(path.Join(root, plan.StoreDir)) {
+		if plan.IsFurther(name, d.ID, d.Volume) {
+			f := like
+			f.Path, f.At, f.Lead = path.Join(root, plan.StoreDir, name), d.Table.Size().Bytes(), layout.Lead
+			files = append(files, &f)
+		}
+	}
+	return files, nil
 }
 
 // leftFiles are files by the name of stores, on mounted filesystems, and files that

@@ -13,39 +13,50 @@ import (
 func (v *view) store(vol *Volume, d stack.Device) {
 	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
 	if vol.Store.Kind == "" {
-		vol.Store.Kind, vol.Store.Path = v.guessStore(d)
+		v.guessStore(&vol.Store, d)
 	}
 }
 
 // guessStore tells from the kernel's tables what a store is whose record is lost.
-func (v *view) guessStore(d stack.Device) (kind StoreKind, path string) {
-	f, err := v.s.lostFile(d, v.View)
-	if err == nil && f != nil {
-		return StoreFile, f.Path
+func (v *view) guessStore(to *Store, d stack.Device) {
+	files, err := v.s.lostFiles(d, v.View)
+	if err == nil && len(files) > 0 {
+		to.Kind, to.Path = StoreFile, files[0].Path
+		for _, f := range files[1:] {
+			to.Files = append(to.Files, f.Path)
+		}
+		return
 	}
 	lower, ok := d.Lower()
 	if !ok {
-		return "", ""
-	}
-	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
-		return StoreRAM, ""
-	}
-	return StoreDevice, v.s.read.Node(lower)
-}
-
-// damage tells of a store's file that was changed by somebody. The image may be
-// wrong then, or what is written to the origin may hit another file.
-func (v *view) damage(vol *Volume, id string, i int, file *plan.File) {
-	d := v.Member(id, i, plan.RoleStore)
-	if file == nil || file.Path == "" || d == nil || !d.Info.Live || vol.State != StateActive {
 		return
 	}
-	what, err := store.Damage(v.s.read, file, d.Table, v.View)
-	if err != nil {
-		v.s.log.Warn("the file of a store cannot be inspected", "path", file.Path, "error", err)
+	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
+		to.Kind = StoreRAM
+		return
 	}
-	if what != "" {
-		vol.State, vol.Reason = StateBroken, what
+	to.Kind, to.Path = StoreDevice, v.s.read.Node(lower)
+}
+
+// damage tells of a store's files that were changed by somebody. The image may be
+// wrong then, or what is written to the origin may hit another file.
+func (v *view) damage(vol *Volume, id string, i int, files []*plan.File) {
+	d := v.Member(id, i, plan.RoleStore)
+	if d == nil || !d.Info.Live || vol.State != StateActive {
+		return
+	}
+	for _, file := range files {
+		if file.Path == "" {
+			continue
+		}
+		what, err := store.Damage(v.s.read, file, d.Table, v.View)
+		if err != nil {
+			v.s.log.Warn("the file of a store cannot be inspected", "path", file.Path, "error", err)
+		}
+		if what != "" {
+			vol.State, vol.Reason = StateBroken, what
+			return
+		}
 	}
 }
 

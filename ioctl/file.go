@@ -136,11 +136,12 @@ func (f *File) Allocate(off, length int64) error {
 	return wrap("allocate", f.path, restart(func() error { return f.k.t.Fallocate(f.fd, 0, off, length) }))
 }
 
-// Collapse takes a range of bytes, in whole blocks, out of a file: what comes
-// after it moves up, its blocks stay where they are on the medium. The range must
-// end before the file does. EOPNOTSUPP: the file system cannot. EINTR is retried.
-func (f *File) Collapse(off, length int64) error {
-	return wrap("collapse", f.path, restart(func() error { return f.k.t.Fallocate(f.fd, unix.FALLOC_FL_COLLAPSE_RANGE, off, length) }))
+// Punch gives the blocks of a range of bytes back and leaves a hole in the file, which
+// keeps its size. EOPNOTSUPP: the file system cannot. EINTR is retried.
+func (f *File) Punch(off, length int64) error {
+	return wrap("punch", f.path, restart(func() error {
+		return f.k.t.Fallocate(f.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length)
+	}))
 }
 
 // Link gives a file opened with unix.O_TMPFILE a name. EEXIST: it is taken.

@@ -12,7 +12,6 @@ const (
 	reqLoopConfigure uint32 = 0x4c0a // LOOP_CONFIGURE
 	reqLoopClear     uint32 = 0x4c01 // LOOP_CLR_FD
 	reqLoopStatus    uint32 = 0x4c05 // LOOP_GET_STATUS64
-	reqLoopCapacity  uint32 = 0x4c07 // LOOP_SET_CAPACITY
 )
 
 // Sizes and places of struct loop_config and struct loop_info64.
@@ -134,10 +133,4 @@ func (f *File) LoopMark() (string, error) {
 func (f *File) LetGo() error {
 	_, err := f.k.t.IoctlInt(f.fd, reqLoopClear, 0)
 	return wrap("detach loop device", f.path, err)
-}
-
-// RefreshLoop has the loop device take the size that its file has now.
-func (f *File) RefreshLoop() error {
-	_, err := f.k.t.IoctlInt(f.fd, reqLoopCapacity, 0)
-	return wrap("refresh the size of", f.path, err)
 }

@@ -194,6 +194,9 @@ func storeText(s *dm.Store) string {
 	if s.Path != "" {
 		text += " " + clean(s.Path)
 	}
+	if len(s.Files) > 0 {
+		text += ", then " + list(s.Files)
+	}
 	if len(s.Spill) > 0 {
 		text += ", then " + list(s.Spill)
 	}

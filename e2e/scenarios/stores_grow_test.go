@@ -25,7 +25,7 @@ func TestStoresGrowInPlace(t *testing.T) {
 			tool := lab.NewTool(t)
 			w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
 			lab.Run(t, "sh", "-c", fmt.Sprintf(`cd %s && head -c 24M /dev/urandom > data && sync -f . &&
-				fallocate -l $(($(stat -fc '%%a * %%S' .) - (104 << 20))) fill && sync -f .`, v.Dir))
+				fallocate -l $(($(stat -fc '%%a * %%S' .) - (160 << 20))) fill && sync -f .`, v.Dir))
 			for kind, spec := range map[string]string{"own": "file:" + v.Dir + "/cow", "else": "file:" + beside + "/cow", "ram": "ram"} {
 				t.Run(kind, func(t *testing.T) {
 					v := v

@@ -29,7 +29,7 @@ var requestNames = map[uint32]string{
 	blkIOMin: "BLKIOMIN", blkIOOpt: "BLKIOOPT", blkDiscard: "BLKDISCARD", blkPBSZGet: "BLKPBSZGET", blkZeroOut: "BLKZEROOUT",
 	fiFreeze: "FIFREEZE", fiThaw: "FITHAW", fsGetFlags: "FS_IOC_GETFLAGS", fsSetFlags: "FS_IOC_SETFLAGS", fiemapNr: "FS_IOC_FIEMAP", fsGetXAttr: "FS_IOC_FSGETXATTR", getFSMap: "FS_IOC_GETFSMAP",
 	loopCtlGetFree: "LOOP_CTL_GET_FREE", loopConfigure: "LOOP_CONFIGURE", loopClrFD: "LOOP_CLR_FD", loopGetStatus: "LOOP_GET_STATUS64",
-	loopSetCapacity: "LOOP_SET_CAPACITY", loopSetDirectIO: "LOOP_SET_DIRECT_IO",
+	loopSetDirectIO: "LOOP_SET_DIRECT_IO",
 }
 
 // blockIoctl answers the ioctls of a block device.

@@ -18,7 +18,6 @@ const (
 	loopConfigure   = 0x4c0a
 	loopClrFD       = 0x4c01
 	loopGetStatus   = 0x4c05
-	loopSetCapacity = 0x4c07
 	loopSetDirectIO = 0x4c08
 
 	loopReadOnly  = 1
@@ -84,15 +83,13 @@ func (k *Kernel) loopIoctl(d *device, request uint32, arg []byte) error {
 
 func (k *Kernel) loopIoctlInt(d *device, request uint32, arg uintptr) error {
 	switch {
-	case request != loopClrFD && request != loopSetCapacity && request != loopSetDirectIO:
+	case request != loopClrFD && request != loopSetDirectIO:
 		return unix.ENOTTY
 	case d.loop == nil:
 		return unix.ENXIO
 	case request == loopClrFD:
 		// The caller has it open, so it goes at the last close.
 		d.loop.flags |= loopAutoclear
-	case request == loopSetCapacity:
-		d.sectors = d.loop.sectors()
 	case arg != 0:
 		d.loop.flags |= loopDirectIO
 	default:

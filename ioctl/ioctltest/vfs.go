@@ -24,6 +24,7 @@ type node struct {
 	dirty  bool    // written since the last fsync
 	attrs  uint32  // FS_*_FL
 	places []place // where FIEMAP says the file is
+	holes  bool    // somebody made holes in it: what has no place stays without
 	locks  []*file // holders of flock
 	lockEx bool
 }

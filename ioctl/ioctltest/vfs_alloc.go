@@ -14,14 +14,17 @@ type place struct{ logical, physical, length int64 }
 // remove it.
 func (n *node) pinned() bool { return n.attrs&(immutable|appendOnly) != 0 }
 
-// fallocate extends a file, or takes a part out of it.
+// punchHole is how a part of a file is given back.
+const punchHole = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+
+// fallocate gives a range of a file its blocks, or takes them.
 func (k *Kernel) fallocate(f *file, mode uint32, off, length int64) error {
 	switch {
 	case !f.writable() || !f.n.is(unix.S_IFREG) || f.n.text != nil:
 		return unix.EBADF
 	case off < 0 || length <= 0:
 		return unix.EINVAL
-	case mode&^unix.FALLOC_FL_COLLAPSE_RANGE != 0 || !fallocates[f.mnt.sb.fstype]:
+	case mode != 0 && mode != punchHole || !fallocates[f.mnt.sb.fstype]:
 		return unix.EOPNOTSUPP
 	case f.n.attrs&immutable != 0, mode != 0 && f.n.attrs&appendOnly != 0:
 		return unix.EPERM
@@ -30,36 +33,57 @@ func (k *Kernel) fallocate(f *file, mode uint32, off, length int64) error {
 		return err
 	}
 	if mode != 0 {
-		return f.collapse(off, length)
+		f.n.punch(off, length)
+		return nil
 	}
 	end := (off + length + pageSize - 1) / pageSize * pageSize
-	if end-f.n.allocated() > k.avail(f.mnt.sb) {
+	var missing int64
+	for _, gap := range f.n.gaps(off/pageSize*pageSize, end) {
+		missing += gap.length
+	}
+	if missing > k.avail(f.mnt.sb) {
 		return unix.ENOSPC
 	}
-	k.give(f.mnt.sb, f.n, end)
+	k.give(f.mnt.sb, f.n, off/pageSize*pageSize, end)
 	f.n.size = max(f.n.size, off+length)
 	return nil
 }
 
-// collapse takes whole blocks out of a file: what comes after moves up.
-func (f *file) collapse(off, length int64) error {
-	end := off + length
-	if off%pageSize != 0 || length%pageSize != 0 || end >= f.n.size || f.mnt.sb.fstype != "ext4" && f.mnt.sb.fstype != "xfs" {
-		return unix.EINVAL
+// punch takes the whole blocks of a range, and reads as zeros there.
+func (n *node) punch(off, length int64) {
+	off, end := min(off, n.size), min(off+length, n.size)
+	n.data.write(off, make([]byte, end-off))
+	first, last := (off+pageSize-1)/pageSize*pageSize, end/pageSize*pageSize
+	if end == n.size {
+		last = (end + pageSize - 1) / pageSize * pageSize
 	}
-	rest := make([]byte, f.n.size-end)
-	f.n.data.read(end, rest)
-	f.n.data.truncate(off)
-	f.n.data.write(off, rest)
-	f.n.size -= length
-	head, tail := cutPlaces(f.n.places, off), []place(nil)
-	for _, p := range f.n.places {
-		if skip := max(0, end-p.logical); skip < p.length {
-			tail = append(tail, place{p.logical + skip - length, p.physical + skip, p.length - skip})
+	var left []place
+	for _, p := range n.places {
+		if head := min(p.length, max(0, first-p.logical)); head > 0 {
+			left = append(left, place{p.logical, p.physical, head})
+		}
+		if skip := max(0, last-p.logical); skip < p.length {
+			left = append(left, place{p.logical + skip, p.physical + skip, p.length - skip})
 		}
 	}
-	f.n.places = append(head, tail...)
-	return nil
+	n.places, n.holes = left, true
+}
+
+// gaps are the parts of a range that have no blocks.
+func (n *node) gaps(from, to int64) (gaps []place) {
+	for _, p := range n.places {
+		if p.logical >= to {
+			break
+		}
+		if p.logical > from {
+			gaps = append(gaps, place{logical: from, length: p.logical - from})
+		}
+		from = max(from, p.logical+p.length)
+	}
+	if from < to {
+		gaps = append(gaps, place{logical: from, length: to - from})
+	}
+	return gaps
 }
 
 var fallocates = map[string]bool{"ext4": true, "xfs": true, "btrfs": true, "f2fs": true, "tmpfs": true}
@@ -114,19 +138,24 @@ func (k *Kernel) inodes(sb *superblock) []*node {
 	return out
 }
 
-// give extends what a file has to a number of bytes, from the end of the device
-// downwards wherever there is room, and in as many pieces as Fragment said. The
-// contents there are not the file's.
-func (k *Kernel) give(sb *superblock, n *node, end int64) {
-	from := n.allocated()
-	if sb.bdev == nil || end <= from {
+// give fills the gaps of a range of a file, from the end of the device downwards
+// wherever there is room, and each in as many pieces as Fragment said. The contents
+// there are not the file's.
+func (k *Kernel) give(sb *superblock, n *node, from, to int64) {
+	if sb.bdev == nil {
 		return
 	}
+	for _, gap := range n.gaps(from, to) {
+		k.giveGap(sb, n, gap)
+	}
+	slices.SortFunc(n.places, func(a, b place) int { return cmp.Compare(a.logical, b.logical) })
+}
+
+func (k *Kernel) giveGap(sb *superblock, n *node, gap place) {
 	taken := k.taken(sb)
-	pages := (end - from) / pageSize
-	step := max(1, pages/int64(max(1, k.fragments))) * pageSize
-	for at := from; at < end; at += step {
-		p := place{logical: at, length: min(step, end-at)}
+	step := max(1, gap.length/pageSize/int64(max(1, k.fragments))) * pageSize
+	for at := gap.logical; at < gap.logical+gap.length; at += step {
+		p := place{logical: at, length: min(step, gap.logical+gap.length-at)}
 		apart := int64(0)
 		if k.fragments > 1 {
 			apart = pageSize
@@ -181,7 +210,7 @@ func (k *Kernel) Relocate(path string) {
 	must("relocate "+path, err)
 	end := w.at.n.allocated()
 	old := slices.Clone(w.at.n.places)
-	k.give(w.at.mnt.sb, w.at.n, 2*end)
+	k.give(w.at.mnt.sb, w.at.n, end, 2*end)
 	w.at.n.places = w.at.n.places[len(old):]
 	for i := range w.at.n.places {
 		w.at.n.places[i].logical -= end

@@ -56,7 +56,9 @@ func (k *Kernel) fiemap(f *file, arg []byte) error {
 	if binary.NativeEndian.Uint32(arg[16:])&^7 != 0 {
 		return unix.EBADR
 	}
-	k.give(sb, f.n, (f.n.size+pageSize-1)/pageSize*pageSize)
+	if !f.n.holes {
+		k.give(sb, f.n, 0, (f.n.size+pageSize-1)/pageSize*pageSize)
+	}
 	start, room := int64(binary.NativeEndian.Uint64(arg)), binary.NativeEndian.Uint32(arg[24:])
 	n := uint32(0)
 	for i, p := range f.n.places {

@@ -3,6 +3,7 @@
 package inventory
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -161,24 +162,34 @@ func (s Set) Last(b plan.Base) bool {
 	})
 }
 
-// Files are those of its stores, by volume, that an intent or the record names.
-func (s Set) Files() map[int]*plan.File {
-	files := map[int]*plan.File{}
-	for _, i := range s.intents() {
-		for n, f := range i.Files {
-			if f != nil {
-				files[n] = f
-			}
-		}
-	}
+// Files are those of its stores, by volume, that the record or an intent names, first
+// ones first.
+func (s Set) Files() map[int][]*plan.File {
+	files := map[int][]*plan.File{}
 	if s.Record != nil {
 		for n, v := range s.Record.Volumes {
-			if v.StoreFile != nil {
-				files[n] = v.StoreFile
+			AddFiles(files, n, v.Files()...)
+		}
+	}
+	for _, i := range s.intents() {
+		for n, f := range i.Files {
+			if f != nil && (f.At > 0 || s.Record == nil) {
+				AddFiles(files, n, f)
 			}
 		}
 	}
 	return files
+}
+
+// AddFiles adds those of a volume's store that are not known yet.
+func AddFiles(files map[int][]*plan.File, volume int, more ...*plan.File) {
+	for _, f := range more {
+		known := func(k *plan.File) bool { return k.Path == f.Path }
+		if !slices.ContainsFunc(files[volume], known) {
+			files[volume] = append(files[volume], f)
+		}
+	}
+	slices.SortStableFunc(files[volume], func(a, b *plan.File) int { return cmp.Compare(a.At, b.At) })
 }
 
 // Media are the devices that intents and the record name as those of its stores.

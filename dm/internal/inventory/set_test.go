@@ -91,13 +91,13 @@ func TestWithoutDevices(t *testing.T) {
 		intents []journal.Intent
 		nodes   []string
 		orphans []string
-		files   map[int]*plan.File
+		files   map[int][]*plan.File
 		media   []journal.Medium
 	}{
-		"nothing": {files: map[int]*plan.File{}},
+		"nothing": {files: map[int][]*plan.File{}},
 		"another set's intent": {
 			intents: []journal.Intent{{ID: "x", Bases: []string{plan.BaseName("idle")}, Files: []*plan.File{file}, Media: []journal.Medium{{Path: "/dev/x"}}}},
-			files:   map[int]*plan.File{},
+			files:   map[int][]*plan.File{},
 		},
 		"an intent": {
 			intents: []journal.Intent{{
@@ -106,7 +106,7 @@ func TestWithoutDevices(t *testing.T) {
 			}},
 			nodes:   []string{plan.FrontName("idle"), plan.BaseName("gone"), plan.FrontName("gone")},
 			orphans: []string{plan.BaseName("idle")},
-			files:   map[int]*plan.File{1: file},
+			files:   map[int][]*plan.File{1: {file}},
 			media:   []journal.Medium{{Path: "/dev/vdc", Volume: 1}},
 		},
 		"a record": {
@@ -120,7 +120,7 @@ func TestWithoutDevices(t *testing.T) {
 				plan.FrontName("idle"), plan.FrontName("home"),
 			},
 			orphans: []string{plan.BaseName("idle")}, // home's carries images
-			files:   map[int]*plan.File{1: other},
+			files:   map[int][]*plan.File{1: {other}},
 			media:   []journal.Medium{{Path: "/dev/vdd"}, {Path: "/dev/vde"}},
 		},
 	} {

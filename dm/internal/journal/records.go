@@ -54,11 +54,21 @@ type Volume struct {
 	StoreWhy string `json:"store_why,omitempty"`
 	// StoreFile is what the store is made of, if it is no device.
 	StoreFile *plan.File `json:"store_file,omitempty"`
+	// MoreFiles are those the store goes on with, in their order.
+	MoreFiles []*plan.File `json:"more_files,omitempty"`
 	// Spill are the devices the store goes on with, in their order.
 	Spill      []string `json:"spill,omitempty"`
 	SizeBytes  uint64   `json:"size_bytes"`
 	ChunkBytes uint64   `json:"chunk_bytes"`
 	Writable   bool     `json:"writable"`
+}
+
+// Files are all those of a volume's store.
+func (v Volume) Files() (files []*plan.File) {
+	if v.StoreFile != nil {
+		files = append(files, v.StoreFile)
+	}
+	return append(files, v.MoreFiles...)
 }
 
 // SaveSet writes the record of a set; it is the outcome of a create.
@@ -162,7 +172,8 @@ type Intent struct {
 	Cookie string `json:"cookie,omitempty"`
 	// Bases are the names of the bases it makes or removes.
 	Bases []string `json:"bases"`
-	// Files are those it makes for stores, by volume; null for none.
+	// Files are those it makes for stores, or that stores are to go on with, by
+	// volume; null for none.
 	Files []*plan.File `json:"files,omitempty"`
 	// Media are devices that it labels as stores.
 	Media []Medium `json:"media,omitempty"`

@@ -23,7 +23,7 @@ type ExtendVolume struct {
 	Path  string // where the last piece lies, for people
 	// Room is how far the last piece can reach on the device beneath.
 	Room targets.Sectors
-	// Label says whose the store is. Last is the device of the last piece, if that
+	// Label says whose the store is, of its next medium. Last is the device of the last piece, if that
 	// became larger and needs its tail at its new end.
 	Label layout.Label
 	Last  *Medium
@@ -36,7 +36,8 @@ type ExtendVolume struct {
 	Relative bool
 	// Partly: less than asked for is better than nothing.
 	Partly bool
-	// File is what the store is made of, with its Growth; nil if it is a device.
+	// File is what the store can go on with where it lies, but for its size; nil if
+	// it is a device.
 	File *File
 	// Stuck is why a store that is no device cannot grow where it is; empty if it
 	// can.
@@ -64,7 +65,7 @@ func Extend(r ExtendRequest) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Steps = append(append(append(p.Steps, v.growFile(file)...), v.label(table)...), Step{
+		p.Steps = append(append(append(p.Steps, v.makeFile(file)...), v.label(table)...), Step{
 			Phase: Prepare, Action: LoadTable, Role: RoleStore, Device: v.Store, Table: table, File: file, Alone: v.alone(table),
 			Undo: &Step{Action: ClearTable, Role: RoleStore, Device: v.Store},
 		})
@@ -87,14 +88,13 @@ func (v ExtendVolume) label(grown targets.Table) []Step {
 	if v.Last != nil && len(grown) >= n && grown[n-1].Length > v.Table[n-1].Length {
 		m := *v.Last
 		m.Held, m.Label, m.Area = true, v.Label, (grown[n-1].Length + last(v.Table).Offset - LeadSectors).Bytes()
-		m.Label.Piece = uint32(len(v.Table.Devices()) - 1)
+		m.Label.Piece--
 		steps = append(steps, Step{Phase: Prepare, Action: LabelMedium, Role: RoleStore, Medium: &m})
 	}
 	if v.Further == nil || len(grown) == n {
 		return steps
 	}
 	m := &Medium{Path: v.Further.Path, Dev: v.Further.Dev, Label: v.Label, Area: grown[n].Length.Bytes()}
-	m.Label.Piece = uint32(len(v.Table.Devices()))
 	return append(steps, labelMedium(m))
 }
 
@@ -111,16 +111,14 @@ func (v ExtendVolume) alone(t targets.Table) (d targets.DevNo) {
 	return d
 }
 
-// growFile gives the file of a store its blocks; what is made of memory has no
-// file to grow.
-func (v ExtendVolume) growFile(f *File) []Step {
-	if f == nil || f.Path == "" {
-		return nil
+// makeFile makes the file that a store goes on with; memory has none. Should a
+// store have its new table already when others fail, it stays.
+func (v ExtendVolume) makeFile(f *File) []Step {
+	steps := allocate(f)
+	for i := range steps {
+		steps[i].Undo.Device = v.Store
 	}
-	return []Step{{
-		Phase: Prepare, Action: GrowFile, Role: RoleStore, Device: v.Store, File: f,
-		Undo: &Step{Action: TrimFile, Role: RoleStore, Device: v.Store, File: f},
-	}}
+	return steps
 }
 
 // grown is the store's table with the room asked for, and the file that makes it,
@@ -137,24 +135,25 @@ func (v ExtendVolume) grown() (targets.Table, *File, error) {
 	return table, nil, err
 }
 
-// leastGrowth is what is worth the trouble when there is less than was asked for.
-const leastGrowth = 2048 // sectors
+// LeastGrowth is what is worth the trouble when there is less than was asked for.
+const LeastGrowth targets.Sectors = 2048
 
-// inPlace makes the file larger that a store is made of, or adds memory.
+// inPlace has the store go on with one more file, or more memory. What it has is
+// not touched: a file that a table lies on is never unpinned.
 func (v ExtendVolume) inPlace(size targets.Sectors) (targets.Table, *File, error) {
 	if v.Stuck != "" {
 		return nil, nil, Refuse(NoSpace, v.Path, goOn, "the store of %s cannot grow where it is: %s", v.Name, v.Stuck)
 	}
 	now, file := v.Table.Size(), *v.File
-	room := targets.Sectors(file.Growth.Room/512) / 8 * 8 // whole blocks, or pages
+	room := targets.Sectors(layout.Area(file.Room)/512) / 8 * 8 // whole blocks, or pages
 	grow := (size - now + 7) / 8 * 8
-	if file.Growth.Partly = v.Partly; v.Partly && room >= min(grow, leastGrowth) {
+	if file.Partly = v.Partly; v.Partly && room >= min(grow, LeastGrowth) {
 		grow = min(grow, room)
 	}
 	if grow > room {
 		return nil, nil, v.noRoom(size, now+room, goOn)
 	}
-	file.Bytes = file.Growth.From + grow.Bytes()
+	file.At, file.Bytes = now.Bytes(), grow.Bytes()
 	table := append(slices.Clone(v.Table), targets.Row{
 		Start: now, Length: grow, Target: targets.Linear{Dev: targets.Device{Path: file.standIn()}},
 	})

@@ -24,7 +24,7 @@ func TestExtendRefuses(t *testing.T) {
 		"no room in the file":    {grow("home", 0, 900<<10, ofFile(plan.Extents)), plan.NoSpace},
 		"stuck":                  {grow("home", 0, 700<<10, ofFile(plan.Extents), func(v *plan.ExtendVolume) { v.Stuck = "it cannot" }), plan.NoSpace},
 		"hardly any room": {grow("home", 0, 700<<10, ofFile(plan.Loop), func(v *plan.ExtendVolume) {
-			v.Partly, v.File.Growth.Room = true, 4096
+			v.Partly, v.File.Room = true, 2<<20+4096
 		}), plan.NoSpace},
 		"no linear map": {grow("home", 0, 700<<10, func(v *plan.ExtendVolume) {
 			v.Table = targets.Table{{Length: 600 << 10, Target: targets.Error{}}}
@@ -65,7 +65,7 @@ func TestExtendTakesWhatThereIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := p.Steps[0].File; p.Steps[0].Action != plan.GrowFile || f.Bytes != 400<<20 || p.Steps[1].Table.Size() != 600<<10+200<<10 {
+	if f := p.Steps[0].File; p.Steps[0].Action != plan.MakeFile || f.At != 300<<20 || f.Bytes != 100<<20 || p.Steps[1].Table.Size() != 600<<10+200<<10 {
 		t.Errorf("%+v, %s", f, p.Steps[1].Table)
 	}
 }

@@ -116,3 +116,27 @@ func From(t targets.Table, from targets.Sectors) (rest targets.Table) {
 	}
 	return rest
 }
+
+// To is the beginning of a table.
+func To(t targets.Table, size targets.Sectors) (head targets.Table) {
+	for _, row := range t {
+		if row.Start < size {
+			row.Length = min(row.Length, size-row.Start)
+			head = append(head, row)
+		}
+	}
+	return head
+}
+
+// CloseUp has the pieces of a file, up to a sector of it, follow each other without
+// the holes between them, and tells how much they are.
+func CloseUp(pieces []Stretch, end targets.Sectors) (closed []Stretch, size targets.Sectors) {
+	for _, p := range pieces {
+		if p.Start < end {
+			p.Length = min(p.Length, end-p.Start)
+			p.Start = size
+			closed, size = append(closed, p), size+p.Length
+		}
+	}
+	return closed, size
+}

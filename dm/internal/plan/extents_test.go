@@ -3,6 +3,7 @@ package plan_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -154,5 +155,21 @@ func TestPartsOfTables(t *testing.T) {
 	}
 	if rest := plan.From(on, 24); len(rest) > 0 {
 		t.Errorf("from the end on: %s", rest)
+	}
+	first, second := plan.File{Bytes: 16 * 512}, plan.File{At: 32 * 512, Bytes: 8 * 512}
+	if got, want := first.Part(live, base), (targets.Table{row(0, 16, base, 100)}); !got.Equal(want) {
+		t.Errorf("of the first file:\n%s\nwant\n%s", got, want)
+	}
+	if got, want := second.Part(live, base), (targets.Table{row(0, 8, base, 200)}); !got.Equal(want) {
+		t.Errorf("of the second:\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestCloseUp: what a file with holes has, up to its tail, in order.
+func TestCloseUp(t *testing.T) {
+	pieces := []plan.Stretch{{Start: 0, Length: 8, Offset: 100}, {Start: 16, Length: 8, Offset: 300}, {Start: 24, Length: 40, Offset: 200}, {Start: 80, Length: 8, Offset: 400}}
+	want := []plan.Stretch{{Start: 0, Length: 8, Offset: 100}, {Start: 8, Length: 8, Offset: 300}, {Start: 16, Length: 16, Offset: 200}}
+	if got, size := plan.CloseUp(pieces, 40); size != 32 || !slices.Equal(got, want) {
+		t.Errorf("%d sectors: %v", size, got)
 	}
 }

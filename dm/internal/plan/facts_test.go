@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -168,7 +169,7 @@ func removal(vs ...plan.RemoveVolume) plan.RemoveRequest {
 func grow(name string, minor uint32, want targets.Sectors, mods ...func(*plan.ExtendVolume)) plan.ExtendVolume {
 	v := plan.ExtendVolume{
 		Name: "vg-" + name, Store: plan.StoreName("nightly", "vg-"+name), Path: "/dev/vdc", Table: linear(252, 32+16*minor, 0, 600<<10),
-		Room: 800 << 10, LogicalBlock: 512, Origin: gib, Chunk: 128, Want: want,
+		Room: 800 << 10, LogicalBlock: 512, Origin: gib, Chunk: 128, Want: want, Label: layout.Label{Piece: 1},
 	}
 	for _, mod := range mods {
 		mod(&v)
@@ -190,14 +191,12 @@ func enough(v *plan.ExtendVolume) { v.Table = linear(252, 32, 0, plan.NeverFull(
 func ofFile(b plan.Backing) func(*plan.ExtendVolume) {
 	return func(v *plan.ExtendVolume) {
 		v.Path, v.Room = "/srv/cow", 0
-		v.File = &plan.File{Path: v.Path, Backing: b, Growth: plan.Growth{From: 300 << 20, Room: 100 << 20}}
+		v.File = &plan.File{Path: "/srv/.dmsnap/5e7.0.1", Backing: b, Lead: layout.Lead, Room: 102 << 20}
 		switch b {
 		case plan.Extents:
-			v.File.Over, v.File.Growth.Pasts = plan.BaseName("vg-home"), []plan.Past{{Image: plan.ImageName("nightly", "vg-home"), FSType: "ext4", Options: []string{"ro"}}}
-		case plan.Loop:
-			v.File.Growth.Loop, v.File.Growth.LoopNode = targets.DevNo{Major: 7}, "/dev/loop0"
+			v.File.Over, v.File.Pasts = plan.BaseName("vg-home"), []plan.Past{{Image: plan.ImageName("nightly", "vg-home"), FSType: "ext4", Options: []string{"ro"}}}
 		case plan.Memory:
-			v.Path, v.File.Path, v.File.Growth.From = "", "", 0
+			v.Path, v.File.Path = "", ""
 		}
 	}
 }
@@ -229,5 +228,8 @@ func inMemory(v *plan.VolumeRequest) {
 
 // filed has the store of what is left in a file.
 func filed(v *plan.RemoveVolume) {
-	v.File = &plan.File{Path: "/home/.dmsnap-5e7." + v.Image, Bytes: v.StoreSize.Bytes(), Backing: plan.Extents, Over: "dmsnap-base-vg-home"}
+	v.Files = []*plan.File{
+		{Path: "/home/cow", Bytes: v.StoreSize.Bytes() - 1<<20, Backing: plan.Extents, Over: "dmsnap-base-vg-home"},
+		{Path: "/home/.dmsnap/5e7.0.1", At: v.StoreSize.Bytes() - 1<<20, Bytes: 1 << 20, Backing: plan.Extents, Over: "dmsnap-base-vg-home"},
+	}
 }

@@ -83,6 +83,25 @@ func OldFileName(id string, volume int) string { return FilePrefix + FileOwner(i
 // FileOwner is the volume whose store a file is.
 func FileOwner(id string, volume int) string { return fmt.Sprintf("%s.%d", id, volume) }
 
+// FurtherName is a file that a store goes on with; number counts from 1.
+func FurtherName(id string, volume, number int) string {
+	return fmt.Sprintf("%s.%d", FileName(id, volume), number)
+}
+
+// OwnerOf is the mark of the pin of a file of a volume's store: each has its own.
+func OwnerOf(path, id string, volume int) string {
+	owner := FileOwner(id, volume)
+	if name := path[strings.LastIndexByte(path, '/')+1:]; IsFurther(name, id, volume) {
+		return name
+	}
+	return owner
+}
+
+// IsFurther tells by its name a file that a volume's store goes on with.
+func IsFurther(name, id string, volume int) bool {
+	return strings.HasPrefix(name, FileOwner(id, volume)+".")
+}
+
 // BaseUUID is the uuid of a base; id is random and its own, because a base
 // serves all sets of its origin.
 func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase) }

@@ -34,8 +34,8 @@ type RemoveVolume struct {
 	StoreSize targets.Sectors
 	// Spill is where the store goes on with further devices.
 	Spill []targets.Sectors
-	// File is what the store is made of; nil if it is a device.
-	File *File
+	// Files are what the store is made of; none if it is a device.
+	Files []*File
 	// Media are the devices it is made of that may have our label.
 	Media  []Medium
 	unmade bool
@@ -114,7 +114,7 @@ func Remove(r RemoveRequest) *Plan {
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
 	for _, v := range r.Volumes {
 		if len(v.ReadBy) == 0 {
-			p.Steps = append(p.Steps, dropFile(v.File)...)
+			p.Steps = append(p.Steps, dropFiles(v.Files)...)
 		}
 	}
 	return p
@@ -199,8 +199,8 @@ func dropStore(v RemoveVolume) []Step {
 		// and must not keep the set from going; nor must a file whose blocks are
 		// somebody else's by now.
 		steps = append(steps, Step{
-			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || v.File != nil,
-			File: v.File, Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: v.File == nil && !v.unmade,
+			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || len(v.Files) > 0,
+			File: v.first(), Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: len(v.Files) == 0 && !v.unmade,
 		})
 	}
 	for _, at := range v.Spill {
@@ -220,11 +220,20 @@ func dropBase(v RemoveVolume) []Step {
 	return RedirectorOf(v.Origin).Drop(v.Origin)
 }
 
-// dropFile comes when nothing of ours uses the file any more, and the front
-// beneath its filesystem runs.
-func dropFile(f *File) []Step {
-	if f == nil || f.Path == "" {
+func (v RemoveVolume) first() *File {
+	if len(v.Files) == 0 {
 		return nil
 	}
-	return []Step{{Phase: Finish, Action: DropFile, Role: RoleStore, File: f}}
+	return v.Files[0]
+}
+
+// dropFiles comes when nothing of ours uses the files any more, and the front
+// beneath their filesystem runs.
+func dropFiles(files []*File) (steps []Step) {
+	for _, f := range files {
+		if f.Path != "" {
+			steps = append(steps, Step{Phase: Finish, Action: DropFile, Role: RoleStore, File: f})
+		}
+	}
+	return steps
 }

@@ -52,8 +52,6 @@ const (
 	LabelMedium  Action = "label"    // lead and tail of Medium
 	PutBack      Action = "put back" // what LabelMedium found there
 	WipeLabel    Action = "unlabel"  // Medium, if the label is the set's
-	GrowFile     Action = "grow"     // File, with blocks that no image needs, while Device has the old ones
-	TrimFile     Action = "trim"     // File to what Device's table has of it, and pin it
 	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
 	Detach       Action = "detach"   // end that
 	Chain        Action = "chain"    // have image Device read through the one that Table names
@@ -154,6 +152,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " %s %s", s.Program, s.Event)
 	case s.Front != "", s.To != "":
 		fmt.Fprintf(&b, " %s to %s", s.Device, s.Front+s.To)
+	case s.File != nil && s.Action == DropFile:
+		fmt.Fprintf(&b, " %s", s.File.Path)
 	case s.Device != "":
 		fmt.Fprintf(&b, " %s", s.Device)
 	case s.Medium != nil:
@@ -197,6 +197,9 @@ func (s Step) Detail() string {
 		d = append(d, "with its old table")
 	case s.Action == Expect:
 		d = append(d, "with its old table live and this one loaded")
+	}
+	if s.Action == DropFile && s.Device != "" {
+		d = append(d, "unless "+s.Device+" has it")
 	}
 	if text := s.File.detail(s.Action); text != "" {
 		d = append(d, text)

@@ -81,6 +81,9 @@ type File struct {
 	Path    string  `json:"path"`
 	Bytes   uint64  `json:"bytes"` // that the store's table has of it
 	Backing Backing `json:"backing"`
+	// At is where it begins in the store, in bytes: beyond 0 for files that a store
+	// goes on with. Those may have holes, where blocks lay that images need.
+	At uint64 `json:"at,omitempty"`
 	// Lead is how much of the file comes before that; 0 in stores of older releases,
 	// which have no tail either.
 	Lead uint64 `json:"lead,omitempty"`
@@ -96,22 +99,13 @@ type File struct {
 	LogicalBlock uint32 `json:"-"` // of the loop device
 	// Label is what stands in lead and tail.
 	Label layout.Label `json:"-"`
-	// Growth is set when a live store gets more of it.
-	Growth Growth `json:"-"`
-}
-
-// Growth is how the file of a live store gets larger, up to File.Bytes.
-type Growth struct {
-	From uint64 // bytes that the store's table has of the file
-	Room uint64 // bytes beyond that which it may have for the time being
-	// Partly takes less than File.Bytes if there is no more.
-	Partly bool
+	// Room is what it may take of its filesystem while it is made, in bytes, and
+	// Partly that less than Bytes will do. For those that a store goes on with.
+	Room   uint64 `json:"-"`
+	Partly bool   `json:"-"`
 	// Pasts are the images that still need what lay in a block when they were cut.
 	// For Extents only.
-	Pasts []Past
-	// Loop is the loop device over the file, and LoopNode its node.
-	Loop     targets.DevNo
-	LoopNode string
+	Pasts []Past `json:"-"`
 }
 
 // Past is an image and how its filesystem is mounted beside its origin's.
@@ -129,11 +123,14 @@ func (f *File) Size() uint64 {
 	return f.Lead + f.Bytes + layout.Tail
 }
 
-// Had is how large a file was before it grows.
-func (f *File) Had() uint64 {
-	g := *f
-	g.Bytes = f.Growth.From
-	return g.Size()
+// Part is what a store's table has of one of its files, put together. On is what
+// the file's rows lead to.
+func (f *File) Part(store targets.Table, on targets.DevNo) targets.Table {
+	at, size := targets.Sectors(f.At/512), targets.Sectors(f.Bytes/512)
+	if f.At == 0 { // further devices may lie between the rows of one that an older release made larger
+		return To(On(store, on), size)
+	}
+	return On(To(From(store, at), size), on)
 }
 
 // file describes what a store is made of; nil if it is a device that exists.
@@ -204,21 +201,17 @@ func (f *File) detail(a Action) string {
 		return ""
 	case a == MakeFile && f.Fill:
 		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Size())
+	case a == MakeFile && len(f.Pasts) > 0:
+		return fmt.Sprintf("%d bytes, in blocks that were free when the snapshot was taken", f.Size())
 	case a == MakeFile:
 		return fmt.Sprintf("%d bytes", f.Size())
-	case a == GrowFile && len(f.Growth.Pasts) > 0:
-		return fmt.Sprintf("%s from %d to %d bytes, with blocks that were free when the snapshot was taken", f.Path, f.Growth.From, f.Bytes)
-	case a == GrowFile:
-		return fmt.Sprintf("%s from %d to %d bytes", f.Path, f.Growth.From, f.Bytes)
-	case a == LoadTable && f.Growth.From > 0:
-		return fmt.Sprintf("the file from byte %d on", f.Growth.From)
 	case a == LoadTable && f.Backing == Extents:
 		return "the extents of the file on " + f.Over
 	case a == LoadTable && f.Backing == Memory:
 		return fmt.Sprintf("a loop device over %d bytes of memory", f.Size())
 	case a == LoadTable:
 		return "a loop device with direct I/O"
-	case a == CheckFile, a == TrimFile:
+	case a == CheckFile:
 		return f.Path
 	}
 	return ""

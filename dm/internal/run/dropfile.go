@@ -14,9 +14,14 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// dropFile removes the file of a store. A file that does not look like ours
-// stays, and the log says so.
+// dropFile removes the file of a store, unless the store has it. A file that does not
+// look like ours stays, and the log says so.
 func (r *Runner) dropFile(ctx context.Context, s plan.Step) error {
+	if s.Device != "" {
+		if has, err := r.serves(s); err != nil || has {
+			return err
+		}
+	}
 	return errors.Join(r.dropNamed(ctx, s), r.dropDir(s.File))
 }
 

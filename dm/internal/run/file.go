@@ -32,27 +32,21 @@ func (r *Runner) storeTable(s plan.Step) (t targets.Table, done func() error, er
 }
 
 func (r *Runner) rows(file *plan.File) (t targets.Table, done func() error, err error) {
-	from := targets.Sectors(file.Growth.From / 512)
-	nothing := func() error { return nil }
 	if file.Backing == plan.Extents {
 		t, err := r.fileTable(file)
-		return plan.From(t, from), nothing, err
+		return t, func() error { return nil }, err
 	}
-	on, done := targets.Device{DevNo: file.Growth.Loop}, nothing
-	if from == 0 {
-		loop, err := r.attach(file)
-		if err != nil {
-			return nil, nothing, err
-		}
-		st, err := loop.Stat()
-		if err != nil {
-			return nil, nothing, errors.Join(err, loop.Close())
-		}
-		on, done = targets.Device{DevNo: st.Rdev}, loop.Close
+	loop, err := r.attach(file)
+	if err != nil {
+		return nil, nil, err
 	}
-	lead := targets.Sectors(file.Lead / 512)
-	row := targets.Row{Length: targets.Sectors(file.Bytes/512) - from, Target: targets.Linear{Dev: on, Offset: lead + from}}
-	return targets.Table{row}, done, nil
+	st, err := loop.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, loop.Close())
+	}
+	on := targets.Device{DevNo: st.Rdev}
+	row := targets.Row{Length: targets.Sectors(file.Bytes / 512), Target: targets.Linear{Dev: on, Offset: targets.Sectors(file.Lead / 512)}}
+	return targets.Table{row}, loop.Close, nil
 }
 
 // fileTable is where a file lies: the one that this run made, else the one of
@@ -78,18 +72,8 @@ func (r *Runner) fileTable(file *plan.File) (targets.Table, error) {
 	return t, errors.Join(err, f.Close())
 }
 
-// layout is where a file lies, as far as its size was planned. One that grew may
-// have got less.
 func (r *Runner) layout(f *ioctl.File, file *plan.File) (targets.Table, error) {
-	want := *file
-	if file.Growth.Partly {
-		st, err := f.Stat()
-		if err != nil {
-			return nil, err
-		}
-		want.Bytes = min(want.Bytes, want.Bytes-min(want.Bytes, want.Size()-min(want.Size(), uint64(st.Size))))
-	}
-	t, err := store.Layout(f, &want, ioctl.FiemapSync)
+	t, err := store.Layout(f, file, ioctl.FiemapSync)
 	if err != nil {
 		return nil, err
 	}
@@ -160,11 +144,16 @@ func (r *Runner) checkFile(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	live = plan.On(live, base)
-	file := plan.File{Path: s.File.Path, Bytes: live.Size().Bytes(), Lead: s.File.Lead, Over: s.File.Over, Way: s.File.Way}
+	live = s.File.Part(live, base)
+	file := *s.File
+	file.Bytes = live.Size().Bytes()
 	want, err := r.fileTable(&file)
 	if err == nil && (len(live) == 0 || !live.Equal(want)) {
 		err = plan.Refuse(plan.Busy, file.Path, "find out which program moved it", "the blocks of %s have moved", file.Path)
 	}
 	return err
+}
+
+func changed(path string) error {
+	return plan.Refuse(plan.Busy, path, "find out which program changed it", "%s no longer looks like the file of a store", path)
 }

@@ -87,7 +87,7 @@ func (r *Runner) abandon(f *ioctl.File, file *plan.File) error {
 	r.linked[file.Path] = false
 	flags, err := f.GetFlags()
 	if err == nil {
-		err = f.SetFlags(flags &^ pinFlag(file))
+		err = f.SetFlags(flags &^ store.PinFlag(file))
 	}
 	if err == nil {
 		err = f.Truncate(0)
@@ -104,7 +104,7 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 	if err := addFlags(f, flags); err != nil {
 		return err
 	}
-	if err := f.Allocate(0, int64(file.Size())); err != nil {
+	if err := r.allocate(ctx, f, file); err != nil {
 		return store.Unfit(err, file.Path)
 	}
 	if file.Fill {
@@ -112,7 +112,7 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 			return err
 		}
 	}
-	if err := writeEnds(f, file.Label, file.Size()); err != nil {
+	if err := label(f, file); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil || file.Backing != plan.Extents {
@@ -120,6 +120,13 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 	}
 	_, err := store.Layout(f, file, ioctl.FiemapSync)
 	return err
+}
+
+func label(f *ioctl.File, file *plan.File) error {
+	if len(file.Pasts) > 0 {
+		return writeLabels(f, file.Label)
+	}
+	return writeEnds(f, file.Label, file.Size())
 }
 
 func addFlags(f *ioctl.File, flags uint32) error {
@@ -161,7 +168,7 @@ func (r *Runner) pin(f *ioctl.File, file *plan.File) error {
 		return err
 	}
 	r.files[file.Path] = kept
-	if err := addFlags(f, pinFlag(file)); err != nil || file.Backing == plan.Loop {
+	if err := addFlags(f, store.PinFlag(file)); err != nil || file.Backing == plan.Loop {
 		return err
 	}
 	return noLoop(store.Hold(r.Kernel, kept, file.Owner), file.Path)
@@ -180,11 +187,4 @@ func (r *Runner) reopen(f *ioctl.File, name string, mode int) (*ioctl.File, erro
 	}
 	r.Log.Debug("the file of a store is pinned in our own mount namespace", "path", name, "error", err)
 	return r.Kernel.Open(f.Self(), mode, 0)
-}
-
-func pinFlag(file *plan.File) uint32 {
-	if file.Backing == plan.Loop {
-		return ioctl.FlagAppend
-	}
-	return ioctl.FlagImmutable
 }

@@ -88,25 +88,40 @@ func writeEnds(f *ioctl.File, l layout.Label, size uint64) error {
 
 // writeEnd begins with the label: what is found half written is known to be ours.
 func writeEnd(f *ioctl.File, l layout.Label, c layout.Copy, size uint64) error {
+	if err := writeLabel(f, l, c, size); err != nil {
+		return err
+	}
+	at, end, err := ends(c, size)
+	if err == nil {
+		err = zero(f, at+layout.Align, end)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func writeLabel(f *ioctl.File, l layout.Label, c layout.Copy, size uint64) error {
 	l.Medium = size
 	label, err := l.Encode(c)
 	if err != nil {
 		return err
 	}
-	at, end := uint64(0), uint64(layout.Lead)
-	if c == layout.InTail {
-		if at, err = layout.TailAt(size); err != nil {
-			return err
-		}
-		end = size
-	}
-	if _, err := f.WriteAt(label, int64(at)); err != nil {
+	at, _, err := ends(c, size)
+	if err != nil {
 		return err
 	}
-	if err := zero(f, at+layout.Align, end); err != nil {
-		return err
+	_, err = f.WriteAt(label, int64(at))
+	return err
+}
+
+// ends is where a lead or tail begins and ends.
+func ends(c layout.Copy, size uint64) (at, end uint64, err error) {
+	if c == layout.InLead {
+		return 0, layout.Lead, nil
 	}
-	return f.Sync()
+	at, err = layout.TailAt(size)
+	return at, size, err
 }
 
 const pieceLen = 1 << 20

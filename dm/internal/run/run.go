@@ -394,10 +394,6 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.makeFile(ctx, s)
 	case plan.CheckFile:
 		return r.checkFile(s)
-	case plan.GrowFile:
-		return r.growFile(ctx, s)
-	case plan.TrimFile:
-		return r.trimFile(s)
 	case plan.DropFile:
 		return r.dropFile(ctx, s)
 	case plan.LabelMedium:

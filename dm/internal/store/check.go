@@ -54,8 +54,8 @@ func damage(f *ioctl.File, file *plan.File, live targets.Table, ours *stack.View
 	if file.Backing == plan.Loop {
 		return holes(f, file)
 	}
-	on := plan.On(live, base(file.Over, ours))
-	known := *file // the record may be older than the table
+	on := file.Part(live, base(file.Over, ours))
+	known := *file // the record of an older release may have been written before the table
 	known.Bytes = on.Size().Bytes()
 	want, err := Layout(f, &known, 0)
 	if _, refused := errors.AsType[*plan.Refusal](err); refused {

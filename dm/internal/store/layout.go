@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -34,7 +35,27 @@ func Layout(f *ioctl.File, file *plan.File, flags ioctl.FiemapFlags) (targets.Ta
 			Start: targets.Sectors(e.Logical / 512), Length: targets.Sectors(e.Length / 512), Offset: targets.Sectors(e.Physical / 512),
 		}
 	}
-	return file.Rows(pieces)
+	if file.At == 0 {
+		return file.Rows(pieces)
+	}
+	return closedUp(f, file, pieces)
+}
+
+// closedUp is the layout of a file with holes: all that it has between lead and tail,
+// which may be less than was planned.
+func closedUp(f *ioctl.File, file *plan.File, pieces []plan.Stretch) (targets.Table, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	tail, err := layout.TailAt(uint64(st.Size))
+	if err != nil {
+		return nil, plan.Refuse(plan.Unsupported, file.Path, "remove the set", "%s was cut short", file.Path)
+	}
+	whole := *file
+	pieces, size := plan.CloseUp(pieces, targets.Sectors(tail/512))
+	whole.Bytes = size.Bytes() - min(size.Bytes(), file.Lead)
+	return whole.Rows(pieces)
 }
 
 // unmappable are the extents that are nowhere, may move, or are not the file's

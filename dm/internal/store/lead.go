@@ -17,25 +17,30 @@ func area(medium targets.Sectors) targets.Sectors {
 	return targets.Sectors(layout.Area(medium.Bytes()) / targets.SectorSize)
 }
 
-// FindLead tells whether a file has a lead, by where the store's table lies on it:
-// for files that no record tells of. A file that cannot be looked at, or lies
-// elsewhere by now, has none.
-func FindLead(k *ioctl.Kernel, file *plan.File, live targets.Table, on targets.DevNo) (uint64, error) {
+// FindArea finds out what of a file the store's table has, and whether that leaves a
+// lead alone: for files that no record tells of. A file that cannot be looked at, or
+// lies elsewhere by now, has no lead.
+func FindArea(k *ioctl.Kernel, file *plan.File, live targets.Table, on targets.DevNo) error {
 	f, err := k.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return nil
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
-	with := *file
-	with.Lead = layout.Lead
+	st, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	with, all := *file, plan.On(live, on).Size().Bytes()
+	with.Lead, with.Bytes = layout.Lead, min(layout.Area(uint64(st.Size)), all)
+	file.Bytes = min(uint64(st.Size), all)
 	t, err := Layout(f, &with, 0)
 	if _, refused := errors.AsType[*plan.Refusal](err); refused {
-		return 0, f.Close() // too short for one
+		return f.Close() // too short for one
 	}
-	if err == nil && !numbered(t, on).Equal(plan.On(live, on)) {
-		with.Lead = 0
+	if err == nil && numbered(t, on).Equal(with.Part(live, on)) {
+		*file = with
 	}
-	return with.Lead, errors.Join(err, f.Close())
+	return errors.Join(err, f.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -54,14 +55,22 @@ func Others(f *ioctl.File, from uint64, in []ioctl.Range) (parts []ioctl.Range, 
 	return parts, nil
 }
 
-// Room is how much more files that are there may take of the filesystem that a file is on; none
-// if another one covers it now.
-func (h *Host) Room(file string, on targets.DevNo) (targets.Sectors, error) {
-	fs, err := h.at(path.Dir(file))
-	if err != nil || len(fs.devices) == 0 || fs.devices[0] != on || !fs.writable() {
-		return 0, err
+// Further is a file that a store goes on with beside one it has, in the directory of
+// stores' files, but for how much it gets: at most half of what is free, since
+// applications need some too. It has no room if another filesystem covers that one now.
+func (h *Host) Further(file *plan.File, name string) (*plan.File, error) {
+	fs, err := h.at(path.Dir(file.Path))
+	if err != nil {
+		return nil, err
 	}
-	return h.room(fs), nil
+	next := &plan.File{
+		Path: path.Join(fs.Path, name), Backing: file.Backing, Lead: layout.Lead, Dev: file.Dev,
+		Over: file.Over, Way: file.Way, NoCOW: fs.FSType == "btrfs",
+	}
+	if len(fs.devices) > 0 && fs.devices[0] == file.Dev && fs.writable() {
+		next.Room = min(h.room(fs).Bytes(), fs.avail/2/layout.Align*layout.Align)
+	}
+	return next, nil
 }
 
 // Memory is how much memory one more store may take.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
@@ -44,6 +45,31 @@ func OpenForAll(k *ioctl.Kernel, name string, want ioctl.Stat, mode int) (*ioctl
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// PinFlag keeps users off a file. What writes through a loop device must go on, which
+// append-only allows.
+func PinFlag(file *plan.File) uint32 {
+	if file.Backing == plan.Loop {
+		return ioctl.FlagAppend
+	}
+	return ioctl.FlagImmutable
+}
+
+// PinNamed sets the flag of a file of ours that has its name, if it is not set.
+func PinNamed(k *ioctl.Kernel, file *plan.File) error {
+	f, err := k.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	flags, err := f.GetFlags()
+	if want := flags | PinFlag(file); err == nil && flags&ioctl.FlagNoDump != 0 && flags != want {
+		err = f.SetFlags(want)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // HoldNamed makes a pin of a file that has its name.
