@@ -98,7 +98,7 @@ type Store struct {
 	FillRate    *Rate          `json:"fill_bytes_per_second"`
 	FullIn      *time.Duration `json:"full_in_seconds" unit:"s"` // null also when it does not fill
 	NeededBytes uint64         `json:"needed_bytes"`             // what it can ever need; with as much it cannot overflow
-	// Files are those it goes on with, in order.
+	// Files are the files it goes on with, in order.
 	Files []string `json:"files,omitempty"`
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
