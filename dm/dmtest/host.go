@@ -76,7 +76,11 @@ func New(volumes ...Volume) *Host {
 	for i := range h.Volumes {
 		h.add(uint32(32*i), &h.Volumes[i])
 	}
-	// The state directory is made now: it is not a change of the code under test.
+	// The state directory, and the one of LVM's locks, are made now: they are no change of
+	// the code under test.
+	if err := k.Border().MkdirAll("/run/lock/lvm", 0o755); err != nil {
+		panic(fmt.Sprintf("a new host has an empty /run: %v", err))
+	}
 	if _, err := h.Manager().Recover(context.Background()); err != nil {
 		panic(fmt.Sprintf("a new host is healthy: %v", err))
 	}
