@@ -332,8 +332,7 @@ func TestWithoutTheModule(t *testing.T) {
 	k.Mount(ioctl.DevNo{Major: 252, Minor: 1}, "/data", "ext4")
 	m := New(Options{Kernel: k.Border(), StateDir: "/state", NoGuard: true})
 	_, err := m.Attach(context.Background(), "/data")
-	e, ok := errors.AsType[*Error](err)
-	if !errors.Is(err, ErrUnsupported) || !ok || !strings.Contains(e.Hint, "dmsnap attach") {
+	if !errors.Is(err, ErrUnsupported) || !strings.Contains(FailureOf(err).Hint, "dmsnap attach") {
 		t.Errorf("%v", err)
 	}
 }

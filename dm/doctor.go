@@ -153,7 +153,7 @@ func targetHint(name string) string {
 func (r *Report) add(err error) {
 	p := Problem{Message: err.Error()}
 	if e, ok := errors.AsType[*Error](err); ok {
-		p = Problem{e.Error(), e.Hint}
+		p = Problem{e.Error(), e.commandHint()}
 	}
 	if e, ok := errors.AsType[*plan.Refusal](err); ok {
 		p = Problem{e.Why, e.Hint}
@@ -219,7 +219,7 @@ func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
 
 func hintOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Hint
+		return e.commandHint()
 	}
 	return ""
 }

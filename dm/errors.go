@@ -83,7 +83,9 @@ type Error struct {
 	Step   string // the step that failed, as the plan names it
 	Code   Code
 	Err    error
-	Hint   string // what the user can do, or ""
+	Hint   string // what can be done, in terms of this package, or ""
+
+	command string // the hint in those of the command line
 }
 
 func (e *Error) Error() string {

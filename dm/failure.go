@@ -25,6 +25,16 @@ import (
 // is the one place where causes become codes and hints; codes come from types
 // and errnos, never from text.
 func (s *session) fail(err error) error {
+	e := s.failure(err)
+	if e == nil {
+		return nil
+	}
+	e.translate()
+	return e
+}
+
+// failure is nil for no error.
+func (s *session) failure(err error) *Error {
 	if err == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ type Failure struct {
 	Code    Code     `json:"code"`
 	Message string   `json:"message"` // on one line
 	Device  string   `json:"device"`
-	Hint    string   `json:"hint"`
+	Hint    string   `json:"hint"`              // in terms of the command line; Error.Hint has those of Go
 	Holders []Holder `json:"holders,omitempty"` // if a device is busy
 }
 
@@ -18,7 +18,7 @@ type Failure struct {
 func FailureOf(err error) Failure {
 	f := Failure{Code: CodeOf(err), Message: strings.ReplaceAll(err.Error(), "\n", "; ")}
 	if e, ok := errors.AsType[*Error](err); ok {
-		f.Device, f.Hint = e.Device, e.Hint
+		f.Device, f.Hint = e.Device, e.commandHint()
 	}
 	if b, ok := errors.AsType[*BusyError](err); ok {
 		f.Holders = b.Holders

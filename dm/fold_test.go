@@ -133,7 +133,7 @@ func TestFoldNeedsRoom(t *testing.T) {
 
 func errHint(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Hint
+		return e.commandHint()
 	}
 	return ""
 }

@@ -310,7 +310,7 @@ func begun(unmounted int, err error) error {
 	}
 	partial := &Error{Code: CodePartial, Err: err, Hint: "run the same command again"}
 	if e, ok := errors.AsType[*Error](err); ok {
-		partial.Device, partial.Err, partial.Hint = e.Device, e.Err, e.Hint
+		partial.Device, partial.Err, partial.Hint, partial.command = e.Device, e.Err, e.Hint, e.command
 	}
 	return partial
 }

@@ -89,8 +89,8 @@ func (e *Env) finish(err error) int {
 
 func (e *Env) writeErrorText(err error) {
 	fmt.Fprintf(e.Stderr, "dmsnap: %s\n", clean(message(err)))
-	if d, ok := errors.AsType[*dm.Error](err); ok && d.Hint != "" {
-		fmt.Fprintf(e.Stderr, "hint: %s\n", clean(d.Hint))
+	if f := dm.FailureOf(err); f.Hint != "" {
+		fmt.Fprintf(e.Stderr, "hint: %s\n", clean(f.Hint))
 	}
 }
 

@@ -96,7 +96,7 @@ func (c *removeCmd) partial(failed int, err error) error {
 	}
 	e := &dm.Error{Op: "remove", Set: rest[0], Code: dm.CodePartial, Err: err}
 	if inner, ok := errors.AsType[*dm.Error](err); ok {
-		e.Step, e.Device, e.Hint, e.Err = inner.Step, inner.Device, inner.Hint, inner.Err
+		e.Step, e.Device, e.Hint, e.Err = inner.Step, inner.Device, dm.FailureOf(err).Hint, inner.Err
 		switch inner.Code {
 		case dm.CodeUnrecovered:
 			e.Code = inner.Code
