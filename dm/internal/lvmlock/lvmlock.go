@@ -75,7 +75,7 @@ func Take(ctx context.Context, k *ioctl.Kernel, group string, patience, hold tim
 		l.file, err = w.lock(name)
 		err = errors.Join(err, drop(k, first))
 		if err == nil {
-			l.timer = time.AfterFunc(hold, func() { _ = l.Drop() })
+			l.letGoAfter(hold)
 			return l, nil
 		}
 		err = errors.Join(err, l.Release())
@@ -87,6 +87,12 @@ func Take(ctx context.Context, k *ioctl.Kernel, group string, patience, hold tim
 		return nil, err
 	}
 	return nil, &DirError{Dir: path.Dir(name), Err: err}
+}
+
+func (l *Lock) letGoAfter(hold time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer = time.AfterFunc(hold, func() { _ = l.Drop() })
 }
 
 // Held tells whether it has not been dropped.
