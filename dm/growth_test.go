@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -446,4 +447,45 @@ func (h *host) growInPlace(t *testing.T, path string, more uint64) {
 	boot, err := s.read.BootID()
 	check(t, err)
 	check(t, s.state.Begin(journal.Intent{Op: "extend", Set: "nightly", ID: record.ID, BootID: boot}))
+}
+
+// TestOlderStoresAreTold: a store's file on an origin that an older set has an image of
+// takes room in that set's store; the receipt says how much at most, and a create that
+// fails says that it stays taken.
+func TestOlderStoresAreTold(t *testing.T) {
+	hostOnly(t)
+	h := newRoomyHost(t, ioctltest.Options{})
+	var log strings.Builder
+	h.m.opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	r := CreateRequest{Name: "older", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdc"}, StoreSize: Size{Bytes: 32 * mib}}
+	h.create(t, r)
+	used := func() uint64 {
+		set, err := h.m.Show(context.Background(), "older")
+		check(t, err)
+		return *set.Volumes[0].Store.UsedBytes
+	}
+	before := used()
+	r.Name, r.Stores, r.StoreSize = "nightly", map[string]string{"": "file:/home/cow"}, Size{Bytes: 8 * mib}
+	h.create(t, r)
+	set, err := h.m.Show(context.Background(), "nightly")
+	check(t, err)
+	c := set.Receipt.Copied
+	if len(c) != 1 || c[0].Volume != "home" || c[0].Path != "/home/cow" || !slices.Equal(c[0].Images, []string{"dmsnap-older-home"}) || used() > before+c[0].Bytes {
+		t.Errorf("%+v; %d bytes are used, were %d", c, used(), before)
+	}
+	if strings.Contains(log.String(), "other sets") {
+		t.Errorf("told of what did not fail: %s", log.String())
+	}
+	h.Fail(func(c ioctltest.Call) error {
+		if c.Request == "FIFREEZE" {
+			return unix.EIO
+		}
+		return nil
+	})
+	r.Name, r.Stores, r.StoreSize = "failing", map[string]string{"": "file:/home/cow2"}, Size{Bytes: mib}
+	_, err = h.m.Create(context.Background(), r)
+	h.Fail(nil)
+	if err == nil || !strings.Contains(log.String(), "the stores of other sets keep what was copied") || !strings.Contains(log.String(), "dmsnap-older-home") {
+		t.Errorf("%v; the log: %s", err, log.String())
+	}
 }

@@ -45,6 +45,9 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 		}
 	}
 	for _, v := range p.Volumes {
+		if v.File != nil && len(v.File.FillFor) > 0 {
+			out.Copied = append(out.Copied, CopiedReceipt{Volume: v.Name, Path: v.File.Path, Images: v.File.FillFor, Bytes: v.File.Size()})
+		}
 		for _, m := range v.StoreFacts.Disks {
 			out.Media = append(out.Media, medium(v.Name, m))
 		}

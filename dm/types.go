@@ -125,6 +125,8 @@ type Receipt struct {
 	Steps       []StepReceipt   `json:"steps"`
 	// Stores are those that dmsnap chose, and why.
 	Stores []StoreReceipt `json:"stores"`
+	// Copied are store files whose making used room in the stores of other sets.
+	Copied []CopiedReceipt `json:"copied,omitempty"`
 	// Guard would have ended the window. Empty in receipts of older versions.
 	Guard GuardKind `json:"guard,omitempty"`
 	// Media are the disks that writes to the stores wait for.
@@ -154,6 +156,15 @@ type StoreReceipt struct {
 	Kind   StoreKind `json:"kind"`
 	Path   string    `json:"path"`
 	Why    string    `json:"why"`
+}
+
+// CopiedReceipt is a store's file on an origin that other sets have images of: what
+// lay in its blocks was copied to their stores first.
+type CopiedReceipt struct {
+	Volume string   `json:"volume"`
+	Path   string   `json:"path"`
+	Images []string `json:"images"` // names of their devices
+	Bytes  uint64   `json:"bytes"`  // that each of their stores has less, at most
 }
 
 // VolumeReceipt is when the writers of one volume had to wait, since the start of

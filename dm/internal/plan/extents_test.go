@@ -118,7 +118,7 @@ func TestMadeStoresAreSized(t *testing.T) {
 		"asked for":         {func(v *plan.VolumeRequest) { v.StoreSize, v.Limit = 3*mib+1, mib }, 3 * mib},
 		"too much":          {func(v *plan.VolumeRequest) { v.StoreSize = 5000 * mib }, 0},
 	} {
-		v := volume("home", 0, inFile("/home/cow", 0, false))
+		v := volume("home", 0, inFile("/home/cow", 0))
 		v.Store.Size = 4000 * mib
 		row.change(&v)
 		p, err := plan.Create(request(v))

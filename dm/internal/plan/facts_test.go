@@ -206,11 +206,11 @@ func extension(vs ...plan.ExtendVolume) plan.ExtendRequest {
 }
 
 // inFile puts a store into a file on an origin's filesystem.
-func inFile(path string, host uint32, fill bool) func(*plan.VolumeRequest) {
+func inFile(path string, host uint32, fill ...string) func(*plan.VolumeRequest) {
 	return func(v *plan.VolumeRequest) {
 		v.Store = plan.Store{
 			Kind: "file", Path: path, Backing: plan.Extents, Why: "no other filesystem has room for it",
-			Size: gib, LogicalBlock: 512, Host: targets.DevNo{Major: 254, Minor: host}, Way: []plan.Stretch{{Length: gib}}, Fill: fill,
+			Size: gib, LogicalBlock: 512, Host: targets.DevNo{Major: 254, Minor: host}, Way: []plan.Stretch{{Length: gib}}, FillFor: fill,
 		}
 	}
 }

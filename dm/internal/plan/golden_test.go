@@ -48,8 +48,8 @@ func creations() map[string]plan.CreateRequest {
 		),
 		"create-beside": request(again),
 		"create-file": request( // db's store lies on home, which has images of other sets
-			volume("home", 0, layered, inFile("/home/.cow", 0, true)),
-			volume("db", 1, inFile("/home/.cow2", 0, true)),
+			volume("home", 0, layered, inFile("/home/.cow", 0, plan.ImageName("older", "vg-home"))),
+			volume("db", 1, inFile("/home/.cow2", 0, plan.ImageName("older", "vg-home"))),
 		),
 		"create-loop":       request(volume("home", 0, with(0, "ext4", plan.ByFIFREEZE, "/home"), elsewhere)),
 		"create-memory":     request(volume("home", 0, inMemory)),

@@ -36,9 +36,9 @@ type Store struct {
 	// filesystem's device down to it. For Extents only.
 	Host targets.DevNo
 	Way  []Stretch
-	// Fill: the host has images of other sets, which still need what was in the
-	// file's blocks before.
-	Fill bool
+	// FillFor are the host's images of other sets, which still need what was in the
+	// file's blocks before: their stores take it.
+	FillFor []string
 	// NoCOW: the filesystem writes in place only if it is told to.
 	NoCOW bool
 	// Demand is what the default size is made of.
@@ -93,10 +93,10 @@ type File struct {
 	Over string    `json:"over,omitempty"`
 	Way  []Stretch `json:"way,omitempty"`
 	// Owner is the volume that it is for.
-	Owner        string `json:"-"`
-	Fill         bool   `json:"-"`
-	NoCOW        bool   `json:"-"` // the filesystem must be told to write in place
-	LogicalBlock uint32 `json:"-"` // of the loop device
+	Owner        string   `json:"-"`
+	FillFor      []string `json:"-"`
+	NoCOW        bool     `json:"-"` // the filesystem must be told to write in place
+	LogicalBlock uint32   `json:"-"` // of the loop device
 	// Label is what stands in lead and tail.
 	Label layout.Label `json:"-"`
 	// Room is what it may take of its filesystem while it is made, in bytes, and
@@ -141,7 +141,7 @@ func (v *Volume) file(id, set string, bases map[targets.DevNo]string) *File {
 	}
 	return &File{
 		Path: s.Path, Bytes: v.StoreSize.Bytes(), Lead: layout.Lead, Label: v.Label(id, set), Backing: s.Backing, Dev: s.Dev,
-		Owner: FileOwner(id, v.Index), Over: bases[s.Host], Way: s.Way, Fill: s.Fill, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
+		Owner: FileOwner(id, v.Index), Over: bases[s.Host], Way: s.Way, FillFor: s.FillFor, NoCOW: s.NoCOW, LogicalBlock: s.LogicalBlock,
 	}
 }
 
@@ -199,7 +199,7 @@ func (f *File) detail(a Action) string {
 	switch {
 	case f == nil:
 		return ""
-	case a == MakeFile && f.Fill:
+	case a == MakeFile && len(f.FillFor) > 0:
 		return fmt.Sprintf("%d bytes, written through once for the images of other sets", f.Size())
 	case a == MakeFile && len(f.Pasts) > 0:
 		return fmt.Sprintf("%d bytes, in blocks that were free when the snapshot was taken", f.Size())

@@ -22,6 +22,10 @@ func (r *Runner) dropFile(ctx context.Context, s plan.Step) error {
 			return err
 		}
 	}
+	if len(s.File.FillFor) > 0 { // what an undo takes back
+		r.Log.Warn("the stores of other sets keep what was copied to them while a store's file was made",
+			"path", s.File.Path, "images", s.File.FillFor, "bytes_at_most", s.File.Size())
+	}
 	return errors.Join(r.dropNamed(ctx, s), r.dropDir(s.File))
 }
 

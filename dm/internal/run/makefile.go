@@ -107,7 +107,7 @@ func (r *Runner) complete(ctx context.Context, f *ioctl.File, file *plan.File) e
 	if err := r.allocate(ctx, f, file); err != nil {
 		return store.Unfit(err, file.Path)
 	}
-	if file.Fill {
+	if len(file.FillFor) > 0 {
 		if err := fill(ctx, f, file.Size()); err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func onOrigin(h *Host, s plan.Store, system filesystem, way stack.Way) (plan.Sto
 	s.Backing, s.Host, s.Way = plan.Extents, way.Host.Dev, way.Stretches
 	for _, base := range way.Bases {
 		if len(base.Images) > 0 {
-			s.Fill = true
+			s.FillFor = append(s.FillFor, base.Images...)
 			s.Size = min(s.Size, area(h.spare(base)))
 		}
 	}

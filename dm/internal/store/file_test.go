@@ -95,7 +95,7 @@ func TestFilesAreMappedWhereTheyLie(t *testing.T) {
 		if err != nil || got.Kind != "file" || got.Path != row.path || got.Backing != row.backing || got.Host != row.host || !slices.Equal(got.Way, row.way) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
-		if got.NoCOW != (name == "btrfs") || got.Fill || got.Size == 0 {
+		if got.NoCOW != (name == "btrfs") || len(got.FillFor) > 0 || got.Size == 0 {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -171,7 +171,7 @@ func TestStoresDoNotWaitForEachOther(t *testing.T) {
 	}
 	// A set of both may lie on vg-home: its blocks are mapped beneath the front.
 	got, err := f.look(t, "file:/home/cow", false, lv, f.home)
-	if err != nil || got.Backing != plan.Extents || !got.Fill {
+	if err != nil || got.Backing != plan.Extents || len(got.FillFor) == 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
