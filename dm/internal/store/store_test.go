@@ -156,10 +156,10 @@ func TestInspectRefuses(t *testing.T) {
 		"read-only": {
 			func(h *host) { h.AddDisk("vde", disk(4), mib, ioctltest.ReadOnly()) }, "/dev/vde", plan.Usage, "read-only",
 		},
-		"ext4":      {func(h *host) { h.write(disk(1), 1024+56, "\x53\xef") }, "/dev/vdb", plan.Usage, "ext2 signature"},
-		"xfs":       {func(h *host) { h.write(disk(1), 0, "XFSB") }, "/dev/vdb", plan.Usage, "xfs signature"},
-		"lvm":       {func(h *host) { h.write(disk(1), 536, "LVM2 001") }, "/dev/vdb", plan.Usage, "LVM2_member signature"},
-		"old store": {func(h *host) { h.write(disk(1), 0, "SnAp") }, "/dev/vdb", plan.Usage, "DM_snapshot_cow signature"},
+		"ext4":      {func(h *host) { h.write(disk(1), 1024+56, "\x53\xef") }, "/dev/vdb", plan.Usage, "signature of ext2"},
+		"xfs":       {func(h *host) { h.write(disk(1), 0, "XFSB") }, "/dev/vdb", plan.Usage, "signature of xfs"},
+		"lvm":       {func(h *host) { h.write(disk(1), 536, "LVM2 001") }, "/dev/vdb", plan.Usage, "signature of LVM2_member"},
+		"old store": {func(h *host) { h.write(disk(1), 0, "SnAp") }, "/dev/vdb", plan.Usage, "signature of DM_snapshot_cow"},
 		"suspended": {
 			func(h *host) { h.AddDM("vg-free", "", linear(disk(2))); h.Suspend("vg-free", true) }, "/dev/mapper/vg-free", plan.Busy, "vg-free is suspended",
 		},
