@@ -110,7 +110,7 @@ func (s *session) classify(e *Error) {
 // classifyGroup is for what has to do with the locks of lvm2.
 func (s *session) classifyGroup(e *Error) bool {
 	if held, ok := errors.AsType[*lvmlock.HeldError](e.Err); ok {
-		e.Code, e.Hint = CodeBusy, "wait until the LVM command that works on volume group "+held.Group+" is done, then try again"
+		e.Code, e.Hint = CodeBusy, "wait until the LVM command that is using volume group "+held.Group+" is done, then try again"
 		return true
 	}
 	if _, ok := errors.AsType[*lvmlock.LostError](e.Err); ok {

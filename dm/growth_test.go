@@ -326,7 +326,7 @@ func TestGrowthLeavesRoom(t *testing.T) {
 			looking = true
 			least = min(least, h.free(t, "/home"))
 			if flags := h.flags(t, "/home/cow"); flags&ioctl.FlagImmutable == 0 {
-				t.Errorf("the store's file can be written to: %#x", flags)
+				t.Errorf("the store's file is writable: %#x", flags)
 			}
 			looking = false
 		}

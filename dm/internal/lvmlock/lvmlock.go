@@ -50,7 +50,7 @@ type DirError struct {
 	Err error
 }
 
-func (e *DirError) Error() string { return "LVM's directory of locks " + e.Dir + ": " + e.Err.Error() }
+func (e *DirError) Error() string { return "LVM's lock directory " + e.Dir + ": " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *DirError) Unwrap() error { return e.Err }

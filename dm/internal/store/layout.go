@@ -50,7 +50,7 @@ func closedUp(f *ioctl.File, file *plan.File, pieces []plan.Stretch) (targets.Ta
 	}
 	tail, err := layout.TailAt(uint64(st.Size))
 	if err != nil {
-		return nil, plan.Refuse(plan.Unsupported, file.Path, "remove the set", "%s was cut short", file.Path)
+		return nil, plan.Refuse(plan.Unsupported, file.Path, "remove the set", "%s was truncated", file.Path)
 	}
 	whole := *file
 	pieces, size := plan.CloseUp(pieces, targets.Sectors(tail/512))
