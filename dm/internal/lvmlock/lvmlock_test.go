@@ -122,7 +122,7 @@ func TestHeldForAWhileOnly(t *testing.T) {
 	next, err := take(k, time.Hour)
 	check(t, err)
 	if l.Held() {
-		t.Error("it is on hold still")
+		t.Error("it is still locked")
 	}
 	check(t, l.Release())
 	if !next.Held() {
