@@ -24,13 +24,13 @@ func (r *Runner) arm(steps []plan.Step) (*window, error) {
 	if err := w.instructGuard(); err != nil {
 		return w, err
 	}
-	w.crew = newCrew(w.width())
+	w.threadPool = newThreadPool(w.width())
 	return w, nil
 }
 
 // disarm gives up a window that never began.
 func (w *window) disarm() error {
-	w.crew.dismiss()
+	w.threadPool.close()
 	return w.settleEvents()
 }
 

@@ -50,10 +50,10 @@ func (r *Runner) lastLook() error {
 
 // syncAgain syncs filesystems, all at once.
 func (r *Runner) syncAgain(steps []plan.Step) error {
-	crew := newCrew(len(steps))
-	defer crew.dismiss()
+	threadPool := newThreadPool(len(steps))
+	defer threadPool.close()
 	errs := make([]error, len(steps))
-	crew.all(0, len(steps), func(i int) {
+	threadPool.all(0, len(steps), func(i int) {
 		if err := r.Freezers[steps[i].Filesystem.Key].SyncFS(); err != nil {
 			errs[i] = &StepError{steps[i], err}
 		}

@@ -21,7 +21,7 @@ import (
 type window struct {
 	r     *Runner
 	calls []call
-	crew  *crew
+	threadPool  *threadPool
 	guard Guard       // nil without one
 	place map[int]int // of filesystems in the order of freezes, by key
 	start time.Time
@@ -48,7 +48,7 @@ type call struct {
 // alone and the collector is off: neither a goroutine switch nor a collection
 // may lengthen the hold.
 func (w *window) run() (Trace, error) {
-	defer w.crew.dismiss()
+	defer w.threadPool.close()
 	if len(w.calls) == 0 {
 		return Trace{}, nil
 	}
@@ -126,7 +126,7 @@ func (w *window) forward() (begun, failed int) {
 	for begun < len(w.calls) {
 		first := begun
 		begun = w.next(first)
-		w.crew.all(first, begun, w.call)
+		w.threadPool.all(first, begun, w.call)
 		for i := range w.calls[first:begun] {
 			if w.calls[first+i].err != nil {
 				return begun, first + i

@@ -12,7 +12,7 @@ import (
 func TestCrew(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	const width = 20
-	c := newCrew(width)
+	c := newThreadPool(width)
 	var done [width]atomic.Int32
 	for round := range 5 {
 		var all sync.WaitGroup
@@ -25,7 +25,7 @@ func TestCrew(t *testing.T) {
 		})
 	}
 	c.all(3, 3, func(int) { t.Error("nothing was to be done") })
-	c.dismiss()
+	c.close()
 	for i := range done {
 		if got, want := int(done[i].Load()), min(i+1, width-i, 5); got != want {
 			t.Errorf("%d: %d times, not %d", i, got, want)
@@ -38,8 +38,8 @@ func TestCrew(t *testing.T) {
 
 // TestCrewPanics: a panic is the caller's, after the others are done.
 func TestCrewPanics(t *testing.T) {
-	c := newCrew(3)
-	defer c.dismiss()
+	c := newThreadPool(3)
+	defer c.close()
 	for who := range 3 {
 		others := atomic.Int32{}
 		func() {

@@ -6,43 +6,43 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// crew makes several system calls at once, each on a thread of its own. All of
+// threadPool makes several system calls at once, each on a thread of its own. All of
 // it exists before the window: an order to a thread allocates nothing and starts
 // nothing.
-type crew struct {
-	orders []chan order
+type threadPool struct {
+	tasks []chan task
 	done   chan any // what a call panicked with; nil for most
 	narrow func()   // gives the processors back
 }
 
-type order struct {
+type task struct {
 	do func(int)
 	i  int
 }
 
-// newCrew can do as many things at once as width says, the caller's thread
+// newThreadPool can do as many things at once as width says, the caller's thread
 // included. The scheduler gets a processor for each: it would notice threads
 // that block in the kernel only after milliseconds, and keep the others waiting.
-func newCrew(width int) *crew {
-	c := &crew{done: make(chan any, max(width, 1)), narrow: withProcessors(width)}
+func newThreadPool(width int) *threadPool {
+	c := &threadPool{done: make(chan any, max(width, 1)), narrow: withProcessors(width)}
 	for range width - 1 {
-		orders := make(chan order)
-		c.orders = append(c.orders, orders)
-		go c.work(orders)
+		tasks := make(chan task)
+		c.tasks = append(c.tasks, tasks)
+		go c.work(tasks)
 	}
 	c.all(0, width, func(int) {}) // each thread has run once before it counts
 	return c
 }
 
-func (c *crew) work(orders chan order) {
+func (c *threadPool) work(tasks chan task) {
 	runtime.LockOSThread() // the thread ends with the goroutine, so nothing is put back
 	ioctl.Hurry()
-	for o := range orders {
+	for o := range tasks {
 		c.done <- c.try(o)
 	}
 }
 
-func (c *crew) try(o order) (panicked any) {
+func (c *threadPool) try(o task) (panicked any) {
 	defer func() { panicked = recover() }()
 	o.do(o.i)
 	return nil
@@ -50,14 +50,14 @@ func (c *crew) try(o order) (panicked any) {
 
 // all does first to end-1 at once and returns when all are done. There must be
 // no more of them than the crew is wide. A panic goes on in the caller.
-func (c *crew) all(first, end int, do func(int)) {
+func (c *threadPool) all(first, end int, do func(int)) {
 	if first >= end {
 		return
 	}
 	for i := first + 1; i < end; i++ {
-		c.orders[i-first-1] <- order{do, i}
+		c.tasks[i-first-1] <- task{do, i}
 	}
-	panicked := c.try(order{do, first})
+	panicked := c.try(task{do, first})
 	for range end - first - 1 {
 		if p := <-c.done; panicked == nil {
 			panicked = p
@@ -68,13 +68,13 @@ func (c *crew) all(first, end int, do func(int)) {
 	}
 }
 
-// dismiss ends the threads of a crew, if there is one.
-func (c *crew) dismiss() {
+// close ends the threads of a crew, if there is one.
+func (c *threadPool) close() {
 	if c == nil {
 		return
 	}
-	for _, orders := range c.orders {
-		close(orders)
+	for _, tasks := range c.tasks {
+		close(tasks)
 	}
 	c.narrow()
 }
