@@ -6,10 +6,10 @@ import "golang.org/x/sys/unix"
 // process_priority).
 const windowNice = -18
 
-// Hurry gives the calling thread, which must be locked to its goroutine, a high
+// RaisePriority gives the calling thread, which must be locked to its goroutine, a high
 // priority, and returns what gives it back the one it had. Without CAP_SYS_NICE
 // nothing changes.
-func Hurry() (calm func()) {
+func RaisePriority() (calm func()) {
 	const self = 0
 	raw, err := unix.Getpriority(unix.PRIO_PROCESS, self)
 	if err != nil || unix.Setpriority(unix.PRIO_PROCESS, self, windowNice) != nil {

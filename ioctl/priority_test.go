@@ -19,7 +19,7 @@ func TestHurry(t *testing.T) {
 		return 20 - raw
 	}
 	before := nice()
-	calm := Hurry()
+	calm := RaisePriority()
 	if now := nice(); now != windowNice && now != before {
 		t.Errorf("nice %d in a hurry", now)
 	}

@@ -36,7 +36,7 @@ func newThreadPool(width int) *threadPool {
 
 func (c *threadPool) work(tasks chan task) {
 	runtime.LockOSThread() // the thread ends with the goroutine, so nothing is put back
-	ioctl.Hurry()
+	ioctl.RaisePriority()
 	for o := range tasks {
 		c.done <- c.try(o)
 	}

@@ -54,7 +54,7 @@ func (w *window) run() (Trace, error) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	defer ioctl.Hurry()()
+	defer ioctl.RaisePriority()()
 	defer withoutCollector()()
 	if err := w.open(); err != nil {
 		return Trace{}, errors.Join(err, w.settleEvents())
