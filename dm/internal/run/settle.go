@@ -23,15 +23,15 @@ type node struct {
 	linked bool
 }
 
-// quiet is how long a window may wait for udev to be done with what was made for
+// udevGrace is how long a window may wait for udev to be done with what was made for
 // it. A udev that is slower only takes processors from it.
-const quiet = time.Second
+const udevGrace = time.Second
 
 // drainUdev waits until udev is done with the devices made so far. No window
 // fails because of it, and an udev that is late or has no rules is not waited for
 // again.
 func (r *Runner) drainUdev() {
-	err := r.cookie.Drain(min(quiet, r.UdevTimeout))
+	err := r.cookie.Drain(min(udevGrace, r.UdevTimeout))
 	if err == nil {
 		return
 	}

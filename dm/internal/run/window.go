@@ -140,15 +140,15 @@ func (w *window) forward() (begun, failed int) {
 func (w *window) call(i int) {
 	c := &w.calls[i]
 	c.start = time.Now()
-	if c.err = w.obstacle(c); c.err == nil {
+	if c.err = w.checkCall(c); c.err == nil {
 		c.err = w.attempt(c)
 	}
 	c.end = time.Now()
 	c.done = c.err == nil
 }
 
-// obstacle is why a call must not be made any more.
-func (w *window) obstacle(c *call) error {
+// checkCall is why a call must not be made any more.
+func (w *window) checkCall(c *call) error {
 	if err := w.r.failpoint(c.step); err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (w *window) back(begun int) error {
 		c := &w.calls[i]
 		var err error
 		switch {
-		case c.spared, w.passed(c, begun):
+		case c.spared, w.alreadyUndone(c, begun):
 		case c.step.Action == plan.Freeze:
 			if err = stuck.beneath(c.step.Filesystem); err != nil {
 				break
@@ -314,9 +314,9 @@ func (c *call) release() error {
 	return nil
 }
 
-// passed tells whether a later call already did what the undo would: the front
+// alreadyUndone tells whether a later call already did what the undo would: the front
 // runs again, or the filesystem is thawed.
-func (w *window) passed(c *call, begun int) bool {
+func (w *window) alreadyUndone(c *call, begun int) bool {
 	front := cmp.Or(c.step.Peer, c.step.Device)
 	for i := range w.calls[:begun] {
 		l := &w.calls[i]
