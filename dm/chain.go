@@ -106,8 +106,8 @@ func (s *Store) settled() {
 	}
 }
 
-// removable refuses what is left of a removed set: it goes by itself.
-func (v *view) removable(name string) error {
+// checkRemovable refuses what is left of a removed set: it goes by itself.
+func (v *view) checkRemovable(name string) error {
 	if !plan.IsLayer(name) {
 		return nil
 	}

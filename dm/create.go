@@ -62,10 +62,10 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.nameFree(r.Name, f); err != nil {
+	if err := s.checkNameFree(r.Name, f); err != nil {
 		return nil, err
 	}
-	if err := s.freezable(f); err != nil {
+	if err := s.checkFreezable(f); err != nil {
 		return nil, err
 	}
 	p, err := plan.Create(f.request)
@@ -119,7 +119,7 @@ func (c *creation) change() change {
 // keys are those of the name, of what the origins lead to now, and of the stores
 // that were named.
 func (c *creation) keys() ([]string, error) {
-	if err := c.leasable(c.request); err != nil {
+	if err := c.checkLease(c.request); err != nil {
 		return nil, err
 	}
 	mounts, err := c.ownMounts()
@@ -173,7 +173,7 @@ func (c *creation) look() (keys []string, err error) {
 // plan opens the filesystems, too.
 func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	f := c.facts
-	if err := c.nameFree(c.request.Name, f); err != nil {
+	if err := c.checkNameFree(c.request.Name, f); err != nil {
 		return nil, err
 	}
 	if err := c.unclaimed(c.request.Name); err != nil {
@@ -183,7 +183,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	if err := c.hold(f); err != nil {
 		return nil, err
 	}
-	if err := c.freezable(f); err != nil {
+	if err := c.checkFreezable(f); err != nil {
 		return nil, err
 	}
 	return plan.Create(f.request)
@@ -250,8 +250,8 @@ func (s *session) unrecorded(name string) error {
 	return err
 }
 
-// nameFree refuses a name that a device already has.
-func (s *session) nameFree(name string, f *facts) error {
+// checkNameFree refuses a name that a device already has.
+func (s *session) checkNameFree(name string, f *facts) error {
 	for d := range f.ours.Devices() {
 		for _, v := range f.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {

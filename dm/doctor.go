@@ -190,7 +190,7 @@ func (s *session) examine(spec string) OriginReport {
 	for _, fs := range f.request.Volumes[0].Origin.Filesystems {
 		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: FreezeMethod(fs.Method), Reason: fs.Reason})
 	}
-	if err := s.freezable(f); err != nil {
+	if err := s.checkFreezable(f); err != nil {
 		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})
 	}
 	r.Notes = s.lvmNotes(o, f.above[o.Dev])

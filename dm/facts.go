@@ -160,9 +160,9 @@ func planned(key int, fs freeze.Filesystem, front string) plan.Filesystem {
 	return p
 }
 
-// freezable refuses a set whose filesystems cannot be held, or that writes to
+// checkFreezable refuses a set whose filesystems cannot be held, or that writes to
 // devices outside the set: their image would not be of one instant.
-func (s *session) freezable(f *facts) error {
+func (s *session) checkFreezable(f *facts) error {
 	for _, fs := range f.systems {
 		if fs.Method == freeze.None {
 			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)

@@ -156,8 +156,8 @@ func (s *session) over(r journal.Set) (bool, error) {
 	return err == nil && up > r.LeaseEnd, err
 }
 
-// leasable refuses a lease that is over before it begins.
-func (s *session) leasable(r CreateRequest) error {
+// checkLease refuses a lease that is over before it begins.
+func (s *session) checkLease(r CreateRequest) error {
 	if r.Lease.PID == 0 {
 		return nil
 	}

@@ -150,7 +150,7 @@ func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
 // resume finds everything as it was, opens the filesystems again, and notes the
 // new semaphore in the journal: should we die, recover removes it.
 func (p *Prepared) resume(s *session) (err error) {
-	if err := p.unchanged(s); err != nil {
+	if err := p.checkUnchanged(s); err != nil {
 		return err
 	}
 	if err := s.hold(p.creation.facts); err != nil {
@@ -161,9 +161,9 @@ func (p *Prepared) resume(s *session) (err error) {
 	return err
 }
 
-// unchanged compares the origins and what is mounted on them with the facts of
+// checkUnchanged compares the origins and what is mounted on them with the facts of
 // the plan.
-func (p *Prepared) unchanged(s *session) error {
+func (p *Prepared) checkUnchanged(s *session) error {
 	mounted, err := s.mounts()
 	if err != nil {
 		return err

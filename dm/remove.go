@@ -116,7 +116,7 @@ func (r *removal) look() (keys []string, err error) {
 		err = noSet(r.name) // another one has its name by now
 	}
 	if err == nil {
-		err = v.removable(r.name)
+		err = v.checkRemovable(r.name)
 	}
 	if err == nil { // it goes last, when nothing can be put back, and tells of the set's files
 		err = r.state.Droppable(r.name)

@@ -63,7 +63,7 @@ func Create(r CreateRequest) (*Plan, error) {
 		}
 		p.Volumes = append(p.Volumes, v)
 	}
-	if err := distinct(p.Volumes); err != nil {
+	if err := checkDistinct(p.Volumes); err != nil {
 		return nil, err
 	}
 	if err := checkApart(p.Volumes); err != nil {
@@ -172,8 +172,8 @@ func checkChunk(c targets.Sectors, o Origin, s Store) error {
 	return nil
 }
 
-// distinct refuses two volumes that would share a device.
-func distinct(vs []Volume) error {
+// checkDistinct refuses two volumes that would share a device.
+func checkDistinct(vs []Volume) error {
 	origins, stores := map[targets.DevNo]string{}, map[string]string{}
 	for _, v := range vs {
 		if first, twice := origins[v.Origin.Dev]; twice {
@@ -190,15 +190,15 @@ func distinct(vs []Volume) error {
 		stores[s.place()] = v.Origin.Spec
 	}
 	for _, v := range vs {
-		if err := apart(v, origins); err != nil {
+		if err := checkStoreApart(v, origins); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// apart refuses a store whose writes would reach an origin of the set.
-func apart(v Volume, origins map[targets.DevNo]string) error {
+// checkStoreApart refuses a store whose writes would reach an origin of the set.
+func checkStoreApart(v Volume, origins map[targets.DevNo]string) error {
 	s := v.StoreFacts
 	if o, clash := origins[s.Dev]; clash && s.Backing == Whole {
 		return Refuse(Usage, s.Path, "use a device that is not part of the set", "store %s of %s is the origin %s", s.Path, v.Origin.Spec, o)
@@ -246,15 +246,15 @@ func prepare(r CreateRequest, vs []Volume, lock []Step) []Step {
 	}
 	steps = append(append(steps, lock...), late...)
 	for _, v := range vs {
-		steps = append(steps, v.unchanged())
+		steps = append(steps, v.expectStep())
 	}
 	return steps
 }
 
-// unchanged looks once more whether the front runs on the table that the base was
+// expectStep looks once more whether the front runs on the table that the base was
 // made of, or on the base, and whether nothing but ours waits to take its place.
 // The window looks again, when writers are held.
-func (v Volume) unchanged() Step {
+func (v Volume) expectStep() Step {
 	s := Step{Phase: Prepare, Action: Expect, Role: RoleFront, Device: v.Front, Live: v.Origin.Table, Late: true}
 	switch {
 	case v.NewBase && v.Origin.Plain != nil:

@@ -79,7 +79,7 @@ func Remove(r RemoveRequest) *Plan {
 		}
 		if removeInside := v.inside(); restoreFront || removeInside || o.Suspended {
 			touched = append(touched, o)
-			expect = append(expect, v.unchanged(restoreFront))
+			expect = append(expect, v.expectStep(restoreFront))
 			suspend = append(suspend, Step{
 				Phase: Window, Action: Suspend, Role: RoleFront, Device: o.Name,
 				Undo: &Step{Action: Resume, Role: RoleFront, Device: o.Name},
@@ -129,8 +129,8 @@ func (v RemoveVolume) claim() []Step {
 	return []Step{{Phase: Prepare, Action: Claim, Role: RoleImage, Device: v.Image}}
 }
 
-// unchanged is as in a create: what lvm2 loaded meanwhile is not ours to replace.
-func (v RemoveVolume) unchanged(restored bool) Step {
+// expectStep is as in a create: what lvm2 loaded meanwhile is not ours to replace.
+func (v RemoveVolume) expectStep(restored bool) Step {
 	o := v.Origin
 	s := Step{Phase: Prepare, Action: Expect, Role: RoleFront, Device: o.Name, Live: o.Table, Held: o.Suspended}
 	if restored {

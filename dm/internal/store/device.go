@@ -35,7 +35,7 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 		s.Beneath, err = h.reach(dev)
 	}
 	if err == nil {
-		err = d.apart(s, o, h.Ours, stands)
+		err = d.checkApart(s, o, h.Ours, stands)
 	}
 	if err != nil {
 		return s, err
@@ -46,10 +46,10 @@ func (d device) Inspect(h *Host, o plan.Origin) (plan.Store, error) {
 	return s, d.free(r, s, h.Force)
 }
 
-// apart refuses a store that is the origin, is one of ours, or that the origin is
+// checkApart refuses a store that is the origin, is one of ours, or that the origin is
 // written to for: it stands on the origin, or is an origin itself, whose store leads
 // there. Each copy would cause the next one.
-func (d device) apart(s plan.Store, o plan.Origin, ours *stack.View, stands []targets.DevNo) error {
+func (d device) checkApart(s plan.Store, o plan.Origin, ours *stack.View, stands []targets.DevNo) error {
 	if s.Dev == o.Dev {
 		return plan.Refuse(plan.Usage, d.path, "use another device", "store %s is the origin itself", d.path)
 	}
