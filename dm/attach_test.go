@@ -115,7 +115,7 @@ func TestNodesOfTheLayerGo(t *testing.T) {
 }
 
 // TestAttachmentOutlivesSets: what was asked for by itself stays until it is
-// ended.
+// forgetIntent.
 func TestAttachmentOutlivesSets(t *testing.T) {
 	h := newHost(t, ioctltest.Options{})
 	ctx, before := context.Background(), h.Snapshot()

@@ -68,7 +68,7 @@ func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) 
 		return
 	}
 	vol.ReadsThrough, vol.Layers = names[through[0].ID], len(through)
-	vol.Store.settled()
+	vol.Store.stopGrowth()
 	base, _ := v.BaseOf(snap)
 	for _, d := range through {
 		if state, why := v.condition(d, base); worse(vol.State, state) != vol.State {
@@ -94,9 +94,9 @@ func (v *view) beside(snap stack.Device, names map[string]string) []Beside {
 	return out
 }
 
-// settled: nothing is copied into the store of an image that reads through a
+// stopGrowth: nothing is copied into the store of an image that reads through a
 // newer one.
-func (s *Store) settled() {
+func (s *Store) stopGrowth() {
 	none := Rate(0)
 	if s.FillRate != nil {
 		s.FillRate, s.FullIn = &none, nil

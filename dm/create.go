@@ -72,7 +72,7 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shown(p), nil
+	return redactedPlan(p), nil
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
@@ -202,7 +202,7 @@ func (c *creation) begun(d *done) error {
 func (c *creation) commit(ctx context.Context, d done) error {
 	c.stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
-	if err := errors.Join(c.leased(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
+	if err := errors.Join(c.setLease(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
 		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)
 	}
 	d.runner.After(context.WithoutCancel(ctx))

@@ -71,7 +71,7 @@ func (m *Manager) PlanExtend(_ context.Context, r ExtendRequest) (p *Plan, err e
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	return shown(planned), nil
+	return redactedPlan(planned), nil
 }
 
 func (s *session) extend(ctx context.Context, r ExtendRequest) error {

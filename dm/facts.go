@@ -140,13 +140,13 @@ func (f *facts) assign() {
 		o.Filesystems = nil
 		for key, fs := range f.systems {
 			if slices.ContainsFunc(f.above[o.Dev], func(d targets.DevNo) bool { return fs.Uses(d) }) {
-				o.Filesystems = append(o.Filesystems, planned(key, fs, o.Name))
+				o.Filesystems = append(o.Filesystems, planFilesystem(key, fs, o.Name))
 			}
 		}
 	}
 }
 
-func planned(key int, fs freeze.Filesystem, front string) plan.Filesystem {
+func planFilesystem(key int, fs freeze.Filesystem, front string) plan.Filesystem {
 	method := map[freeze.Method]plan.Method{freeze.Freeze: plan.ByFIFREEZE, freeze.LockFS: plan.ByLockFS}[fs.Method]
 	if method == "" {
 		method = plan.ByNothing

@@ -138,18 +138,18 @@ func (h *host) agrees(t *testing.T, spec string, m *Manager) {
 	check(t, err)
 	set, err := m.Show(context.Background(), "nightly")
 	check(t, err)
-	shown, of := set.Volumes[0].Store, record.Volumes[0]
+	redactedPlan, of := set.Volumes[0].Store, record.Volumes[0]
 	var sum uint64
 	for _, f := range of.Files() {
 		sum += f.Bytes
 	}
-	if path := madeStores[spec]; of.StoreBytes != shown.SizeBytes || path != "" && (sum != shown.SizeBytes || of.StoreFile.Path != path) {
-		t.Errorf("a store of %d bytes, by its record %d, its files %d: %+v", shown.SizeBytes, of.StoreBytes, sum, of.Files())
+	if path := madeStores[spec]; of.StoreBytes != redactedPlan.SizeBytes || path != "" && (sum != redactedPlan.SizeBytes || of.StoreFile.Path != path) {
+		t.Errorf("a store of %d bytes, by its record %d, its files %d: %+v", redactedPlan.SizeBytes, of.StoreBytes, sum, of.Files())
 	}
 	if madeStores[spec] == "" {
 		return
 	}
-	if !*shown.Held {
+	if !*redactedPlan.Held {
 		t.Error("a file does not hold its filesystem")
 	}
 	for i, file := range of.Files() {

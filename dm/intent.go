@@ -35,7 +35,7 @@ func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err e
 	if i, err = s.intent(p); err != nil {
 		return i, err
 	}
-	r.Cookie, err = s.noted(&i)
+	r.Cookie, err = s.writeIntent(&i)
 	r.Renew = func() (*ioctl.Cookie, error) { return s.notedAgain(p.ID, p.Op) }
 	return i, err
 }
@@ -49,14 +49,14 @@ func (s *session) notedAgain(id, op string) (*ioctl.Cookie, error) {
 	}
 	for _, i := range intents {
 		if i.ID == id && i.Op == op && i.Unread == nil {
-			return s.noted(&i)
+			return s.writeIntent(&i)
 		}
 	}
 	return nil, fs.ErrNotExist
 }
 
-// noted writes an intent with a new udev cookie, nil on a host without udev.
-func (s *session) noted(i *journal.Intent) (*ioctl.Cookie, error) {
+// writeIntent writes an intent with a new udev cookie, nil on a host without udev.
+func (s *session) writeIntent(i *journal.Intent) (*ioctl.Cookie, error) {
 	if !s.kernel.UdevRunning() {
 		return nil, s.state.Begin(*i)
 	}
@@ -70,7 +70,7 @@ func (s *session) noted(i *journal.Intent) (*ioctl.Cookie, error) {
 	}
 	err = cookie.Make()
 	if errors.Is(err, unix.EEXIST) { // another program has it
-		return s.noted(i)
+		return s.writeIntent(i)
 	}
 	if err != nil {
 		return nil, err
@@ -102,9 +102,9 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	return i, err
 }
 
-// ended forgets the intent of an operation that took itself back. If it could
+// forgetIntent forgets the intent of an operation that took itself back. If it could
 // not, or went too far for that, the intent stays for recover.
-func (s *session) ended(i journal.Intent, err error) error {
+func (s *session) forgetIntent(i journal.Intent, err error) error {
 	_, stuck := errors.AsType[*run.UndoError](err)
 	_, partial := errors.AsType[*run.PartialError](err)
 	if stuck || partial {

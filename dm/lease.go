@@ -168,8 +168,8 @@ func (s *session) checkLease(r CreateRequest) error {
 	return err
 }
 
-// leased notes a lease in the record of a new set.
-func (s *session) leased(r *journal.Set, l Lease) (err error) {
+// setLease notes a lease in the record of a new set.
+func (s *session) setLease(r *journal.Set, l Lease) (err error) {
 	r.Lease = l.String()
 	switch {
 	case l.PID != 0:

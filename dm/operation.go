@@ -141,11 +141,11 @@ func (s *session) carryOut(ctx context.Context, o change) (err error) {
 	}
 	if o.begun != nil {
 		if err := o.begun(&d); err != nil {
-			return s.ended(d.intent, errors.Join(err, d.runner.Cookie.Discard()))
+			return s.forgetIntent(d.intent, errors.Join(err, d.runner.Cookie.Discard()))
 		}
 	}
 	if d.trace, err = d.runner.Run(ctx, p); err != nil {
-		return s.ended(d.intent, err)
+		return s.forgetIntent(d.intent, err)
 	}
 	return s.finish(ctx, o, d)
 }

@@ -19,8 +19,8 @@ type PlanStep struct {
 	Undo   string   `json:"undo,omitempty"`   // what takes it back
 }
 
-// shown leaves secrets out.
-func shown(p *plan.Plan) *Plan {
+// redactedPlan leaves secrets out.
+func redactedPlan(p *plan.Plan) *Plan {
 	out := &Plan{Op: p.Op, Set: p.Set, Steps: []PlanStep{}}
 	for _, s := range p.Steps {
 		ps := PlanStep{Phase: Phase(s.Phase), Action: string(s.Action), Device: s.Device, Detail: s.Detail()}

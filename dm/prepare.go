@@ -94,10 +94,10 @@ func (p *Prepared) begin(ctx context.Context, o change) error {
 		return err
 	}
 	if err := o.begun(&p.done); err != nil {
-		return p.s.ended(p.done.intent, err)
+		return p.s.forgetIntent(p.done.intent, err)
 	}
 	if err := p.done.runner.Prepare(ctx, p.done.plan); err != nil {
-		return p.s.ended(p.done.intent, err)
+		return p.s.forgetIntent(p.done.intent, err)
 	}
 	return nil
 }
@@ -138,10 +138,10 @@ func (p *Prepared) Cut(ctx context.Context) (*Set, error) {
 func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
 	defer func() { p.creation.drop(err) }()
 	if err := p.resume(s); err != nil {
-		return nil, s.ended(p.done.intent, p.done.runner.Abort(ctx, err))
+		return nil, s.forgetIntent(p.done.intent, p.done.runner.Abort(ctx, err))
 	}
 	if p.done.trace, err = p.done.runner.Cut(ctx); err != nil {
-		return nil, s.ended(p.done.intent, err)
+		return nil, s.forgetIntent(p.done.intent, err)
 	}
 	err = s.finish(ctx, p.creation.change(), p.done)
 	return p.creation.set, err
@@ -157,7 +157,7 @@ func (p *Prepared) resume(s *session) (err error) {
 		return err
 	}
 	p.done.runner.Freezers = p.creation.facts.freezers
-	p.done.runner.Cookie, err = s.noted(&p.done.intent)
+	p.done.runner.Cookie, err = s.writeIntent(&p.done.intent)
 	return err
 }
 
@@ -223,7 +223,7 @@ func (p *Prepared) Abort(ctx context.Context) error {
 	defer s.close()
 	defer s.release(p.locks)
 	err = p.done.runner.Abort(ctx, errAborted)
-	if err = s.ended(p.done.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
+	if err = s.forgetIntent(p.done.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
 		err = nil
 	}
 	return s.fail(err)

@@ -66,7 +66,7 @@ func (m *Manager) PlanRemove(_ context.Context, r RemoveRequest) (p *Plan, err e
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	return shown(planned), nil
+	return redactedPlan(planned), nil
 }
 
 func (s *session) planRemove(request RemoveRequest) (*plan.Plan, error) {

@@ -89,8 +89,8 @@ func (x *plainTorture) steps(t *testing.T, op attaching) (steps []string) {
 	t.Helper()
 	x.become(t, op.from)
 	x.m.fail = func(s plan.Step) error {
-		shown := shown(&plan.Plan{Steps: []plan.Step{s}}).Steps[0]
-		steps = append(steps, strings.TrimSpace(string(shown.Phase)+": "+shown.Action+" "+shown.Device))
+		redactedPlan := redactedPlan(&plan.Plan{Steps: []plan.Step{s}}).Steps[0]
+		steps = append(steps, strings.TrimSpace(string(redactedPlan.Phase)+": "+redactedPlan.Action+" "+redactedPlan.Device))
 		return nil
 	}
 	defer func() { x.m.fail = nil }()
