@@ -13,10 +13,10 @@ const (
 	defaultFoldRate  = 16 << 20 // bytes a second
 )
 
-// endDepth folds what is left of removed sets where images read through too many,
+// flattenDeepChains folds what is left of removed sets where images read through too many,
 // one after the other. That may take long, and stores must not wait for it. What
 // could not be folded is not tried again: somebody has to make room.
-func (w *watch) endDepth(ctx context.Context) {
+func (w *watch) flattenDeepChains(ctx context.Context) {
 	tried := map[string]bool{}
 	for {
 		if layer := w.deep(tried); layer != "" {
@@ -41,7 +41,7 @@ func (w *watch) endDepth(ctx context.Context) {
 // deep is what is to be folded next: the oldest of what is left of removed sets
 // and takes no copies any more, if an image reads through too many others.
 func (w *watch) deep(tried map[string]bool) string {
-	v, err := w.glance()
+	v, err := w.scanDevices()
 	if err != nil {
 		w.log.Warn("cannot inspect the chains of images", "error", err)
 		return ""

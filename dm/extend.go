@@ -96,7 +96,7 @@ type extender struct {
 // look finds the set. Its origins are locked too if a file on one of them may grow:
 // an image cut meanwhile might need what was in the file's new blocks.
 func (e *extender) look() (keys []string, err error) {
-	if e.ours, err = e.glance(); err != nil {
+	if e.ours, err = e.scanDevices(); err != nil {
 		return nil, err
 	}
 	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
@@ -122,9 +122,9 @@ func (e *extender) commit(_ context.Context, d done) error {
 	return e.noteStores(d.intent)
 }
 
-// endExtend ends one that was interrupted: once a store has its larger table all
+// recoverExtend ends one that was interrupted: once a store has its larger table all
 // of them get theirs, before that what would have made them grow goes.
-func (s *session) endExtend(ctx context.Context, i journal.Intent) error {
+func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
 	ours, err := s.read.Look()
 	if err != nil {
 		return err

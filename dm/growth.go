@@ -45,7 +45,7 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		out.Stuck = "the filesystem of its file is not mounted"
 		return nil
 	}
-	out.File.Pasts, out.Stuck = look.pasts(*out.File, at[0].FSType)
+	out.File.Pasts, out.Stuck = look.dependents(*out.File, at[0].FSType)
 	return nil
 }
 
@@ -71,9 +71,9 @@ func (s *session) furtherFile(h *store.Host, files []*plan.File, out *plan.Exten
 	return f, nil
 }
 
-// pasts are the images that may need what lies on a base: those that stand on it,
+// dependents are the images that may need what lies on a base: those that stand on it,
 // directly or through others. Why tells what keeps their needs from being known.
-func (v *view) pasts(file plan.File, fstype string) (pasts []plan.Past, why string) {
+func (v *view) dependents(file plan.File, fstype string) (pasts []plan.Past, why string) {
 	if len(file.Way) != 1 || file.Way[0].Start != file.Way[0].Offset {
 		return nil, "other layers lie between its filesystem and the origin"
 	}

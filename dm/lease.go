@@ -235,9 +235,9 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 	return set, s.fail(err)
 }
 
-// expireToo is what commands that change something do beside their own work,
+// tryExpire is what commands that change something do beside their own work,
 // which does not depend on it.
-func (s *session) expireToo(ctx context.Context, spare string) {
+func (s *session) tryExpire(ctx context.Context, spare string) {
 	if _, err := s.expire(ctx, spare); err != nil {
 		s.log.Warn("a set whose lease has ended could not be removed", "error", err)
 	}

@@ -134,7 +134,7 @@ func (s *session) look() (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.glance()
+	v, err := s.scanDevices()
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +146,8 @@ func (s *session) look() (*view, error) {
 	return v, err
 }
 
-// glance is a look that does not find out where images are mounted.
-func (s *session) glance() (*view, error) {
+// scanDevices is a look that does not find out where images are mounted.
+func (s *session) scanDevices() (*view, error) {
 	ours, err := s.read.Look()
 	if err != nil {
 		return nil, err

@@ -100,7 +100,7 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	beside.Go(func() { w.endLeases(ctx) })
-	beside.Go(func() { w.endDepth(ctx) })
+	beside.Go(func() { w.flattenDeepChains(ctx) })
 	for ctx.Err() == nil {
 		if err := w.survey(ctx); err != nil {
 			return err
@@ -155,7 +155,7 @@ func (w *watch) survey(ctx context.Context) error {
 		return err
 	}
 	w.until = time.Now().Add(w.r.Interval)
-	v, err := w.glance()
+	v, err := w.scanDevices()
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
 	if held, err := w.state.Held(journal.SetKey(set)); err != nil || held != nil {
 		return held != nil, err
 	}
-	v, err := w.glance()
+	v, err := w.scanDevices()
 	if err != nil {
 		return false, err
 	}

@@ -74,7 +74,7 @@ func (s *session) perform(ctx context.Context, o change) (ended []string, err er
 func (s *session) before(ctx context.Context, o change) (ended []string, err error) {
 	ended, err = s.recoverInterrupted(ctx)
 	if err == nil && o.leases {
-		s.expireToo(ctx, o.spare)
+		s.tryExpire(ctx, o.spare)
 	}
 	return ended, err
 }

@@ -45,7 +45,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	if err := end.recover(ctx); err != nil {
 		return &end.done, s.fail(err)
 	}
-	s.expireToo(ctx, "")
+	s.tryExpire(ctx, "")
 	return &end.done, nil
 }
 
@@ -152,7 +152,7 @@ func (s *recovery) stillThere(i journal.Intent) (journal.Intent, error) {
 // locks are held.
 func (s *recovery) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if i.Op == "extend" {
-		return false, s.endExtend(ctx, i)
+		return false, s.recoverExtend(ctx, i)
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		s.endHooks(i, hook.PostThaw)
@@ -191,7 +191,7 @@ func (s *recovery) readable(i journal.Intent) (journal.Intent, error) {
 		return i, nil
 	}
 	s.log.Warn("a journal entry cannot be read; using the kernel's tables instead", "error", i.Unread)
-	v, err := s.glance()
+	v, err := s.scanDevices()
 	if err != nil {
 		return i, err
 	}

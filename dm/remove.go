@@ -106,7 +106,7 @@ func (r *removal) run(ctx context.Context, leases bool) error {
 }
 
 func (r *removal) look() (keys []string, err error) {
-	v, err := r.glance()
+	v, err := r.scanDevices()
 	if err != nil {
 		return nil, err
 	}
