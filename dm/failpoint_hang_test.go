@@ -88,7 +88,7 @@ func newStuck(t *testing.T) guarded {
 func (v guarded) stuck(t *testing.T, action plan.Action) {
 	log := newLines()
 	m := New(Options{StateDir: t.TempDir(), Guard: []string{"/proc/self/exe", "guard"}, Logger: log.logger()})
-	m.patience = 10 * time.Millisecond
+	m.slowAfter = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	reached, freed := make(chan struct{}), make(chan error, 1)

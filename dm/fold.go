@@ -191,7 +191,7 @@ func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Lo
 	if err != nil {
 		return nil, err
 	}
-	return s.state.LockWithin(ctx, max(s.foldPatience, s.opts.Wait), ownPID(), originKeys(r)...)
+	return s.state.LockWithin(ctx, max(s.foldTimeout, s.opts.Wait), ownPID(), originKeys(r)...)
 }
 
 func originKeys(r plan.RemoveRequest) (keys []string) {

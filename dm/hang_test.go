@@ -63,7 +63,7 @@ func hangOnce(t *testing.T, op operation, n int) (more bool) {
 	t.Helper()
 	log := newLines()
 	h := op.host(t, ioctltest.Options{Udev: true})
-	h.m.opts.Logger, h.m.patience = log.logger(), time.Millisecond
+	h.m.opts.Logger, h.m.slowAfter = log.logger(), time.Millisecond
 	before := withoutLocks(h.Snapshot())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -37,9 +37,9 @@ const (
 	defaultBusyTimeout   = 5 * time.Second
 	defaultFreezeTimeout = 10 * time.Second
 	defaultHookTimeout   = 30 * time.Second
-	defaultPatience      = 10 * time.Second
+	defaultSlowAfter      = 10 * time.Second
 	defaultSample        = 100 * time.Millisecond
-	defaultFoldPatience  = time.Minute
+	defaultFoldTimeout  = time.Minute
 )
 
 // Options configure a Manager; the zero value works.
@@ -90,18 +90,18 @@ type Manager struct {
 	state journal.Dir
 	// fail is a failpoint for tests: it may fail any step before it runs.
 	fail func(plan.Step) error
-	// patience is how long a call may take before a warning says so.
-	patience time.Duration
+	// slowAfter is how long a call may take before a warning says so.
+	slowAfter time.Duration
 	// sample is how long writes are watched to size a store.
 	sample time.Duration
-	// foldPatience is how long a fold waits for an operation on its origin, such as
+	// foldTimeout is how long a fold waits for an operation on its origin, such as
 	// the cut of another set.
-	foldPatience time.Duration
+	foldTimeout time.Duration
 }
 
 // New makes a Manager. It opens nothing yet.
 func New(o Options) *Manager {
-	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, patience: defaultPatience, foldPatience: defaultFoldPatience}
+	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, slowAfter: defaultSlowAfter, foldTimeout: defaultFoldTimeout}
 	if o.Kernel != nil {
 		m.life = nil // the library knows only the host
 	} else {
@@ -157,7 +157,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 // watching says what the operation does first; run, and whoever knows better,
 // says later what it does then.
 func (s *session) watching(ctx context.Context, what string) (stop func()) {
-	s.watch = run.NewWatch(ctx, s.log, s.patience, what)
+	s.watch = run.NewWatch(ctx, s.log, s.slowAfter, what)
 	return s.watch.Stop
 }
 

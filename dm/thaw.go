@@ -58,9 +58,9 @@ func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
 	return &r.done, s.fail(r.run(ctx, ours))
 }
 
-// journalPatience is how long Thaw waits for the journal, which may lie on a
+// journalTimeout is how long Thaw waits for the journal, which may lie on a
 // suspended device and not be in memory.
-const journalPatience = 2 * time.Second
+const journalTimeout = 2 * time.Second
 
 // thawing is one Thaw.
 type thawing struct {
@@ -115,9 +115,9 @@ func (r *thawing) readJournal() {
 		if res.err != nil {
 			r.log.Warn("the journal cannot be read", "error", res.err)
 		}
-	case <-time.After(journalPatience):
+	case <-time.After(journalTimeout):
 		r.blind = true
-		r.log.Warn("reading the journal timed out", "waited", journalPatience)
+		r.log.Warn("reading the journal timed out", "waited", journalTimeout)
 	}
 }
 

@@ -81,13 +81,13 @@ func (h *holder) serve(ctx context.Context, socket *net.UnixListener, expires ti
 	}
 }
 
-// patience is how long a client may take to say what it wants.
-const patience = 5 * time.Second
+// clientTimeout is how long a client may take to say what it wants.
+const clientTimeout = 5 * time.Second
 
 // answer hears one client. It tells whether the preparation has ended.
 func (h *holder) answer(ctx context.Context, conn *net.UnixConn) bool {
 	defer conn.Close()
-	if !trusted(conn) || conn.SetReadDeadline(time.Now().Add(patience)) != nil {
+	if !trusted(conn) || conn.SetReadDeadline(time.Now().Add(clientTimeout)) != nil {
 		return false
 	}
 	var q question

@@ -15,7 +15,7 @@ import (
 type Watch struct {
 	ctx      context.Context
 	log      *slog.Logger
-	patience time.Duration
+	slowAfter time.Duration
 
 	mu    sync.Mutex // held while a line is written
 	what  string     // "" says nothing
@@ -28,11 +28,11 @@ type Watch struct {
 const soon = time.Second
 
 // NewWatch watches an operation until Stop.
-func NewWatch(ctx context.Context, log *slog.Logger, patience time.Duration, what string) *Watch {
-	w := &Watch{ctx: ctx, log: log, patience: patience}
+func NewWatch(ctx context.Context, log *slog.Logger, slowAfter time.Duration, what string) *Watch {
+	w := &Watch{ctx: ctx, log: log, slowAfter: slowAfter}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(patience, w.warn)
+	w.timer = time.AfterFunc(slowAfter, w.warn)
 	w.stop = context.AfterFunc(ctx, w.cancelled)
 	w.what, w.since = what, time.Now()
 	return w
@@ -59,9 +59,9 @@ func (w *Watch) Stop() {
 
 func (w *Watch) wait() time.Duration {
 	if w.ctx.Err() != nil {
-		return min(soon, w.patience)
+		return min(soon, w.slowAfter)
 	}
-	return w.patience
+	return w.slowAfter
 }
 
 func (w *Watch) cancelled() {
@@ -77,5 +77,5 @@ func (w *Watch) warn() {
 		return
 	}
 	w.log.Warn("still waiting", "step", w.what, "for", time.Since(w.since).Round(time.Second), "asked_to_stop", w.ctx.Err() != nil)
-	w.timer.Reset(w.patience)
+	w.timer.Reset(w.slowAfter)
 }
