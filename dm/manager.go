@@ -133,7 +133,7 @@ type session struct {
 	read    *stack.Reader
 	log     *slog.Logger
 	life    lifecycle
-	watch   *run.Watch               // nil: nobody waits for the operation
+	watch   *run.StallWarner               // nil: nobody waits for the operation
 	rates   map[targets.DevNo]uint64 // at which origins are written to
 }
 
@@ -157,7 +157,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 // watching says what the operation does first; run, and whoever knows better,
 // says later what it does then.
 func (s *session) watching(ctx context.Context, what string) (stop func()) {
-	s.watch = run.NewWatch(ctx, s.log, s.slowAfter, what)
+	s.watch = run.NewStallWarner(ctx, s.log, s.slowAfter, what)
 	return s.watch.Stop
 }
 

@@ -31,7 +31,7 @@ type Runner struct {
 	Freezers map[int]Freezer
 	Log      *slog.Logger
 	// Watch says when a step outside the window does not come back; may be nil.
-	Watch *Watch
+	Watch *StallWarner
 	// Deadline bounds the window.
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal, and the wait for lvm2; UdevTimeout the wait for udev.

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Watch warns each time patience is over that something has not come back. A
+// StallWarner warns each time patience is over that something has not come back. A
 // call that waits inside the kernel, on a suspended or dead device, can be ended
 // by nobody, and an operation that was asked to stop cannot take itself back
-// before the call returns; then at least it says so, at once. A nil Watch is
+// before the call returns; then at least it says so, at once. A nil StallWarner is
 // silent.
-type Watch struct {
+type StallWarner struct {
 	ctx      context.Context
 	log      *slog.Logger
 	slowAfter time.Duration
@@ -27,9 +27,9 @@ type Watch struct {
 // soon is when somebody who asked for the end of an operation wants to know.
 const soon = time.Second
 
-// NewWatch watches an operation until Stop.
-func NewWatch(ctx context.Context, log *slog.Logger, slowAfter time.Duration, what string) *Watch {
-	w := &Watch{ctx: ctx, log: log, slowAfter: slowAfter}
+// NewStallWarner watches an operation until Stop.
+func NewStallWarner(ctx context.Context, log *slog.Logger, slowAfter time.Duration, what string) *StallWarner {
+	w := &StallWarner{ctx: ctx, log: log, slowAfter: slowAfter}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer = time.AfterFunc(slowAfter, w.warn)
@@ -40,7 +40,7 @@ func NewWatch(ctx context.Context, log *slog.Logger, slowAfter time.Duration, wh
 
 // Now says what is done from here on, "" if it is not to be watched: no line is
 // written after that returned, as none may be inside a window.
-func (w *Watch) Now(what string) {
+func (w *StallWarner) Now(what string) {
 	if w == nil {
 		return
 	}
@@ -51,26 +51,26 @@ func (w *Watch) Now(what string) {
 }
 
 // Stop ends it. Nothing is written after it.
-func (w *Watch) Stop() {
+func (w *StallWarner) Stop() {
 	w.stop()
 	w.Now("")
 	w.timer.Stop()
 }
 
-func (w *Watch) wait() time.Duration {
+func (w *StallWarner) wait() time.Duration {
 	if w.ctx.Err() != nil {
 		return min(soon, w.slowAfter)
 	}
 	return w.slowAfter
 }
 
-func (w *Watch) cancelled() {
+func (w *StallWarner) cancelled() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.timer.Reset(w.wait())
 }
 
-func (w *Watch) warn() {
+func (w *StallWarner) warn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.what == "" {
