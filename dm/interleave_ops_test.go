@@ -170,7 +170,7 @@ func turn(m *Manager, p part) error {
 	}
 	defer s.close()
 	w := &watch{session: s, r: MonitorRequest{Threshold: 1, Spill: p.stores[1:2]}.withDefaults(), news: make(chan Event)}
-	return s.fail(w.survey(context.Background()))
+	return s.fail(w.scanAll(context.Background()))
 }
 
 // world is a host whose origins are written to between all steps of a test, and

@@ -102,10 +102,10 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	beside.Go(func() { w.endLeases(ctx) })
 	beside.Go(func() { w.flattenDeepChains(ctx) })
 	for ctx.Err() == nil {
-		if err := w.survey(ctx); err != nil {
+		if err := w.scanAll(ctx); err != nil {
 			return err
 		}
-		if err := w.attend(ctx); err != nil {
+		if err := w.pollStores(ctx); err != nil {
 			return err
 		}
 	}
@@ -148,9 +148,9 @@ func (w *watch) announce(ctx context.Context, e Event) {
 	}
 }
 
-// survey looks at everything. Events are forgotten before, so that none is
+// scanAll looks at everything. Events are forgotten before, so that none is
 // missed.
-func (w *watch) survey(ctx context.Context) error {
+func (w *watch) scanAll(ctx context.Context) error {
 	if err := w.ctl.ArmPoll(); err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (w *watch) survey(ctx context.Context) error {
 		}
 	}
 	w.r.Look(sets)
-	return w.tend(ctx)
+	return w.growDue(ctx)
 }
 
 // passing tells whether an image looks bypassed only because its set is being
@@ -207,9 +207,9 @@ func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
 	return true, nil
 }
 
-// attend measures each store when it is due, until something happens to any
+// pollStores measures each store when it is due, until something happens to any
 // device or the next survey is due.
-func (w *watch) attend(ctx context.Context) error {
+func (w *watch) pollStores(ctx context.Context) error {
 	for now := time.Now(); ctx.Err() == nil && now.Before(w.until); now = time.Now() {
 		next := w.until
 		for _, x := range w.volumes {
@@ -221,16 +221,16 @@ func (w *watch) attend(ctx context.Context) error {
 		if err != nil || event {
 			return err
 		}
-		if err := w.tend(ctx); err != nil {
+		if err := w.growDue(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tend measures the stores that are due and makes those grow that need it. It
+// growDue measures the stores that are due and makes those grow that need it. It
 // passes on what happened beside.
-func (w *watch) tend(ctx context.Context) error {
+func (w *watch) growDue(ctx context.Context) error {
 	select {
 	case n := <-w.news:
 		w.r.Events(n)
@@ -250,7 +250,7 @@ func (w *watch) tend(ctx context.Context) error {
 		if x.used*100 >= x.size*uint64(w.r.Threshold) {
 			w.grow(ctx, x)
 		}
-		x.due = time.Now().Add(x.pace(w.r.Threshold, w.r.Interval))
+		x.due = time.Now().Add(x.pollInterval(w.r.Threshold, w.r.Interval))
 	}
 	return nil
 }

@@ -137,12 +137,12 @@ func TestPace(t *testing.T) {
 	x := &watched{image: ioctl.ID{Name: "x"}, state: StateActive, origin: 100 << 30, chunk: 64 << 10, size: 10 << 30}
 	start := time.Now()
 	x.measured(start, 0, x.size)
-	idle := x.pace(70, time.Hour)
+	idle := x.pollInterval(70, time.Hour)
 	x.measured(start.Add(time.Second), 1<<30, x.size)
-	busy := x.pace(70, time.Hour)
+	busy := x.pollInterval(70, time.Hour)
 	x.measured(start.Add(2*time.Second), 6<<30, x.size)
-	late := x.pace(70, time.Hour)
-	if !(idle > busy && busy > late && late >= fastest && x.pace(1, time.Hour) == fastest && x.pace(70, time.Millisecond) == time.Millisecond) {
+	late := x.pollInterval(70, time.Hour)
+	if !(idle > busy && busy > late && late >= fastest && x.pollInterval(1, time.Hour) == fastest && x.pollInterval(70, time.Millisecond) == time.Millisecond) {
 		t.Error(idle, busy, late)
 	}
 	if rate := x.rate; rate != 5<<30 {

@@ -54,9 +54,9 @@ func (x *watched) measured(now time.Time, used, size uint64) {
 	x.at, x.used, x.size = now, used, size
 }
 
-// pace is how long a store may be left alone: at the rate seen last, or in a
+// pollInterval is how long a store may be left alone: at the rate seen last, or in a
 // sudden burst, half of what is left until the threshold is still free then.
-func (x *watched) pace(threshold int, longest time.Duration) time.Duration {
+func (x *watched) pollInterval(threshold int, longest time.Duration) time.Duration {
 	least := fastest
 	low := x.size / 100 * uint64(threshold)
 	if x.stuck { // there is nothing to do but to look again
