@@ -94,8 +94,8 @@ func (v *view) beside(snap stack.Device, names map[string]string) []Beside {
 	return out
 }
 
-// stopGrowth: nothing is copied into the store of an image that reads through a
-// newer one.
+// stopGrowth is for a chained snapshot, which gets no new exceptions: fill rate 0,
+// needed = used.
 func (s *Store) stopGrowth() {
 	none := Rate(0)
 	if s.FillRate != nil {
@@ -106,7 +106,8 @@ func (s *Store) stopGrowth() {
 	}
 }
 
-// checkRemovable refuses what is left of a removed set: it goes by itself.
+// checkRemovable refuses the leftover of a removed set: it is removed with its last
+// reader.
 func (v *view) checkRemovable(name string) error {
 	if !plan.IsLayer(name) {
 		return nil
@@ -161,9 +162,9 @@ func (s *session) tidyLayers(ctx context.Context) {
 	}
 }
 
-// dropLayers takes down what is left of removed sets and what nobody reads through
-// any more, one after the other: those it read through are next. What is in the way
-// is told of: the next removal tries again. It returns our devices as they are then.
+// dropLayers removes leftovers of removed sets that no snapshot reads through any
+// more, one after the other: removing one may free those below it. A failure is
+// logged, and the next removal tries again. It returns a new view.
 func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View, error) {
 	for {
 		records, err := s.state.Sets()

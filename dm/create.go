@@ -189,8 +189,8 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	return plan.Create(f.request)
 }
 
-// drop gives back what plan opened.
-func (c *creation) drop(err error) { c.session.drop(c.facts, err) }
+// drop closes the filesystems that plan opened.
+func (c *creation) drop(err error) { c.session.closeFilesystems(c.facts, err) }
 
 func (c *creation) begun(d *done) error {
 	c.hooks = c.session.hooks(&d.intent, d.plan, c.request)

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// What a monitor folds by itself.
+// When and how fast a monitor flattens chains.
 const (
 	defaultFoldDepth = 16
 	defaultFoldRate  = 16 << 20 // bytes a second
 )
 
-// flattenDeepChains folds what is left of removed sets where images read through too many,
-// one after the other. That may take long, and stores must not wait for it. What
-// could not be folded is not tried again: somebody has to make room.
+// flattenDeepChains flattens leftovers of removed sets while a chain is longer than
+// FoldDepth, one after the other. It runs in a goroutine of its own: a copy may take
+// hours, and stores must not wait to grow. One that failed is not tried again, since
+// it needs room.
 func (w *watch) flattenDeepChains(ctx context.Context) {
 	tried := map[string]bool{}
 	for {
@@ -38,8 +39,8 @@ func (w *watch) flattenDeepChains(ctx context.Context) {
 	}
 }
 
-// deep is what is to be folded next: the oldest of what is left of removed sets
-// and takes no copies any more, if an image reads through too many others.
+// deep is the leftover to flatten next: the oldest one that gets no more copies, if a
+// chain is longer than FoldDepth. It is empty if there is none.
 func (w *watch) deep(tried map[string]bool) string {
 	v, err := w.scanDevices()
 	if err != nil {

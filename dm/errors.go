@@ -15,17 +15,17 @@ type Code string
 // The codes, in the order of their exit status; exists has that of usage.
 const (
 	CodeFailed      Code = "failed"          // nothing changed
-	CodeUsage       Code = "usage"           // the request makes no sense
-	CodeLocked      Code = "locked"          // another dmsnap works on the origin
+	CodeUsage       Code = "usage"           // invalid request
+	CodeLocked      Code = "locked"          // another dmsnap is using the origin
 	CodeNotFound    Code = "not_found"       // no such set, origin or device
-	CodeBusy        Code = "busy"            // somebody holds a device
+	CodeBusy        Code = "busy"            // a device is in use
 	CodeNoSpace     Code = "no_space"        // store too small, or the image is lost
 	CodeUnsupported Code = "unsupported"     // not possible on this host
-	CodeFreeze      Code = "freeze_failed"   // freeze or hook failed, nothing taken
-	CodeDegraded    Code = "degraded"        // taken at a lower consistency than asked
-	CodePartial     Code = "partial"         // done in part
+	CodeFreeze      Code = "freeze_failed"   // freeze or hook failed; no snapshot was taken
+	CodeDegraded    Code = "degraded"        // snapshot taken, but less consistent than requested
+	CodePartial     Code = "partial"         // partly done
 	CodeUnrecovered Code = "recovery_needed" // an undo failed: dmsnap recover
-	CodeExists      Code = "exists"          // there is a set of that name
+	CodeExists      Code = "exists"          // a set of that name already exists
 )
 
 // Sentinels for errors.Is, one for each code.

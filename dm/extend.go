@@ -122,8 +122,8 @@ func (e *extender) commit(_ context.Context, d done) error {
 	return e.noteStores(d.intent)
 }
 
-// recoverExtend ends one that was interrupted: once a store has its larger table all
-// of them get theirs, before that what would have made them grow goes.
+// recoverExtend ends an interrupted extend: it rolls forward if any store already has
+// its new table, else it removes what was made for the new tables.
 func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
 	ours, err := s.read.Look()
 	if err != nil {

@@ -160,8 +160,8 @@ func planFilesystem(key int, fs freeze.Filesystem, front string) plan.Filesystem
 	return p
 }
 
-// checkFreezable refuses a set whose filesystems cannot be held, or that writes to
-// devices outside the set: their image would not be of one instant.
+// checkFreezable refuses filesystems that cannot be frozen, or that write to devices
+// outside the set: their images would not show one instant.
 func (s *session) checkFreezable(f *facts) error {
 	for _, fs := range f.systems {
 		if fs.Method == freeze.None {
@@ -230,11 +230,11 @@ func (s *session) syncLockFS(f *facts) error {
 	return nil
 }
 
-// drop gives the filesystems back. After a failed undo one may be frozen above a
-// device that could not be resumed: closing it would thaw it, and never return.
-// Its descriptor goes with the process; recover thaws it. Those of the others would
-// keep them from being unmounted.
-func (s *session) drop(f *facts, err error) {
+// closeFilesystems closes the mount descriptors, which would keep filesystems from
+// being unmounted. After a failed undo it closes only those that are not frozen:
+// closing a frozen one thaws it, and that hangs above a device that could not be
+// resumed. The kernel closes those with the process; recover thaws them.
+func (s *session) closeFilesystems(f *facts, err error) {
 	if f.held == nil {
 		return
 	}

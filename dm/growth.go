@@ -71,8 +71,8 @@ func (s *session) furtherFile(h *store.Host, files []*plan.File, out *plan.Exten
 	return f, nil
 }
 
-// dependents are the images that may need what lies on a base: those that stand on it,
-// directly or through others. Why tells what keeps their needs from being known.
+// dependents are the snapshots stacked on a base, directly or through others, whose
+// data a new extent of the file could hide. If that cannot be known, why is set.
 func (v *view) dependents(file plan.File, fstype string) (pasts []plan.Past, why string) {
 	if len(file.Way) != 1 || file.Way[0].Start != file.Way[0].Offset {
 		return nil, "other layers lie between its filesystem and the origin"

@@ -110,16 +110,17 @@ func (o *owner) Open() error { return errors.Join(o.Guard.Open(), o.expedite.On(
 
 // Close goes the other way. The switch is free for other windows then.
 func (o *owner) Close() error {
-	return errors.Join(o.expedite.Off(), o.Guard.Close(), o.letGo())
+	return errors.Join(o.expedite.Off(), o.Guard.Close(), o.disarm())
 }
 
 // Abandon leaves the guard at work.
-func (o *owner) Abandon() error { return errors.Join(o.expedite.Off(), o.Guard.Abandon(), o.letGo()) }
+func (o *owner) Abandon() error { return errors.Join(o.expedite.Off(), o.Guard.Abandon(), o.disarm()) }
 
 // Release is for every guard that is not abandoned, used or not.
-func (o *owner) Release() error { return errors.Join(o.Guard.Release(), o.letGo()) }
+func (o *owner) Release() error { return errors.Join(o.Guard.Release(), o.disarm()) }
 
-func (o *owner) letGo() error {
+// disarm frees the switch of the grace periods and unlocks memory.
+func (o *owner) disarm() error {
 	err := o.expedite.Close()
 	if o.unlock != nil {
 		err = errors.Join(err, o.unlock())

@@ -102,8 +102,8 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	return i, err
 }
 
-// forgetIntent forgets the intent of an operation that took itself back. If it could
-// not, or went too far for that, the intent stays for recover.
+// forgetIntent deletes the intent of an operation that was undone. If the undo failed,
+// or the operation went too far to be undone, the intent stays for recover.
 func (s *session) forgetIntent(i journal.Intent, err error) error {
 	_, stuck := errors.AsType[*run.UndoError](err)
 	_, partial := errors.AsType[*run.PartialError](err)

@@ -156,7 +156,7 @@ func (s *session) over(r journal.Set) (bool, error) {
 	return err == nil && up > r.LeaseEnd, err
 }
 
-// checkLease refuses a lease that is over before it begins.
+// checkLease refuses a lease that has already ended.
 func (s *session) checkLease(r CreateRequest) error {
 	if r.Lease.PID == 0 {
 		return nil
@@ -168,7 +168,7 @@ func (s *session) checkLease(r CreateRequest) error {
 	return err
 }
 
-// setLease notes a lease in the record of a new set.
+// setLease writes a lease into the record of a new set.
 func (s *session) setLease(r *journal.Set, l Lease) (err error) {
 	r.Lease = l.String()
 	switch {
@@ -235,8 +235,8 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 	return set, s.fail(err)
 }
 
-// tryExpire is what commands that change something do beside their own work,
-// which does not depend on it.
+// tryExpire has every command that changes something remove sets whose leases have
+// ended. A failure is only logged: the command's own work does not depend on it.
 func (s *session) tryExpire(ctx context.Context, spare string) {
 	if _, err := s.expire(ctx, spare); err != nil {
 		s.log.Warn("a set whose lease has ended could not be removed", "error", err)

@@ -146,7 +146,7 @@ func (s *session) look() (*view, error) {
 	return v, err
 }
 
-// scanDevices is a look that does not find out where images are mounted.
+// scanDevices loads the view without finding out where images are mounted.
 func (s *session) scanDevices() (*view, error) {
 	ours, err := s.read.Look()
 	if err != nil {

@@ -37,9 +37,9 @@ const (
 	defaultBusyTimeout   = 5 * time.Second
 	defaultFreezeTimeout = 10 * time.Second
 	defaultHookTimeout   = 30 * time.Second
-	defaultSlowAfter      = 10 * time.Second
+	defaultSlowAfter     = 10 * time.Second
 	defaultSample        = 100 * time.Millisecond
-	defaultFoldTimeout  = time.Minute
+	defaultFoldTimeout   = time.Minute
 )
 
 // Options configure a Manager; the zero value works.
@@ -133,7 +133,7 @@ type session struct {
 	read    *stack.Reader
 	log     *slog.Logger
 	life    lifecycle
-	watch   *run.StallWarner               // nil: nobody waits for the operation
+	watch   *run.StallWarner         // nil: nobody waits for the operation
 	rates   map[targets.DevNo]uint64 // at which origins are written to
 }
 

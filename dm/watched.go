@@ -12,12 +12,12 @@ import (
 type watched struct {
 	image         ioctl.ID
 	set, name     string
-	state, told   State // now, and when somebody was told
+	state, told   State // current; the last one sent as an event
 	origin, chunk uint64
 	size, used    uint64 // of the store
 	rate          float64
 	at, due       time.Time // measured, and to be measured
-	low, stuck    bool      // told already
+	low, stuck    bool      // already sent as events
 	readBy        []string  // sets that are lost with it
 	settled       bool      // nothing is copied into the store any more
 }

@@ -82,7 +82,7 @@ func (r *guardRig) notFrozen() {
 func (r *guardRig) watch() {
 	go func() {
 		r.g.watch()
-		r.g.letGo()
+		r.g.closeAll()
 		close(r.ended)
 	}()
 }

@@ -41,7 +41,7 @@ func Main() int {
 	}
 	// From here on nothing is opened, read, written or logged but the socket.
 	g.watch()
-	g.letGo()
+	g.closeAll()
 	return 0
 }
 
@@ -163,9 +163,9 @@ func encodeBase(ctl *ioctl.Control, front ioctl.ID, dev ioctl.DevNo) (*baseCalls
 	return b, errors.Join(errs[:]...)
 }
 
-// letGo closes the mounts, then the socket: the owner waits for that, and may
+// closeAll closes the mounts, then the socket: the owner waits for that, and may
 // unmount then.
-func (g *process) letGo() {
+func (g *process) closeAll() {
 	for _, f := range g.files {
 		_ = f.Close() // nobody is left to be told
 	}

@@ -211,7 +211,7 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	return trace, r.finish(context.WithoutCancel(ctx), r.plan, trace.End.Sub(trace.Start))
 }
 
-// closeFiles lets the files of stores go: their loop devices have them by now. Images
+// closeFiles closes the files of stores; the loop devices hold references of their own. Images
 // that did not go can be mounted again.
 func (r *Runner) closeFiles() {
 	for image := range r.claims {

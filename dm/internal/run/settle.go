@@ -23,8 +23,8 @@ type node struct {
 	linked bool
 }
 
-// udevGrace is how long a window may wait for udev to be done with what was made for
-// it. A udev that is slower only takes processors from it.
+// udevGrace bounds how long udev may take for the new devices before the window
+// opens; after that it only competes for CPU.
 const udevGrace = time.Second
 
 // drainUdev waits until udev is done with the devices made so far. No window

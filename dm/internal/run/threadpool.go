@@ -6,11 +6,10 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// threadPool makes several system calls at once, each on a thread of its own. All of
-// it exists before the window: an order to a thread allocates nothing and starts
-// nothing.
+// threadPool runs blocking system calls in parallel on locked OS threads that were
+// started before the window: dispatching a task neither allocates nor starts anything.
 type threadPool struct {
-	tasks []chan task
+	tasks  []chan task
 	done   chan any // what a call panicked with; nil for most
 	narrow func()   // gives the processors back
 }
@@ -20,8 +19,7 @@ type task struct {
 	i  int
 }
 
-// newThreadPool can do as many things at once as width says, the caller's thread
-// included. The scheduler gets a processor for each: it would notice threads
+// newThreadPool runs up to width tasks at once, one of them on the caller's thread. The scheduler gets a processor for each: it would notice threads
 // that block in the kernel only after milliseconds, and keep the others waiting.
 func newThreadPool(width int) *threadPool {
 	c := &threadPool{done: make(chan any, max(width, 1)), narrow: withProcessors(width)}
@@ -48,8 +46,8 @@ func (c *threadPool) try(o task) (panicked any) {
 	return nil
 }
 
-// all does first to end-1 at once and returns when all are done. There must be
-// no more of them than the crew is wide. A panic goes on in the caller.
+// all runs do(first) to do(end-1) in parallel and returns when all have returned.
+// There must be at most as many tasks as threads. A panic continues in the caller.
 func (c *threadPool) all(first, end int, do func(int)) {
 	if first >= end {
 		return
@@ -68,7 +66,7 @@ func (c *threadPool) all(first, end int, do func(int)) {
 	}
 }
 
-// close ends the threads of a crew, if there is one.
+// close ends the threads; a nil pool has none.
 func (c *threadPool) close() {
 	if c == nil {
 		return

@@ -13,8 +13,8 @@ import (
 // before the call returns; then at least it says so, at once. A nil StallWarner is
 // silent.
 type StallWarner struct {
-	ctx      context.Context
-	log      *slog.Logger
+	ctx       context.Context
+	log       *slog.Logger
 	slowAfter time.Duration
 
 	mu    sync.Mutex // held while a line is written

@@ -19,12 +19,12 @@ import (
 // beforehand. Between the first and the last of them nothing is opened, written,
 // logged, executed or waited for but the calls themselves.
 type window struct {
-	r     *Runner
-	calls []call
-	threadPool  *threadPool
-	guard Guard       // nil without one
-	place map[int]int // of filesystems in the order of freezes, by key
-	start time.Time
+	r          *Runner
+	calls      []call
+	threadPool *threadPool
+	guard      Guard       // nil without one
+	place      map[int]int // of filesystems in the order of freezes, by key
+	start      time.Time
 	// stuck: not everybody could be let go.
 	stuck bool
 }
@@ -147,7 +147,7 @@ func (w *window) call(i int) {
 	c.done = c.err == nil
 }
 
-// checkCall is why a call must not be made any more.
+// checkCall refuses a call that must not be made any more.
 func (w *window) checkCall(c *call) error {
 	if err := w.r.failpoint(c.step); err != nil {
 		return err
@@ -314,8 +314,8 @@ func (c *call) release() error {
 	return nil
 }
 
-// alreadyUndone tells whether a later call already did what the undo would: the front
-// runs again, or the filesystem is thawed.
+// alreadyUndone reports whether a later call of the window has the effect of the undo:
+// the front was resumed, or the filesystem thawed.
 func (w *window) alreadyUndone(c *call, begun int) bool {
 	front := cmp.Or(c.step.Peer, c.step.Device)
 	for i := range w.calls[:begun] {
