@@ -489,3 +489,23 @@ func TestOlderStoresAreTold(t *testing.T) {
 		t.Errorf("%v; the log: %s", err, log.String())
 	}
 }
+
+// TestPersistentStoresGrow as others do, and of a set that others may read through too.
+func TestPersistentStoresGrow(t *testing.T) {
+	hostOnly(t)
+	for _, spec := range []string{"file:/home/.cow", "file:/srv/.cow"} {
+		h := newRoomyHost(t, ioctltest.Options{Udev: true})
+		before := h.Snapshot()
+		h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Persistent: true, Stores: map[string]string{"": spec}, StoreSize: Size{Bytes: mib}})
+		h.create(t, CreateRequest{Name: "newer", Origins: []string{"/home"}, Persistent: true, Stores: map[string]string{"": "/dev/vdc"}})
+		for range 2 {
+			_, err := h.m.Extend(context.Background(), ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true})
+			check(t, err)
+		}
+		h.agrees(t, spec, h.m)
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "newer"}))
+		check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
+		same(t, spec, filesAndDevices(before), filesAndDevices(h.Snapshot()))
+		h.healthy(t)
+	}
+}
