@@ -24,7 +24,7 @@ const pageBytes = 4096
 // Step carries out one step of a plan that is done in pieces, with other locks
 // for each: a step without an undo, and of which udev need not know.
 func (r *Runner) Step(ctx context.Context, s plan.Step) error {
-	r.take(&plan.Plan{Steps: []plan.Step{s}})
+	r.execution = newExecution(&plan.Plan{Steps: []plan.Step{s}})
 	return r.step(ctx, s)
 }
 
