@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -225,12 +226,7 @@ func isOrigin(t targets.Table) bool {
 }
 
 func (r *Runner) table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Table, error) {
-	info, specs, err := r.Control.Table(id, flags|ioctl.SecureData)
-	if err != nil {
-		return info, nil, err
-	}
-	t, err := parse(specs)
-	return info, t, err
+	return stack.Table(r.Control, id, flags)
 }
 
 // verify checks that a device carries its table, is running, and, for an image,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -105,17 +106,8 @@ func (r *Runner) clear(s plan.Step) error {
 		return err
 	}
 	_, waiting, err := r.table(id, ioctl.QueryInactive)
-	if err != nil || !leadsTo(waiting, base) {
+	if err != nil || !stack.LeadsTo(waiting, base) {
 		return err
 	}
 	return r.Control.Clear(id)
-}
-
-// leadsTo tells whether a table is a snapshot-origin over a base.
-func leadsTo(t targets.Table, base targets.DevNo) bool {
-	if len(t) != 1 {
-		return false
-	}
-	o, ok := t[0].Target.(targets.Origin)
-	return ok && o.Dev.Path == "" && o.Dev.DevNo == base
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -71,7 +72,7 @@ func (r *Runner) holds(slot *ioctl.Call, want targets.Table) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	got, err := parse(specs)
+	got, err := stack.ParseTable(specs)
 	if err == nil {
 		want, err = r.numbered(want)
 	}
@@ -164,16 +165,4 @@ func (w *window) reinstate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func parse(specs []ioctl.Spec) (targets.Table, error) {
-	t := make(targets.Table, len(specs))
-	for i, s := range specs {
-		target, err := targets.Parse(s.Type, s.Params)
-		if err != nil {
-			return nil, err
-		}
-		t[i] = targets.Row{Start: targets.Sectors(s.Start), Length: targets.Sectors(s.Length), Target: target}
-	}
-	return t, nil
 }

@@ -103,19 +103,33 @@ func (r *Reader) redirect(id ioctl.ID) (targets.InterposeStatus, error) {
 
 // Table reads a device's table with its secrets.
 func (r *Reader) Table(id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Table, error) {
-	info, specs, err := r.Control.Table(id, flags|ioctl.SecureData)
+	return Table(r.Control, id, flags)
+}
+
+// Table is Reader.Table for those who have a control descriptor only.
+func Table(ctl *ioctl.Control, id ioctl.ID, flags ioctl.Flags) (ioctl.Info, targets.Table, error) {
+	info, specs, err := ctl.Table(id, flags|ioctl.SecureData)
 	if err != nil {
 		return info, nil, err
 	}
+	t, err := ParseTable(specs)
+	if err != nil {
+		return info, nil, fmt.Errorf("table of %s: %w", info.Name, err)
+	}
+	return info, t, nil
+}
+
+// ParseTable reads a table as the kernel gives it.
+func ParseTable(specs []ioctl.Spec) (targets.Table, error) {
 	t := make(targets.Table, len(specs))
 	for i, s := range specs {
 		target, err := targets.Parse(s.Type, s.Params)
 		if err != nil {
-			return info, nil, fmt.Errorf("table of %s: %w", info.Name, err)
+			return nil, err
 		}
 		t[i] = targets.Row{Start: targets.Sectors(s.Start), Length: targets.Sectors(s.Length), Target: target}
 	}
-	return info, t, nil
+	return t, nil
 }
 
 // status reads a snapshot's status line. A snapshot may be asked while it is
