@@ -130,7 +130,7 @@ func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	end := s.ctl.Clear
-	if s.hasGrown(i, ours) {
+	if known, _ := s.inventory(ours, i.Set, i.ID); known.HasGrown() {
 		end = s.swapIn
 	}
 	for d := range ours.Devices() {
@@ -152,16 +152,6 @@ func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	return s.state.End(i)
-}
-
-// hasGrown tells whether a store is larger than its record says. A set without a
-// record cannot tell.
-func (s *session) hasGrown(i journal.Intent, ours *stack.View) bool {
-	record, err := s.state.LoadSet(i.Set)
-	return err == nil && record.ID == i.ID && ours.Any(func(d stack.Device) bool {
-		return d.ID == i.ID && d.Role == plan.RoleStore && d.Volume < len(record.Volumes) &&
-			d.Table.Size().Bytes() > record.Volumes[d.Volume].StoreBytes
-	})
 }
 
 // swapIn gives a device the table that waits. If the kernel refuses, it has

@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/inventory"
@@ -97,7 +96,7 @@ func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f pl
 	}
 	size := reader.Table.Size().Bytes()
 	f = plan.FoldReader{
-		Layer: newer.Name, Name: reader.Name, Set: setOf(reader, ours), Role: reader.Role, Table: reader.Table,
+		Layer: newer.Name, Name: reader.Name, Set: inventory.SetOf(ours, reader), Role: reader.Role, Table: reader.Table,
 		Size: older.Table.Size().Bytes(),
 	}
 	return f, store.Both(s.kernel, older.Dev, newer.Dev, func(o, n *format.Store) error {
@@ -108,15 +107,6 @@ func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f pl
 		}
 		return err
 	})
-}
-
-// setOf is the name of a snapshot's set, by the kernel's names.
-func setOf(snap stack.Device, ours *stack.View) string {
-	base, _ := ours.BaseOf(snap)
-	if d := ours.At(base); d != nil {
-		return guess(snap, strings.TrimPrefix(d.Name, plan.BaseName("")))
-	}
-	return snap.ID
 }
 
 // fold carries the steps out one by one. The set that is read through and those

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -31,7 +31,14 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.watching(ctx, "inspect the stores")()
-	stores, err := s.storesNamed(name)
+	ours, err := s.read.Look()
+	var stores []stack.Device
+	if err == nil {
+		stores = inventory.Stores(ours, name)
+	}
+	if err == nil && len(stores) == 0 {
+		err = plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s with a store", name)
+	}
 	if err != nil {
 		s.close()
 		return s.fail(err)
@@ -48,30 +55,6 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 		err = ctx.Err()
 	}
 	return s.fail(err)
-}
-
-// storesNamed finds the live stores of a set by the kernel's names alone.
-func (s *session) storesNamed(name string) (stores []stack.Device, err error) {
-	ours, err := s.read.Look()
-	if err != nil {
-		return nil, err
-	}
-	ids := map[string]bool{}
-	for d := range ours.Devices() {
-		base, found := ours.BaseOf(d)
-		if b := ours.Base(base); found && b != nil && d.Snapshot() && guess(d, strings.TrimPrefix(b.Name, plan.BaseName(""))) == name {
-			ids[d.ID] = true
-		}
-	}
-	for d := range ours.Devices() {
-		if ids[d.ID] && d.Role == plan.RoleStore && d.Info.Live {
-			stores = append(stores, d)
-		}
-	}
-	if len(stores) == 0 {
-		return nil, plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s with a store", name)
-	}
-	return stores, nil
 }
 
 // giveUp does it with all at the same time: each may have to wait.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -194,7 +195,7 @@ func (v *view) set(id string, r journal.Set) Set {
 // from the base. A store alone does not tell where the set's name ends.
 func (v *view) guessName(id string, vol Volume) string {
 	if snap := v.Snapshot(id, vol.number); snap != nil {
-		return guess(*snap, vol.Name)
+		return inventory.NameOf(*snap, vol.Name)
 	}
 	for i := range v.Volumes(id) {
 		if d := v.Member(id, i, plan.RoleStore); d != nil {
@@ -202,15 +203,6 @@ func (v *view) guessName(id string, vol Volume) string {
 		}
 	}
 	return id
-}
-
-// guess takes the name of a set out of the name of a snapshot.
-func guess(snap stack.Device, volume string) string {
-	prefix := plan.NamePrefix
-	if snap.Role == plan.RoleCore {
-		prefix = plan.CorePrefix
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(snap.Name, prefix), "-"+volume)
 }
 
 func (v *view) volume(id string, i int, r journal.Set) Volume {
@@ -282,7 +274,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	v.origin(vol, base)
 	switch vol.State, vol.Reason = v.condition(d, base); {
 	case vol.State != StateActive:
-	case image == nil && !plan.IsLayer(guess(d, vol.Name)):
+	case image == nil && !plan.IsLayer(inventory.NameOf(d, vol.Name)):
 		vol.State, vol.Reason = StateBroken, "its image does not exist"
 	case image != nil && !image.Info.Live:
 		vol.State, vol.Reason = StateBroken, neverCut

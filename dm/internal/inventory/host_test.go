@@ -80,3 +80,23 @@ func TestRebuild(t *testing.T) {
 		}
 	}
 }
+
+// TestNames: without a record the devices' names tell.
+func TestNames(t *testing.T) {
+	v := stack.NewView([]stack.Device{
+		base(1, "my-home"),
+		snapshot(2, 1, plan.RoleCore, plan.CoreName("nightly", "my-home"), "a", 0), store(3, "store", "a", 0, 90), store(6, "store", "a", 1, 91),
+		snapshot(4, 2, plan.RoleImage, plan.ImageName("hourly-2", "my-home"), "b", 0),
+		snapshot(5, 99, plan.RoleImage, plan.ImageName("lost", "x"), "c", 0),
+	})
+	for minor, want := range map[uint32]string{2: "nightly", 4: "hourly-2", 5: "c"} {
+		if got := inventory.SetOf(v, *v.At(at(minor))); got != want {
+			t.Errorf("%d: %s, want %s", minor, got, want)
+		}
+	}
+	for name, want := range map[string]int{"nightly": 2, "hourly-2": 0, "other": 0} {
+		if got := inventory.Stores(v, name); len(got) != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

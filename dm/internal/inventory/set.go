@@ -212,3 +212,12 @@ func (s Set) Media() (named []journal.Medium) {
 	}
 	return named
 }
+
+// HasGrown tells whether a store is larger than its record says. A set without a
+// record cannot tell.
+func (s Set) HasGrown() bool {
+	return s.Record != nil && s.View.Any(func(d stack.Device) bool {
+		return d.ID == s.ID && d.Role == plan.RoleStore && d.Volume < len(s.Record.Volumes) &&
+			d.Table.Size().Bytes() > s.Record.Volumes[d.Volume].StoreBytes
+	})
+}

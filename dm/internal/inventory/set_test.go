@@ -162,3 +162,20 @@ func TestAdopted(t *testing.T) {
 		}
 	}
 }
+
+func TestHasGrown(t *testing.T) {
+	v := stack.NewView([]stack.Device{store(2, "store", "a", 0, 90, 91)}) // of 16 sectors
+	for name, row := range map[string]struct {
+		record *journal.Set
+		want   bool
+	}{
+		"no record":      {nil, false},
+		"as recorded":    {&journal.Set{Volumes: []journal.Volume{{StoreBytes: 16 * 512}}}, false},
+		"larger":         {&journal.Set{Volumes: []journal.Volume{{StoreBytes: 8 * 512}}}, true},
+		"other volume's": {&journal.Set{}, false},
+	} {
+		if got := (inventory.Set{ID: "a", View: v, Record: row.record}).HasGrown(); got != row.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
