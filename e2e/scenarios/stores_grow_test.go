@@ -62,7 +62,7 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 	if s := set.Volumes[0].Store; set.State != "active" || s.SizeBytes != 32<<20 || s.UsedBytes < 24<<20 {
 		t.Errorf("%s: %+v", set.State, s)
 	}
-	table := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-grow")
+	table := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-kinds")
 	t.Log(strings.TrimSpace(table))
 	if kind != "ram" { // what was free at the cut is not enough for more
 		if out, stderr, code := tool.Try("extend", kind, "+290m"); code != 6 {
@@ -73,11 +73,11 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 		if out, stderr, code := tool.Try("extend", kind, "+60m"); code != 6 {
 			t.Errorf("more than was free at the cut: exit %d, %s%s", code, out, stderr)
 		}
-		if after := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-grow"); after != table {
+		if after := lab.Run(t, "dmsetup", "table", "dmsnap-store-"+kind+"-kinds"); after != table {
 			t.Errorf("a refused extend has changed the store:\n%s\n%s", table, after)
 		}
 	}
-	unchanged(t, image, before, storeBlocks(t, "dmsnap-store-"+kind+"-grow", "dmsnap-base-grow"))
+	unchanged(t, image, before, storeBlocks(t, "dmsnap-store-"+kind+"-kinds", "dmsnap-base-kinds"))
 	if got := fileSum(t, filepath.Join(dir, "gone")); got != was {
 		t.Error("a file that was deleted since the cut is not in the image any more")
 	}
