@@ -299,7 +299,7 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	}
 }
 
-const neverCut = "its image was never cut: an operation is in progress or was interrupted"
+const neverCut = "no snapshot was taken yet: an operation is in progress or was interrupted"
 
 // condition is what an image is worth now.
 func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {

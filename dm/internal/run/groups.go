@@ -47,7 +47,7 @@ func (r *Runner) unlockGroup(s plan.Step) {
 		release = l.Drop
 	}
 	if err := release(); err != nil {
-		r.Log.Warn("the lock of a volume group was not let go well", "group", s.Group, "error", err)
+		r.Log.Warn("the lock of a volume group could not be released cleanly", "group", s.Group, "error", err)
 	}
 }
 
