@@ -28,6 +28,9 @@ func (x Medium) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 func (x Doubt) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.
+func (x CopiedReceipt) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
+
+// MarshalJSON: see docs/schema.
 func (x StoreReceipt) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.

@@ -30,10 +30,7 @@ func (h *Host) at(dir string) (fs filesystem, err error) {
 }
 
 func (h *Host) measure(m freeze.Mount, dir string) (filesystem, error) {
-	fs := filesystem{Mount: m}
-	for _, d := range h.Mounts.Devices(m) {
-		fs.devices = append(fs.devices, d)
-	}
+	fs := filesystem{Mount: m, devices: h.Mounts.Devices(m)}
 	st, err := h.Read.Kernel.Statfs(dir)
 	fs.size, fs.avail = st.Blocks*uint64(st.BlockSize), st.Avail*uint64(st.BlockSize)
 	return fs, err
