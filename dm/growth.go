@@ -145,6 +145,7 @@ func (s *session) dropFurther(ctx context.Context, i journal.Intent, ours *stack
 	if p.Steps = append(p.Steps, unlabel...); len(p.Steps) == 0 {
 		return nil
 	}
+	p.Steps = append(p.Steps, plan.Step{Phase: plan.Finish, Action: plan.Settle}) // which gives the udev cookie back
 	_, err = s.usualRunner().Run(ctx, p)
 	return err
 }

@@ -196,6 +196,11 @@ func (h *host) settledIn(t *testing.T, spec, what string, m *Manager) {
 		t.Errorf("%s: %v", what, err)
 		return
 	}
+	for l := range strings.Lines(h.Snapshot()) {
+		if strings.HasPrefix(l, "sem ") {
+			t.Errorf("%s: left behind: %s", what, l)
+		}
+	}
 	set, err := m.Show(context.Background(), "nightly")
 	if err != nil || set.State != StateActive {
 		t.Errorf("%s: %+v, %v", what, set, err)
