@@ -70,7 +70,7 @@ func TestTortureSteps(t *testing.T) {
 			x.prepare(t, op)
 			for n, step := range op.steps(t, x.m) {
 				for _, h := range []how{byKill, byKillInside, byStop, withGuard} {
-					if round++; !lab.Full() && round%61 != 1 {
+					if round++; !lab.Full() && round%97 != 1 {
 						continue
 					}
 					outcome := x.once(t, op, h, n+1)
