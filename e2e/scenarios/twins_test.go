@@ -45,6 +45,9 @@ func noTwins(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "filesystem" {
+				lab.Long(t)
+			}
 			origin := lab.Linear(t, "twin", disks[0], 1, 64) // the disk itself begins with something else
 			medium := lab.Store(t, "twin-cow", disks[1], 0, 64)
 			above(t, origin)
