@@ -40,7 +40,7 @@ func TestQuickStart(t *testing.T) {
 			lab.LoadModule(t)
 			return map[string]string{"/data": lab.Partition(t, disks[0], 1, 1, 400)}
 		}, "data.tar", []string{"./precious"}},
-		{quickStarts, "A database host", func(t *testing.T, disks []string) map[string]string {
+		{quickStarts, "A database server", func(t *testing.T, disks []string) map[string]string {
 			stub(t, "/usr/local/sbin/runuser", "echo \"$*\" >>/run/tmp/checkpoint")
 			shipHooks(t)
 			lab.Group(t, "db", disks[0])
@@ -69,7 +69,7 @@ func TestQuickStart(t *testing.T) {
 					t.Errorf("no %s in the backup:\n%s", want, files)
 				}
 			}
-			if _, err := os.Stat("/run/tmp/checkpoint"); c.title == "A database host" && err != nil {
+			if _, err := os.Stat("/run/tmp/checkpoint"); c.title == "A database server" && err != nil {
 				t.Errorf("the database was not told: %v\n%s", err, said)
 			}
 		})
