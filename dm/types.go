@@ -38,7 +38,7 @@ type Set struct {
 	Name       string            `json:"name"`
 	UUID       string            `json:"uuid"`
 	Created    *time.Time        `json:"created"` // null when only the kernel's tables know the set
-	State      State             `json:"state"`
+	State      State             `json:"state"`   // null without volumes: its devices are gone, and its record is about to go
 	Persistent bool              `json:"persistent"`
 	Labels     map[string]string `json:"labels"`
 	Lease      *LeaseState       `json:"lease"`   // null if it is for ever

@@ -191,7 +191,7 @@ func (m *schemaMaker) define(t reflect.Type) {
 func nullable(in, t reflect.Type) bool {
 	always := []string{"State", "Code", "EventKind", "Level", "Topic", "Phase", "Subject", "HolderKind", "FreezeMethod", "Redirector"}
 	switch {
-	case t.Kind() == reflect.Pointer:
+	case t.Kind() == reflect.Pointer, in == reflect.TypeFor[dm.Set]() && t == reflect.TypeFor[dm.State]():
 		return true
 	case in.PkgPath() != reflect.TypeFor[dm.Set]().PkgPath(), slices.Contains(always, t.Name()):
 		return false
