@@ -55,7 +55,7 @@ func confChain(b *bench) {
 	two, cow2 := b.cutBeside(2, low, "PO", 4*chunkSize) // chunks of another size
 	b.chain("image1", two, cow1, "PO", chunkSize)
 	same(b, "line", b.line("image1", 0), fmt.Sprintf("snapshot %v %v PO 16", two, cow1))
-	same(b, "opens by the image above", b.info("image2").OpenCount, 1)
+	b.opens("opens by the image above", "image2", 1)
 	_, err := b.k.Open(dmNode(two), unix.O_RDONLY|unix.O_EXCL, 0) // as a mount does
 	b.want(unix.EBUSY, err)
 	shown := b.live("shown", spec(realSize, "linear", two, 0)).Dev

@@ -118,22 +118,22 @@ func confMinor(b *bench) {
 
 func confOpens(b *bench) {
 	low := b.live("low", spec(4096, "linear", b.a, 0))
-	same(b, "opens", low.OpenCount, 0)
+	b.opens("opens", "low", 0)
 	f := b.open(dmNode(low.Dev), unix.O_RDONLY)
-	same(b, "opens", b.info("low").OpenCount, 1)
+	b.opens("opens", "low", 1)
 	b.want(unix.EBUSY, b.remove("low"))
 	b.ok(f.Close())
 	b.create("high")
 	b.ok(b.load("high", spec(2048, "linear", low.Dev, 0)))
-	same(b, "opens by an inactive table", b.info("low").OpenCount, 1)
+	b.opens("opens by an inactive table", "low", 1)
 	b.ok(b.resume("high"))
 	b.ok(b.load("high", spec(1024, "linear", low.Dev, 0)))
-	same(b, "opens by both tables of one device", b.info("low").OpenCount, 1)
+	b.opens("opens by both tables of one device", "low", 1)
 	b.ok(b.c.Load(conf("high"), ioctl.ReadOnly, []ioctl.Spec{spec(1024, "linear", low.Dev, 0)}))
-	same(b, "opens in two modes", b.info("low").OpenCount, 2)
+	b.opens("opens in two modes", "low", 2)
 	b.ok(b.c.Clear(conf("high")))
 	b.live("next", spec(2048, "linear", low.Dev, 2048))
-	same(b, "opens by two devices", b.info("low").OpenCount, 2)
+	b.opens("opens by two devices", "low", 2)
 	b.want(unix.EBUSY, b.remove("low"))
 }
 

@@ -40,7 +40,7 @@ func (b *bench) unmount(dir *ioctl.File) {
 
 func confFreezeTwice(b *bench) {
 	_, dir := b.mounted("fs")
-	same(b, "opens by the mount", b.info("fs").OpenCount, 1)
+	b.opens("opens by the mount", "fs", 1)
 	b.want(unix.EINVAL, dir.Thaw())
 	b.ok(dir.Freeze())
 	b.want(unix.EBUSY, dir.Freeze())
@@ -48,7 +48,7 @@ func confFreezeTwice(b *bench) {
 	b.want(unix.EINVAL, dir.Thaw())
 	b.want(unix.EBUSY, b.k.Unmount(b.env.Dir, 0))
 	b.unmount(dir)
-	same(b, "opens", b.info("fs").OpenCount, 0)
+	b.opens("opens", "fs", 0)
 }
 
 func confUnfreezable(b *bench) {
@@ -137,13 +137,13 @@ func confUmountFrozen(b *bench) {
 	no, dir := b.mounted("fs")
 	b.ok(dir.Freeze())
 	b.unmount(dir)
-	same(b, "opens", b.info("fs").OpenCount, 1)
+	b.opens("opens", "fs", 1)
 	b.want(unix.EBUSY, b.remove("fs"))
 	b.ok(b.k.Mount(dmNode(no), b.env.Dir, "ext4", 0, ""))
 	dir = b.open(b.env.Dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	b.ok(dir.Thaw())
 	b.unmount(dir)
-	same(b, "opens", b.info("fs").OpenCount, 0)
+	b.opens("opens", "fs", 0)
 }
 
 // confSwapFrozen: a resume that has to swap freezes too, unless told not to.

@@ -38,7 +38,7 @@ func confImage(b *bench, flags ioctl.Flags, want unix.Errno) {
 		b.want(0, err)
 	}
 	if err == nil {
-		same(b, "opens by the mount", b.info("image").OpenCount, 1)
+		b.opens("opens by the mount", "image", 1)
 		b.want(unix.EBUSY, b.remove("image"))
 		b.want(unix.EBUSY, b.k.Unmount(b.env.Dir, 0))
 		b.ok(b.k.Unmount(live, 0))

@@ -169,6 +169,19 @@ func (b *bench) gone(id string) ioctl.Info {
 	return ioctl.Info{}
 }
 
+// opens checks how often a device is open, in spite of a udev that looks at it just now.
+func (b *bench) opens(what, id string, want int32) {
+	b.Helper()
+	var got int32
+	for range 500 {
+		if got = b.info(id).OpenCount; got == want {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	b.Errorf("%s: got %d, want %d", what, got, want)
+}
+
 func (b *bench) remove(id string) error {
 	_, err := b.c.Remove(conf(id), 0, ioctl.Event{})
 	return err
