@@ -21,6 +21,9 @@ import (
 func TestStoreKinds(t *testing.T) {
 	for _, fstype := range []string{"ext4", "xfs"} {
 		t.Run(fstype, func(t *testing.T) {
+			if fstype == "xfs" {
+				lab.Wide(t)
+			}
 			v, beside, end := twoFilesystems(t, fstype)
 			tool := lab.NewTool(t)
 			kinds := map[string]string{"own": "file:" + v.Dir}
