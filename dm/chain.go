@@ -258,7 +258,7 @@ func (s *session) pendingOn(d stack.Device, ours *stack.View) (*stack.Device, er
 	return nil, nil
 }
 
-// endAllChains does that for all sets that nobody is at. A fold has no entry in the
+// endAllChains does that for all sets that nobody is at. A flattening has no entry in the
 // journal: what it left suspended shows by that alone.
 func (s *session) endAllChains(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {

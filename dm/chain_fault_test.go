@@ -133,20 +133,20 @@ func (c *chain) endsRight(t *testing.T, what string) {
 }
 
 // TestCoreLeftSuspended: the kernel refuses the swap that would chain an image, or the
-// one by which a fold begins, and the process dies before it lets the readers of that
+// one by which a flattening begins, and the process dies before it lets the readers of that
 // go on. Recover does.
 func TestCoreLeftSuspended(t *testing.T) {
 	hostOnly(t)
 	for name, do := range map[string]func(*chain) error{
-		"chained": func(c *chain) error { _, err := c.m.Create(c.ctx, c.request("c")); return err },
-		"folded":  func(c *chain) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) },
+		"chained":   func(c *chain) error { _, err := c.m.Create(c.ctx, c.request("c")); return err },
+		"flattened": func(c *chain) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newChain(t, ioctltest.Options{})
 			c.cut(t, "a")
 			c.cut(t, "b")
 			last := "b" // is chained by the next
-			if name == "folded" {
+			if name == "flattened" {
 				c.cut(t, "c")
 				last = "a"
 			}

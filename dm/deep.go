@@ -9,12 +9,12 @@ import (
 
 // When and how fast a monitor flattens chains.
 const (
-	defaultFoldDepth = 16
-	defaultFoldRate  = 16 << 20 // bytes a second
+	defaultFlattenDepth = 16
+	defaultFlattenRate  = 16 << 20 // bytes a second
 )
 
 // flattenDeepChains flattens leftovers of removed sets while a chain is longer than
-// FoldDepth, one after the other. It runs in a goroutine of its own: a copy may take
+// FlattenDepth, one after the other. It runs in a goroutine of its own: a copy may take
 // hours, and stores must not wait to grow. One that failed is not tried again, since
 // it needs room.
 func (w *watch) flattenDeepChains(ctx context.Context) {
@@ -40,7 +40,7 @@ func (w *watch) flattenDeepChains(ctx context.Context) {
 }
 
 // deep is the leftover to flatten next: the oldest one that gets no more copies, if a
-// chain is longer than FoldDepth. It is empty if there is none.
+// chain is longer than FlattenDepth. It is empty if there is none.
 func (w *watch) deep(tried map[string]bool) string {
 	v, err := w.scanDevices()
 	if err != nil {

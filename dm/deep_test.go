@@ -9,9 +9,9 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
-// TestMonitorFolds: what is left of removed sets goes by itself where images read
+// TestMonitorFlattens: what is left of removed sets goes by itself where images read
 // through too many, from the oldest on, but not further.
-func TestMonitorFolds(t *testing.T) {
+func TestMonitorFlattens(t *testing.T) {
 	hostOnly(t)
 	c := newChain(t, ioctltest.Options{})
 	var layers []string
@@ -25,7 +25,7 @@ func TestMonitorFolds(t *testing.T) {
 	if n := <-notices; n.Kind != EventFlattened || n.Set != layers[1] {
 		t.Errorf("%+v", n)
 	}
-	c.right(t, "folded")
+	c.right(t, "flattened")
 	if a := c.set(t, "a"); a.ReadsThrough != layers[2] || a.Layers != 2 {
 		t.Errorf("%+v", a)
 	}

@@ -24,7 +24,7 @@ var inLibrary = strings.NewReplacer(
 	"run dmsnap detach", "call Manager.Detach",
 	"run dmsnap recover", "call Manager.Recover",
 	"run dmsnap umount", "call Manager.Unmount for",
-	"dmsnap remove --fold", "Manager.Remove with RemoveRequest.Flatten for",
+	"dmsnap remove --flatten", "Manager.Remove with RemoveRequest.Flatten for",
 	"dmsnap thaw --all", "Manager.Thaw of all",
 	"dmsnap attach", "Manager.Attach",
 	"dmsnap create", "Manager.Create",

@@ -120,7 +120,7 @@ func meeting() map[string]act {
 				return err
 			}),
 		},
-		"fold": {
+		"flatten": {
 			ends: true,
 			setup: func(w *world, p part) error {
 				for i, suffix := range []string{"-older", "", "-newer"} {

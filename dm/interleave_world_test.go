@@ -25,7 +25,7 @@ const (
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{host: newHost(t, ioctltest.Options{Udev: true}), past: map[string][][]byte{}, cuts: map[string]cut{}}
-	w.m.foldTimeout = 0
+	w.m.flattenTimeout = 0
 	w.devices = map[string]ioctl.DevNo{"/home": w.home, "/var": w.vard, "/data": w.data}
 	for i, name := range []string{"a0", "a1", "a2", "b0", "b1", "b2", "other"} {
 		w.AddDisk(name, ioctl.DevNo{Major: 65, Minor: uint32(16 * i)}, 16*mib)
@@ -45,7 +45,7 @@ func (w *world) complain(format string, args ...any) {
 // manager is one of a process of its own.
 func (w *world) manager() *Manager {
 	m := New(w.m.opts)
-	m.sample, m.foldTimeout = 0, 0
+	m.sample, m.flattenTimeout = 0, 0
 	return m
 }
 

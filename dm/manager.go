@@ -33,13 +33,13 @@ const DefaultStateDir = "/var/lib/dmsnap"
 
 // Defaults of Options and CreateRequest.
 const (
-	defaultUdevTimeout   = 30 * time.Second
-	defaultBusyTimeout   = 5 * time.Second
-	defaultFreezeTimeout = 10 * time.Second
-	defaultHookTimeout   = 30 * time.Second
-	defaultSlowAfter     = 10 * time.Second
-	defaultSample        = 100 * time.Millisecond
-	defaultFoldTimeout   = time.Minute
+	defaultUdevTimeout    = 30 * time.Second
+	defaultBusyTimeout    = 5 * time.Second
+	defaultFreezeTimeout  = 10 * time.Second
+	defaultHookTimeout    = 30 * time.Second
+	defaultSlowAfter      = 10 * time.Second
+	defaultSample         = 100 * time.Millisecond
+	defaultFlattenTimeout = time.Minute
 )
 
 // Options configure a Manager; the zero value works.
@@ -94,14 +94,14 @@ type Manager struct {
 	slowAfter time.Duration
 	// sample is how long writes are watched to size a store.
 	sample time.Duration
-	// foldTimeout is how long a fold waits for an operation on its origin, such as
+	// flattenTimeout is how long a flattening waits for an operation on its origin, such as
 	// the cut of another set.
-	foldTimeout time.Duration
+	flattenTimeout time.Duration
 }
 
 // New makes a Manager. It opens nothing yet.
 func New(o Options) *Manager {
-	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, slowAfter: defaultSlowAfter, foldTimeout: defaultFoldTimeout}
+	m := &Manager{life: libraryLifecycle{}, sample: defaultSample, slowAfter: defaultSlowAfter, flattenTimeout: defaultFlattenTimeout}
 	if o.Kernel != nil {
 		m.life = nil // the library knows only the host
 	} else {

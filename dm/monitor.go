@@ -50,7 +50,7 @@ const (
 func (r MonitorRequest) withDefaults() MonitorRequest {
 	r.Threshold = cmp.Or(r.Threshold, defaultThreshold)
 	r.Interval = cmp.Or(r.Interval, defaultInterval)
-	r.FlattenDepth, r.FlattenRate = cmp.Or(r.FlattenDepth, defaultFoldDepth), cmp.Or(r.FlattenRate, defaultFoldRate)
+	r.FlattenDepth, r.FlattenRate = cmp.Or(r.FlattenDepth, defaultFlattenDepth), cmp.Or(r.FlattenRate, defaultFlattenRate)
 	if r.Events == nil {
 		r.Events = func(Event) {}
 	}

@@ -44,7 +44,7 @@ func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
 	defer s.close()
 	defer s.watching(ctx, "inspect the set")()
 	if r.Flatten {
-		err = s.removeFold(ctx, r)
+		err = s.removeAndFlatten(ctx, r)
 	} else {
 		err = s.remove(ctx, r.Name)
 	}
@@ -71,7 +71,7 @@ func (m *Manager) PlanRemove(_ context.Context, r RemoveRequest) (p *Plan, err e
 
 func (s *session) planRemove(request RemoveRequest) (*plan.Plan, error) {
 	if request.Flatten {
-		return s.planRemoveFold(request.Name)
+		return s.planRemoveAndFlatten(request.Name)
 	}
 	r := &removal{session: s, name: request.Name}
 	if _, err := r.look(); err != nil {

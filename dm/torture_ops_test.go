@@ -53,7 +53,7 @@ func underTorture() []tortured {
 		{"remove beside a set", "remove", 1, []string{"first", "victim"}},
 		{"create, and chain an older set", "create", 1, []string{"older"}},
 		{"remove what an older set reads through", "remove", 1, []string{"older", "victim"}},
-		{"fold a set in the middle", "fold", 1, []string{"older", "victim", "newer"}},
+		{"flatten a set in the middle", "flatten", 1, []string{"older", "victim", "newer"}},
 	}
 }
 
@@ -72,7 +72,7 @@ func (op tortured) steps(t *testing.T, m *Manager) (steps []string) {
 		p, err = m.PlanCreate(context.Background(), tortureSet("victim", op.n))
 	case "extend":
 		p, err = m.PlanExtend(context.Background(), larger("victim"))
-	case "fold":
+	case "flatten":
 		p, err = m.PlanRemove(context.Background(), RemoveRequest{Name: "victim", Flatten: true})
 	default:
 		p, err = m.PlanRemove(context.Background(), RemoveRequest{Name: "victim"})
@@ -143,7 +143,7 @@ func (x *torture) prepareSets(op tortured) error {
 }
 
 // removes: the victim is gone afterwards.
-func (op tortured) removes() bool { return op.op == "remove" || op.op == "fold" }
+func (op tortured) removes() bool { return op.op == "remove" || op.op == "flatten" }
 
 // larger asks for larger stores.
 func larger(set string) ExtendRequest {

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // fate is what a victim does, and what becomes of it.
 type fate struct {
-	Op      string // create, extend, fold, mount, remove, attach or detach
+	Op      string // create, extend, flatten, mount, remove, attach or detach
 	Set     string
 	Origins []string
 	Stores  map[string]string
@@ -202,7 +202,7 @@ func (f *fate) do(m *Manager) error {
 		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":
 		err = m.Remove(context.Background(), RemoveRequest{Name: f.Set})
-	case "fold":
+	case "flatten":
 		err = m.Remove(context.Background(), RemoveRequest{Name: f.Set, Flatten: true})
 	case "extend":
 		_, err = m.Extend(context.Background(), larger(f.Set))

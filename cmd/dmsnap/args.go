@@ -50,7 +50,7 @@ func wantsValue(known []*kong.Flag, arg string) bool {
 		return slices.ContainsFunc(known, func(f *kong.Flag) bool { return is(f) && !f.IsBool() && !f.IsCounter() })
 	}
 	if name, long := strings.CutPrefix(arg, "--"); long {
-		return takes(func(f *kong.Flag) bool { return f.Name == name })
+		return takes(func(f *kong.Flag) bool { return f.Name == name || slices.Contains(f.Aliases, name) })
 	}
 	for i, r := range arg[1:] {
 		if takes(func(f *kong.Flag) bool { return f.Short == r }) {

@@ -30,7 +30,7 @@ func concepts() []concept {
 		{"lease", "lease", "How long a set is kept. When its lease ends, the set is removed, unless it is on hold."},
 		{"bypassed", "", "The state of a set whose origin got another table from another program, so that later writes are in its image too. Such an image is never served."},
 		{"layer", "orphaned snapshot", "What remains of a removed set as long as older sets read through it."},
-		{"fold", "flatten (rbd), stream (QEMU)", "Copy the contents of a layer to the sets that read through it, so that the layer can be removed."},
+		{"flatten", "flatten (rbd), stream (QEMU)", "Copy the contents of a layer to the sets that read through it, so that the layer can be removed. Plans and events say fold and folded."},
 		{"attach, detach", "interpose", "Bring a plain device under device-mapper while it is in use, and undo that."},
 		{"journal, intent", "write-ahead log", "The record of an operation in progress, written before its first step. With it an interrupted operation is undone or completed."},
 		{"plan", "", "The ordered steps of an operation, each with its undo; printed by --dry-run."},

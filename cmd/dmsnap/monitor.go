@@ -13,15 +13,15 @@ import (
 )
 
 type monitorCmd struct {
-	Threshold int           `default:"70" placeholder:"PERCENT" help:"Grow a store when it is this full, in percent (${default})."`
-	Step      dm.Size       `placeholder:"SIZE" help:"Grow by at least this much (5g, 10% of the origin; default: half of the present size). Under load it grows by more."`
-	Limit     dm.Size       `placeholder:"SIZE" help:"Never grow a store beyond this (default: what it can ever need)."`
-	Spill     []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device for the first store whose own device is used up; its contents are lost. Repeatable."`
-	Interval  time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two checks of everything (${default})."`
-	FoldDepth int           `default:"16" placeholder:"N" help:"Flatten leftovers of removed sets once an image reads through more than N others (${default})."`
-	FoldRate  dm.Size       `default:"16m" placeholder:"SIZE" help:"Limit that copying to SIZE per second (${default})."`
-	Listen    string        `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at http://ADDRESS/metrics."`
-	Textfile  string        `placeholder:"PATH" help:"Write metrics for the textfile collector of node_exporter; the name must end in .prom."`
+	Threshold    int           `default:"70" placeholder:"PERCENT" help:"Grow a store when it is this full, in percent (${default})."`
+	Step         dm.Size       `placeholder:"SIZE" help:"Grow by at least this much (5g, 10% of the origin; default: half of the present size). Under load it grows by more."`
+	Limit        dm.Size       `placeholder:"SIZE" help:"Never grow a store beyond this (default: what it can ever need)."`
+	Spill        []string      `sep:"none" placeholder:"DEVICE" help:"An unused block device for the first store whose own device is used up; its contents are lost. Repeatable."`
+	Interval     time.Duration `default:"10s" placeholder:"DURATION" help:"Longest time between two checks of everything (${default})."`
+	FlattenDepth int           `default:"16" placeholder:"N" aliases:"fold-depth" help:"Flatten leftovers of removed sets once an image reads through more than N others (${default})."`
+	FlattenRate  dm.Size       `default:"16m" placeholder:"SIZE" aliases:"fold-rate" help:"Limit that copying to SIZE per second (${default})."`
+	Listen       string        `placeholder:"ADDRESS" help:"Serve metrics for Prometheus at http://ADDRESS/metrics."`
+	Textfile     string        `placeholder:"PATH" help:"Write metrics for the textfile collector of node_exporter; the name must end in .prom."`
 }
 
 func (monitorCmd) Help() string {
@@ -56,7 +56,7 @@ func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {
 	var lost error // of output; stores grow all the same
 	err = env.Manager.Monitor(ctx, dm.MonitorRequest{
 		Threshold: c.Threshold, Step: c.Step, Limit: c.Limit, Spill: c.Spill, Interval: c.Interval,
-		FlattenDepth: c.FoldDepth, FlattenRate: dm.Rate(c.FoldRate.Bytes),
+		FlattenDepth: c.FlattenDepth, FlattenRate: dm.Rate(c.FlattenRate.Bytes),
 		Events: func(e dm.Event) {
 			m.count(e)
 			if werr := emit(env, "events", []dm.Event{e}, func(w io.Writer) { writeEvent(w, e) }); werr != nil {
@@ -84,11 +84,11 @@ func (c *monitorCmd) check() error {
 	if c.Threshold < 1 || c.Threshold > 99 {
 		return errors.New("--threshold must be between 1 and 99")
 	}
-	if c.FoldDepth < 1 {
-		return errors.New("--fold-depth must be at least 1")
+	if c.FlattenDepth < 1 {
+		return errors.New("--flatten-depth must be at least 1")
 	}
-	if c.FoldRate.Bytes == 0 {
-		return errors.New("--fold-rate must be a size such as 16m")
+	if c.FlattenRate.Bytes == 0 {
+		return errors.New("--flatten-rate must be a size such as 16m")
 	}
 	if c.Textfile != "" && !strings.HasSuffix(c.Textfile, ".prom") {
 		return fmt.Errorf("--textfile: the name must end in .prom (got %q)", filepath.Base(c.Textfile))

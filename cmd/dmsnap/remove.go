@@ -12,17 +12,17 @@ import (
 )
 
 type removeCmd struct {
-	Names  []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
-	Fold   bool     `help:"Flatten: copy what older sets read from this one into their stores, so that its store can be freed too."`
-	Rate   dm.Size  `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --fold."`
-	DryRun bool     `help:"Print the steps and change nothing."`
+	Names   []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
+	Flatten bool     `aliases:"fold" help:"Flatten: copy what older sets read from this one into their stores, so that its store can be freed too."`
+	Rate    dm.Size  `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --flatten."`
+	DryRun  bool     `help:"Print the steps and change nothing."`
 }
 
 func (removeCmd) Help() string {
 	return `Nothing is removed unless all named sets exist. They are removed in the order given, up to the first failure. ` +
 		`A set in use is never removed by force. ` +
-		`If older sets read through this one, its store stays as layer-UUID until they are removed. --fold copies the data to them instead; ` +
-		`this takes time, may be interrupted, and continues with dmsnap remove --fold layer-UUID.`
+		`If older sets read through this one, its store stays as layer-UUID until they are removed. --flatten copies the data to them instead; ` +
+		`this takes time, may be interrupted, and continues with dmsnap remove --flatten layer-UUID.`
 }
 
 func (removeCmd) manual() manual {
@@ -31,7 +31,7 @@ func (removeCmd) manual() manual {
 			"dmsnap remove nightly",
 			"dmsnap remove monday tuesday --json",
 			"dmsnap remove nightly --dry-run",
-			"dmsnap remove nightly --fold --rate 20m",
+			"dmsnap remove nightly --flatten --rate 20m",
 		},
 		exits: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11},
 	}
@@ -43,8 +43,8 @@ type removal struct {
 }
 
 func (c *removeCmd) Run(ctx context.Context, env *Env) error {
-	if c.Rate.Percent > 0 || !c.Rate.IsZero() && !c.Fold {
-		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate needs --fold and a size"), Hint: "see dmsnap remove --help"}
+	if c.Rate.Percent > 0 || !c.Rate.IsZero() && !c.Flatten {
+		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate needs --flatten and a size"), Hint: "see dmsnap remove --help"}
 	}
 	for i, name := range c.Names {
 		if slices.Contains(c.Names[:i], name) {
@@ -71,7 +71,7 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 }
 
 func (c *removeCmd) request(name string) dm.RemoveRequest {
-	return dm.RemoveRequest{Name: name, Flatten: c.Fold, Rate: dm.Rate(c.Rate.Bytes)}
+	return dm.RemoveRequest{Name: name, Flatten: c.Flatten, Rate: dm.Rate(c.Rate.Bytes)}
 }
 
 func (c *removeCmd) plan(ctx context.Context, env *Env) error {
@@ -101,7 +101,7 @@ func (c *removeCmd) partial(failed int, err error) error {
 		case dm.CodeUnrecovered:
 			e.Code = inner.Code
 		case dm.CodePartial: // to be repeated, but without those removed
-			if c.Fold {
+			if c.Flatten {
 				break // the set is gone, and what is left of it has another name
 			}
 			e.Hint = "run dmsnap remove " + strings.Join(rest, " ")

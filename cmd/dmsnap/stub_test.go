@@ -80,7 +80,7 @@ func (s *stub) Monitor(_ context.Context, r dm.MonitorRequest) error {
 // removalOf is how the tests write what was asked to be removed.
 func removalOf(r dm.RemoveRequest) string {
 	if r.Flatten {
-		return "remove fold"
+		return "remove flatten"
 	}
 	return "remove"
 }

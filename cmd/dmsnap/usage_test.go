@@ -23,7 +23,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"create /home --wait 5":          `--wait: "5" is not a duration: write 30s, 5m or 2h`,
 		"list -q -v":                     `--quiet and --verbose exclude each other`,
 		"monitor --threshold 101":        `--threshold must be between 1 and 99`,
-		"monitor --fold-depth 0":         `--fold-depth must be at least 1`,
+		"monitor --flatten-depth 0":      `--flatten-depth must be at least 1`,
 		"monitor --textfile /var/x":      `--textfile: the name must end in .prom (got "x")`,
 		"create /home -s 10q":            `--size: size "10q" is not a number followed by k, m, g, t or %`,
 		"create /home --lease sometimes": `lease "sometimes" is neither a time such as 2h, nor pid:N, nor boot`,
@@ -33,6 +33,24 @@ func TestWrongCommandLines(t *testing.T) {
 		first, _, _ := strings.Cut(errs.String(), "\n")
 		if status != 2 || !strings.HasPrefix(first, "dmsnap: ") || !strings.HasSuffix(first, want) {
 			t.Errorf("dmsnap %s: exit %d, %q, want 2 and %q", line, status, first, want)
+		}
+	}
+}
+
+// TestOldFlags: what a flag was called in an earlier version is still understood.
+func TestOldFlags(t *testing.T) {
+	for old, line := range map[string]string{
+		"remove a --fold --rate 20m":                  "remove a --flatten --rate 20m",
+		"monitor --fold-depth 0":                      "monitor --flatten-depth 0",
+		"monitor --fold-rate 0 --textfile /run/x.txt": "monitor --flatten-rate 0 --textfile /run/x.txt",
+	} {
+		var now, then bytes.Buffer
+		for text, line := range map[*bytes.Buffer]string{&now: line, &then: old} {
+			s := &stub{fail: map[string]error{"remove flatten a": noRoom()}}
+			run(t.Context(), strings.Fields(line), text, text, func(dm.Options) manager { return s })
+		}
+		if now.Len() == 0 || now.String() != then.String() {
+			t.Errorf("dmsnap %s says %q, dmsnap %s %q", old, then.String(), line, now.String())
 		}
 	}
 }

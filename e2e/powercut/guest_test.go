@@ -95,7 +95,7 @@ func TestGuestWork(t *testing.T) {
 		for i, name := range []string{"old", "middle", "new"} { // each is chained onto the next
 			create(name, stores[i], "--persistent")
 		}
-		remove("middle", "--fold")
+		remove("middle", "--flatten")
 		remove("new")
 		remove("old")
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // TestMachineTorturePower cuts the power at random moments of create, extend and remove, and every other time while images
-// are chained and folded, with a writer at work and the state directory on a disk. After the next boot recover ends what was
+// are chained and flattened, with a writer at work and the state directory on a disk. After the next boot recover ends what was
 // begun and tells what persistent stores hold, the sets' records can be removed, the filesystem is whole, and no
 // acknowledged write is missing.
 func TestMachineTorturePower(t *testing.T) {

@@ -119,7 +119,7 @@ func (c *chained) stores(n, gap int) (stores []string) {
 }
 
 // TestChainedSets cuts many persistent sets of one origin under load. Each image is right at its cut, in chunks of any
-// size, and stays so bit for bit while later sets are cut and others removed or folded in any order; the oldest is mounted for as
+// size, and stays so bit for bit while later sets are cut and others removed or flattened in any order; the oldest is mounted for as
 // long as it lives. Only the newest set's store grows.
 func TestChainedSets(t *testing.T) {
 	lab.Wide(t)
@@ -150,7 +150,7 @@ func TestChainedSets(t *testing.T) {
 	c.tool.OK("umount", setName(0))
 	for _, i := range c.rand.Perm(n) {
 		if lab.Full() && c.rand.IntN(2) == 0 {
-			c.fold(setName(i))
+			c.flatten(setName(i))
 		} else {
 			c.remove(setName(i))
 		}

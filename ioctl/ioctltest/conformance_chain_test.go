@@ -15,7 +15,7 @@ func chainCases() []conformanceCase {
 		{"chained while copying", confChainCopying},
 		{"chained transient", confChainTransient},
 		{"chained on a lost image", confChainLost},
-		{"folded images", confFold},
+		{"flattened images", confFlatten},
 	}
 }
 
@@ -151,11 +151,11 @@ func (b *bench) tryGet(no ioctl.DevNo, off int64) error {
 	return err
 }
 
-// confFold: an older image that is loaded again for writing over the same newer
+// confFlatten: an older image that is loaded again for writing over the same newer
 // one goes on with what the kernel knew, and not with what lies beyond on its store.
 // A page written to a chunk brings the whole chunk into the store, record and all,
 // so that a table that leaves the newer image out reads it there.
-func confFold(b *bench) {
+func confFlatten(b *bench) {
 	low, front := b.chainStack()
 	b.ok(b.put(front, 0, 1<<18, 1))
 	one, cow1 := b.cutBeside(1, low, "PO", chunkSize)

@@ -117,10 +117,10 @@ func removals() map[string]plan.RemoveRequest {
 	}
 }
 
-func folds() map[string]plan.FoldRequest {
-	return map[string]plan.FoldRequest{
-		"fold-one": folding(folded("sunday", 40<<20)),
-		"fold-two": folding(folded("sunday", 40<<20), folded("monday", 0)),
+func flattens() map[string]plan.FlattenRequest {
+	return map[string]plan.FlattenRequest{
+		"flatten-one": flattening(flattened("sunday", 40<<20)),
+		"flatten-two": flattening(flattened("sunday", 40<<20), flattened("monday", 0)),
 	}
 }
 
@@ -148,8 +148,8 @@ func TestGoldenPlans(t *testing.T) {
 	for name, r := range removals() {
 		got[name] = text(plan.Remove(r))
 	}
-	for name, r := range folds() {
-		p, err := plan.Fold(r)
+	for name, r := range flattens() {
+		p, err := plan.Flatten(r)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -29,36 +29,36 @@ type Action string
 
 // Actions of steps and of their undo.
 const (
-	CreateDevice Action = "create"   // an empty device Device with UUID
-	LoadTable    Action = "load"     // Table into Device's inactive slot
-	ClearTable   Action = "clear"    // drop what is in Device's inactive slot
-	Suspend      Action = "suspend"  // Device
-	Resume       Action = "resume"   // Device; swaps a loaded table in
-	RemoveDevice Action = "remove"   // Device
-	WipeHeader   Action = "wipe"     // zero Bytes of Device, from At on
-	SyncFS       Action = "sync"     // write the filesystem's dirty data back
-	Freeze       Action = "freeze"   // the filesystem
-	Prove        Action = "prove"    // that the kernel holds it frozen
-	Thaw         Action = "thaw"     // the filesystem
-	Restore      Action = "restore"  // give Device its Table back, whatever slot ours is in
-	Claim        Action = "claim"    // image Device, so that nobody can mount it any more, until it goes
-	Verify       Action = "verify"   // Device carries Table, and is healthy
-	Expect       Action = "expect"   // that front Device still runs on Live, with Table and nothing else to come
-	Hook         Action = "hook"     // call Program with Event
-	Settle       Action = "settle"   // wait until device nodes agree with the devices
-	MakeFile     Action = "allocate" // File, all of it, so that its blocks stay where they are
-	CheckFile    Action = "check"    // that File lies where Device's table says
-	DropFile     Action = "delete"   // File
-	LabelMedium  Action = "label"    // lead and tail of Medium
-	PutBack      Action = "put back" // what LabelMedium found there
-	WipeLabel    Action = "unlabel"  // Medium, if the label is the set's
-	Attach       Action = "attach"   // send what is addressed to the device beneath Device to Front
-	Detach       Action = "detach"   // end that
-	Chain        Action = "chain"    // have image Device read through the one that Table names
-	Rename       Action = "rename"   // Device to To
-	FoldChunks   Action = "fold"     // copy into snapshot Device what only the one beneath it has
-	LockGroup    Action = "lock"     // LVM's volume Group, so that lvm2 changes no volume of it
-	UnlockGroup  Action = "unlock"   // Group
+	CreateDevice  Action = "create"   // an empty device Device with UUID
+	LoadTable     Action = "load"     // Table into Device's inactive slot
+	ClearTable    Action = "clear"    // drop what is in Device's inactive slot
+	Suspend       Action = "suspend"  // Device
+	Resume        Action = "resume"   // Device; swaps a loaded table in
+	RemoveDevice  Action = "remove"   // Device
+	WipeHeader    Action = "wipe"     // zero Bytes of Device, from At on
+	SyncFS        Action = "sync"     // write the filesystem's dirty data back
+	Freeze        Action = "freeze"   // the filesystem
+	Prove         Action = "prove"    // that the kernel holds it frozen
+	Thaw          Action = "thaw"     // the filesystem
+	Restore       Action = "restore"  // give Device its Table back, whatever slot ours is in
+	Claim         Action = "claim"    // image Device, so that nobody can mount it any more, until it goes
+	Verify        Action = "verify"   // Device carries Table, and is healthy
+	Expect        Action = "expect"   // that front Device still runs on Live, with Table and nothing else to come
+	Hook          Action = "hook"     // call Program with Event
+	Settle        Action = "settle"   // wait until device nodes agree with the devices
+	MakeFile      Action = "allocate" // File, all of it, so that its blocks stay where they are
+	CheckFile     Action = "check"    // that File lies where Device's table says
+	DropFile      Action = "delete"   // File
+	LabelMedium   Action = "label"    // lead and tail of Medium
+	PutBack       Action = "put back" // what LabelMedium found there
+	WipeLabel     Action = "unlabel"  // Medium, if the label is the set's
+	Attach        Action = "attach"   // send what is addressed to the device beneath Device to Front
+	Detach        Action = "detach"   // end that
+	Chain         Action = "chain"    // have image Device read through the one that Table names
+	Rename        Action = "rename"   // Device to To
+	FlattenChunks Action = "fold"     // copy into snapshot Device what only the one beneath it has; JSON keeps the word of the first version
+	LockGroup     Action = "lock"     // LVM's volume Group, so that lvm2 changes no volume of it
+	UnlockGroup   Action = "unlock"   // Group
 )
 
 // Step is one step of a plan. Which fields count depends on the action.
@@ -103,7 +103,7 @@ type Step struct {
 	// Gone names devices that must have no node after Settle.
 	Gone []string
 	// Peer is the other device of a handover: the front of a base that is engaged
-	// or disengaged, the base of a front that is restored. In a fold, the layer's
+	// or disengaged, the base of a front that is restored. In a flattening, the layer's
 	// store. The base that a front's waiting table leads to, when that is cleared.
 	Peer string
 	// Optional: a failure is worth a warning and nothing more.
@@ -184,7 +184,7 @@ func (s Step) Detail() string {
 	switch {
 	case s.At != 0:
 		d = append(d, fmt.Sprintf("%d bytes at %d", s.Bytes, s.At))
-	case s.Action == FoldChunks:
+	case s.Action == FlattenChunks:
 		d = append(d, fmt.Sprintf("%d bytes that only %s has", s.Bytes, s.Peer))
 	case s.Bytes != 0:
 		d = append(d, fmt.Sprintf("first %d bytes", s.Bytes))

@@ -43,7 +43,7 @@ type Runner struct {
 	// how many of the plan's are done; and of the window before it opens. Nil:
 	// nobody is.
 	Observe func(phase plan.Phase, step plan.Step, done, total int)
-	// Rate bounds what a fold copies in a second, in bytes; 0: nothing does. Copied
+	// Rate bounds what a flattening copies in a second, in bytes; 0: nothing does. Copied
 	// is told how far it is, in bytes; may be nil.
 	Rate   uint64
 	Copied func(done, total uint64)

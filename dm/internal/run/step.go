@@ -106,8 +106,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.chain(s)
 	case plan.Rename:
 		return r.rename(s)
-	case plan.FoldChunks:
-		return r.fold(ctx, s)
+	case plan.FlattenChunks:
+		return r.flatten(ctx, s)
 	case plan.LockGroup:
 		return r.lockGroup(ctx, s)
 	case plan.UnlockGroup:

@@ -28,7 +28,7 @@ func BenchmarkUsage(b *testing.B) {
 	}
 }
 
-// BenchmarkExceptions visits each record, which is what a fold begins with.
+// BenchmarkExceptions visits each record, which is what a flattening begins with.
 func BenchmarkExceptions(b *testing.B) {
 	const records = 100000
 	d := newDisk(records + records/32 + 64).fill(records)

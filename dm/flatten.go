@@ -14,25 +14,25 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-func (s *session) planRemoveFold(name string) (*plan.Plan, error) {
+func (s *session) planRemoveAndFlatten(name string) (*plan.Plan, error) {
 	v, id, err := s.found(name)
 	if err != nil {
 		return nil, err
 	}
-	_, fold, err := s.planFold(v.View, name, id)
+	_, flatten, err := s.planFlatten(v.View, name, id)
 	if err != nil || plan.IsLayer(name) {
-		return fold, err
+		return flatten, err
 	}
 	r, err := s.remains(v.View, name, id)
 	if err != nil {
 		return nil, err
 	}
 	p := plan.Remove(r)
-	p.Steps = append(p.Steps, fold.Steps...)
+	p.Steps = append(p.Steps, flatten.Steps...)
 	return p, nil
 }
 
-func (s *session) removeFold(ctx context.Context, r RemoveRequest) error {
+func (s *session) removeAndFlatten(ctx context.Context, r RemoveRequest) error {
 	name := r.Name
 	if _, err := s.before(ctx, change{leases: true, spare: name}); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (s *session) removeFold(ctx context.Context, r RemoveRequest) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := s.planFold(v.View, name, id); err != nil {
+	if _, _, err := s.planFlatten(v.View, name, id); err != nil {
 		return err // before anything is gone
 	}
 	if !plan.IsLayer(name) {
@@ -50,10 +50,10 @@ func (s *session) removeFold(ctx context.Context, r RemoveRequest) error {
 		}
 	}
 	layer := plan.LayerName(id)
-	if err := s.fold(ctx, layer, id, r); err != nil {
+	if err := s.flatten(ctx, layer, id, r); err != nil {
 		return &Error{
 			Code: CodePartial, Err: fmt.Errorf("the leftover of the set could not be flattened: %w", err),
-			Hint: "dmsnap remove --fold " + layer + " continues",
+			Hint: "dmsnap remove --flatten " + layer + " continues",
 		}
 	}
 	return nil
@@ -67,17 +67,17 @@ func (s *session) found(name string) (v *view, id string, err error) {
 	return v, id, err
 }
 
-// planFold has no steps if nobody reads through the set, or if the kernel copies
+// planFlatten has no steps if nobody reads through the set, or if the kernel copies
 // into it still.
-func (s *session) planFold(ours *stack.View, name, id string) (r plan.FoldRequest, p *plan.Plan, err error) {
-	r = plan.FoldRequest{Set: name, ID: id}
+func (s *session) planFlatten(ours *stack.View, name, id string) (r plan.FlattenRequest, p *plan.Plan, err error) {
+	r = plan.FlattenRequest{Set: name, ID: id}
 	for layer := range ours.Devices() {
 		through := ours.Through(layer)
 		if layer.ID != id || layer.Role != plan.RoleCore || len(through) == 0 {
 			continue
 		}
 		for _, reader := range ours.ReadBy(layer) {
-			f, err := s.foldReader(reader, layer, ours)
+			f, err := s.flattenReader(reader, layer, ours)
 			if err != nil {
 				return r, nil, err
 			}
@@ -85,17 +85,17 @@ func (s *session) planFold(ours *stack.View, name, id string) (r plan.FoldReques
 			r.Readers = append(r.Readers, f)
 		}
 	}
-	p, err = plan.Fold(r)
+	p, err = plan.Flatten(r)
 	return r, p, err
 }
 
-func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f plan.FoldReader, err error) {
+func (s *session) flattenReader(reader, layer stack.Device, ours *stack.View) (f plan.FlattenReader, err error) {
 	older, newer := ours.Store(reader), ours.Store(layer)
 	if older == nil || newer == nil || reader.Status.State != targets.Active || layer.Status.State != targets.Active {
 		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or an image it reads through, is lost", reader.Name)
 	}
 	size := reader.Table.Size().Bytes()
-	f = plan.FoldReader{
+	f = plan.FlattenReader{
 		Layer: newer.Name, Name: reader.Name, Set: inventory.SetOf(ours, reader), Role: reader.Role, Table: reader.Table,
 		Size: older.Table.Size().Bytes(),
 	}
@@ -109,17 +109,17 @@ func (s *session) foldReader(reader, layer stack.Device, ours *stack.View) (f pl
 	})
 }
 
-// fold carries the steps out one by one. The set that is read through and those
+// flatten carries the steps out one by one. The set that is read through and those
 // that read through it are locked all the time, their origin only while a table
 // changes: others may be cut, chained and removed while chunks are copied.
-func (s *session) fold(ctx context.Context, layer, id string, r RemoveRequest) error {
+func (s *session) flatten(ctx context.Context, layer, id string, r RemoveRequest) error {
 	var ours *stack.View
 	var p *plan.Plan
 	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
 		if ours, err = s.read.Look(); err != nil {
 			return nil, err
 		}
-		request, planned, err := s.planFold(ours, layer, id)
+		request, planned, err := s.planFlatten(ours, layer, id)
 		p, keys = planned, []string{journal.SetKey(layer)}
 		for _, reader := range request.Readers {
 			keys = append(keys, journal.SetKey(reader.Set))
@@ -134,16 +134,16 @@ func (s *session) fold(ctx context.Context, layer, id string, r RemoveRequest) e
 		s.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", layer)
 	}
 	for _, step := range p.Steps {
-		if err := s.foldStep(ctx, step, layer, id, r); err != nil {
+		if err := s.flattenStep(ctx, step, layer, id, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string, r RemoveRequest) error {
+func (s *session) flattenStep(ctx context.Context, step plan.Step, layer, id string, r RemoveRequest) error {
 	runner := s.usualRunner()
-	if step.Action == plan.FoldChunks {
+	if step.Action == plan.FlattenChunks {
 		runner.Rate = uint64(r.Rate)
 		runner.Copied = s.progress(layer, r)
 		return runner.Step(ctx, step)
@@ -156,7 +156,7 @@ func (s *session) foldStep(ctx context.Context, step plan.Step, layer, id string
 	return runner.Step(ctx, step)
 }
 
-// tellEvery is how often the log says how far a fold is.
+// tellEvery is how often the log says how far a flattening is.
 const tellEvery = 5 * time.Second
 
 func (s *session) progress(layer string, r RemoveRequest) func(done, total uint64) {
@@ -164,7 +164,7 @@ func (s *session) progress(layer string, r RemoveRequest) func(done, total uint6
 	return func(done, total uint64) {
 		if time.Since(told) >= tellEvery {
 			told = time.Now()
-			s.log.Info("folding", "layer", layer, "bytes", done, "of", total)
+			s.log.Info("flattening", "layer", layer, "bytes", done, "of", total)
 		}
 		if r.Progress != nil {
 			r.Progress(layer, done, total)
@@ -181,7 +181,7 @@ func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Lo
 	if err != nil {
 		return nil, err
 	}
-	return s.state.LockWithin(ctx, max(s.foldTimeout, s.opts.Wait), ownPID(), originKeys(r)...)
+	return s.state.LockWithin(ctx, max(s.flattenTimeout, s.opts.Wait), ownPID(), originKeys(r)...)
 }
 
 func originKeys(r plan.RemoveRequest) (keys []string) {

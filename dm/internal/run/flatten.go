@@ -28,13 +28,13 @@ func (r *Runner) Step(ctx context.Context, s plan.Step) error {
 	return r.step(ctx, s)
 }
 
-// fold has the kernel copy what a snapshot lacks of the one it reads through into
+// flatten has the kernel copy what a snapshot lacks of the one it reads through into
 // its own store. A page of each chunk is read and written back: the kernel copies
 // the rest of the chunk, and puts its record on the medium before the write is
 // done. Contents do not change at any moment, so that readers notice nothing, and
 // the page cache of the device is never wrong. Cancelling ctx ends it between two
 // batches; the next one finds what is missing still.
-func (r *Runner) fold(ctx context.Context, s plan.Step) (err error) {
+func (r *Runner) flatten(ctx context.Context, s plan.Step) (err error) {
 	missing, chunk, err := r.lacks(s)
 	if err != nil {
 		return err

@@ -6,16 +6,16 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// FoldRequest is a set that is removed, or what is left of one, and who reads
+// FlattenRequest is a set that is removed, or what is left of one, and who reads
 // through it.
-type FoldRequest struct {
+type FlattenRequest struct {
 	Set, ID string
-	Readers []FoldReader
+	Readers []FlattenReader
 }
 
-// FoldReader is a snapshot that reads through a layer, which reads through
+// FlattenReader is a snapshot that reads through a layer, which reads through
 // something newer itself: nothing is copied into it any more.
-type FoldReader struct {
+type FlattenReader struct {
 	Layer string        // dm name of the layer's store
 	Onto  targets.DevNo // what the layer reads through
 	Name  string        // dm name
@@ -26,15 +26,15 @@ type FoldReader struct {
 	Bytes, Size, With uint64
 }
 
-// Fold plans how those who read through a layer come to need it no more: each
+// Flatten plans how those who read through a layer come to need it no more: each
 // gets the chunks that only the layer has, and then reads through what is beneath.
-// A fold that ends at any point has changed no image: who has got all or some of
+// A flattening that ends at any point has changed no image: who has got all or some of
 // the chunks finds the same contents in its own store.
 //
 // The first load lets the snapshot be written to, and hands over what the kernel
 // knows of its store; it is not read again, since the device beneath is the same.
 // The last load reads it, and makes the snapshot read-only again.
-func Fold(r FoldRequest) (*Plan, error) {
+func Flatten(r FlattenRequest) (*Plan, error) {
 	p := &Plan{Op: "fold", Set: r.Set, ID: r.ID, Final: true}
 	for _, reader := range r.Readers {
 		snap, ok := Older{Table: reader.Table}.snapshot()
@@ -51,11 +51,11 @@ func Fold(r FoldRequest) (*Plan, error) {
 		over := snap
 		over.Origin = targets.Device{DevNo: reader.Onto}
 		step := Step{Phase: Finish, Role: reader.Role, Device: reader.Name, Table: reader.Table}
-		open, fold, skip := step, step, step
-		open.Action, fold.Action, skip.Action = Chain, FoldChunks, Chain
-		fold.Peer, fold.Bytes = reader.Layer, reader.Bytes
+		open, flatten, skip := step, step, step
+		open.Action, flatten.Action, skip.Action = Chain, FlattenChunks, Chain
+		flatten.Peer, flatten.Bytes = reader.Layer, reader.Bytes
 		skip.Table, skip.ReadOnly = targets.Single(reader.Table.Size(), over), true
-		p.Steps = append(p.Steps, open, fold, skip)
+		p.Steps = append(p.Steps, open, flatten, skip)
 	}
 	return p, nil
 }

@@ -21,9 +21,9 @@ func threeChained(t *testing.T, o ioctltest.Options) (c *chain, clean string) {
 	return c, clean
 }
 
-// TestFold: a set in the middle goes with its store; the older one gets what only
+// TestFlatten: a set in the middle goes with its store; the older one gets what only
 // that had, and no more.
-func TestFold(t *testing.T) {
+func TestFlatten(t *testing.T) {
 	kernels(t, func(t *testing.T, o ioctltest.Options) {
 		c, clean := threeChained(t, o)
 		had := *c.set(t, "a").Store.UsedBytes
@@ -33,7 +33,7 @@ func TestFold(t *testing.T) {
 		}}
 		id := set(t, c, "b").UUID
 		check(t, c.m.Remove(c.ctx, r))
-		c.right(t, "folded")
+		c.right(t, "flattened")
 		a := c.set(t, "a")
 		if a.ReadsThrough != "c" || a.Layers != 1 {
 			t.Errorf("a reads through %s, %d layers", a.ReadsThrough, a.Layers)
@@ -67,9 +67,9 @@ func set(t *testing.T, c *chain, name string) *Set {
 	return set
 }
 
-// TestFoldAtTheEnds: the oldest has nobody to fold into, and the newest is copied
-// into still: what others need of it stays, and is folded when a newer one is cut.
-func TestFoldAtTheEnds(t *testing.T) {
+// TestFlattenAtTheEnds: the oldest has nobody to flatten into, and the newest is copied
+// into still: what others need of it stays, and is flattened when a newer one is cut.
+func TestFlattenAtTheEnds(t *testing.T) {
 	hostOnly(t)
 	c, clean := threeChained(t, ioctltest.Options{Udev: true})
 	layer := plan.LayerName(set(t, c, "c").UUID)
@@ -96,7 +96,7 @@ func TestFoldAtTheEnds(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: layer, Flatten: true}))
-	c.right(t, "folded")
+	c.right(t, "flattened")
 	if b := c.set(t, "b"); b.ReadsThrough != "d" {
 		t.Errorf("b reads through %s", b.ReadsThrough)
 	}
@@ -107,9 +107,9 @@ func TestFoldAtTheEnds(t *testing.T) {
 	same(t, "after the removals", withoutData(clean), withoutData(c.Snapshot()))
 }
 
-// TestFoldNeedsRoom: a store that could not take the chunks is told of before
+// TestFlattenNeedsRoom: a store that could not take the chunks is told of before
 // anything is changed, and can be made larger.
-func TestFoldNeedsRoom(t *testing.T) {
+func TestFlattenNeedsRoom(t *testing.T) {
 	hostOnly(t)
 	c := newChain(t, ioctltest.Options{})
 	r := c.request("a")
@@ -128,7 +128,7 @@ func TestFoldNeedsRoom(t *testing.T) {
 	_, err = c.m.Extend(c.ctx, ExtendRequest{Name: "a", Size: Size{Bytes: mib}, Relative: true})
 	check(t, err)
 	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
-	c.right(t, "folded")
+	c.right(t, "flattened")
 }
 
 func errHint(err error) string {
@@ -138,10 +138,10 @@ func errHint(err error) string {
 	return ""
 }
 
-// TestFoldWhatWasCopiedWhileChained: what was copied into the older store after the
+// TestFlattenWhatWasCopiedWhileChained: what was copied into the older store after the
 // kernel had read it again, and before the older image left the base, is on that
-// store, but the kernel does not know. A fold writes over it.
-func TestFoldWhatWasCopiedWhileChained(t *testing.T) {
+// store, but the kernel does not know. A flattening writes over it.
+func TestFlattenWhatWasCopiedWhileChained(t *testing.T) {
 	hostOnly(t)
 	c := newChain(t, ioctltest.Options{})
 	c.cut(t, "a")
@@ -168,11 +168,11 @@ func TestFoldWhatWasCopiedWhileChained(t *testing.T) {
 	c.cut(t, "c")
 	c.right(t, "chained")
 	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
-	c.right(t, "folded")
+	c.right(t, "flattened")
 }
 
-// TestFoldInterrupted: one that was cancelled goes on where it was.
-func TestFoldInterrupted(t *testing.T) {
+// TestFlattenInterrupted: one that was cancelled goes on where it was.
+func TestFlattenInterrupted(t *testing.T) {
 	hostOnly(t)
 	c, _ := threeChained(t, ioctltest.Options{})
 	layer := plan.LayerName(set(t, c, "b").UUID)
@@ -186,32 +186,32 @@ func TestFoldInterrupted(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	check(t, c.m.Remove(c.ctx, RemoveRequest{Name: layer, Flatten: true}))
-	c.right(t, "folded")
+	c.right(t, "flattened")
 	if a := c.set(t, "a"); a.ReadsThrough != "c" {
 		t.Errorf("a reads through %s", a.ReadsThrough)
 	}
 }
 
-// TestFoldFailsAnywhere fails each system call of a fold, and ends the process
-// there: every image is right, the fold can go on, and all can be removed.
-func TestFoldFailsAnywhere(t *testing.T) {
+// TestFlattenFailsAnywhere fails each system call of a flattening, and ends the process
+// there: every image is right, the flattening can go on, and all can be removed.
+func TestFlattenFailsAnywhere(t *testing.T) {
 	hostOnly(t)
 	for _, kill := range []bool{false, true} {
 		t.Run(fmt.Sprint("kill ", kill), func(t *testing.T) {
 			t.Parallel()
-			for n := 1; foldAnywhere(t, n, kill) && !t.Failed(); n += sparse() {
+			for n := 1; flattenAnywhere(t, n, kill) && !t.Failed(); n += sparse() {
 			}
 		})
 	}
 }
 
-func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
+func flattenAnywhere(t *testing.T, n int, kill bool) (more bool) {
 	t.Helper()
 	c, clean := threeChained(t, ioctltest.Options{})
-	fold := func(*host) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) }
+	flatten := func(*host) error { return c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}) }
 	var what string
 	if kill {
-		at, err := c.die(n, fold)
+		at, err := c.die(n, flatten)
 		if at == nil {
 			check(t, err)
 			return false
@@ -220,7 +220,7 @@ func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
 		what = fmt.Sprintf("killed before %s", at)
 	} else {
 		failed := c.failNth(n, unix.EIO)
-		err := fold(c.host)
+		err := flatten(c.host)
 		c.Fail(nil)
 		if failed.past {
 			check(t, err)
@@ -244,9 +244,9 @@ func foldAnywhere(t *testing.T, n int, kill bool) (more bool) {
 	return true
 }
 
-// TestFoldAnyChunks: chunks of the sets may be smaller or larger than those of the
-// one that is folded, and the origin need not be a whole number of them.
-func TestFoldAnyChunks(t *testing.T) {
+// TestFlattenAnyChunks: chunks of the sets may be smaller or larger than those of the
+// one that is flattened, and the origin need not be a whole number of them.
+func TestFlattenAnyChunks(t *testing.T) {
 	hostOnly(t)
 	sizes := []uint64{16 << 10, 64 << 10, 256 << 10}
 	for _, older := range sizes {
@@ -256,7 +256,7 @@ func TestFoldAnyChunks(t *testing.T) {
 			c.cutIn(t, "b", newer)
 			c.cutIn(t, "c", 64<<10)
 			check(t, c.m.Remove(c.ctx, RemoveRequest{Name: "b", Flatten: true}))
-			c.right(t, fmt.Sprintf("chunks of %d folded into chunks of %d", newer, older))
+			c.right(t, fmt.Sprintf("chunks of %d flattened into chunks of %d", newer, older))
 			if a := c.set(t, "a"); a.ReadsThrough != "c" {
 				t.Errorf("a reads through %s", a.ReadsThrough)
 			}
