@@ -195,7 +195,7 @@ func (s *session) layerRemoval(id string) change {
 			if r.ours, err = s.read.Look(); err != nil {
 				return nil, err
 			}
-			r.rest, err = s.remains(r.ours, r.name, id)
+			r.rest, err = s.remains.Removal(r.ours, r.name, id)
 			return setKeys(r.rest), err
 		},
 		plan: func(context.Context) (*plan.Plan, error) {
@@ -286,7 +286,7 @@ func (s *session) endChainsOf(ctx context.Context, id string) error {
 		if ours, err = s.read.Look(); err != nil {
 			return nil, err
 		}
-		r, err := s.remains(ours, "", id)
+		r, err := s.remains.Removal(ours, "", id)
 		return append(originKeys(r), journal.IDKey(id)), err
 	}})
 	if _, held := errors.AsType[*journal.LockedError](err); held {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -103,13 +102,13 @@ func (e *extender) look() (keys []string, err error) {
 		return nil, err
 	}
 	keys = append(e.namedStoreKeys(e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
-	files, err := e.storeFiles(e.set.Name, e.set.UUID, e.ours.View)
+	files, err := e.remains.StoreFiles(e.ours.View, e.set.Name, e.set.UUID)
 	if err != nil {
 		return nil, err
 	}
 	for _, of := range files {
 		if of[0].Backing == plan.Extents && e.request.Store == "" {
-			rest, err := e.remains(e.ours.View, e.set.Name, e.set.UUID)
+			rest, err := e.remains.Removal(e.ours.View, e.set.Name, e.set.UUID)
 			return append(keys, originKeys(rest)...), err
 		}
 	}
@@ -130,7 +129,7 @@ func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
 		return err
 	}
 	end := s.ctl.Clear
-	if known, _ := s.inventory(ours, i.Set, i.ID); known.HasGrown() {
+	if known, _ := s.remains.Set(ours, i.Set, i.ID); known.HasGrown() {
 		end = s.swapIn
 	}
 	for d := range ours.Devices() {
@@ -187,7 +186,7 @@ func (s *session) noteStores(i journal.Intent) error {
 			continue
 		}
 		v := &record.Volumes[d.Volume]
-		v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.spill(d)
+		v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.remains.Spill(d)
 		if d.Volume < len(i.Files) {
 			v.MoreFiles = taken(v.MoreFiles, i.Files[d.Volume], v.StoreBytes)
 		}
@@ -206,18 +205,6 @@ func taken(files []*plan.File, f *plan.File, size uint64) []*plan.File {
 	return append(files, f)
 }
 
-// spill names the devices a store goes on with.
-func (s *session) spill(d stack.Device) (paths []string) {
-	for i, lower := range d.Table.Devices() {
-		// What dmsnap made itself is no device that a user named.
-		name, err := s.read.LoopFile(lower.DevNo)
-		if made := name == "/"+plan.MemoryName || plan.IsFurther(path.Base(name), d.ID, d.Volume); i > 0 && (err != nil || !made) {
-			paths = append(paths, s.read.Node(lower.DevNo))
-		}
-	}
-	return paths
-}
-
 func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 	e := &extender{session: s, request: r}
 	if _, err := e.look(); err != nil {
@@ -229,7 +216,7 @@ func (s *session) planExtend(r ExtendRequest) (*plan.Plan, error) {
 func (e *extender) plan(context.Context) (*plan.Plan, error) {
 	r, v, set := e.request, e.ours, e.set
 	request := plan.ExtendRequest{Set: set.Name, ID: set.UUID}
-	files, err := e.storeFiles(set.Name, set.UUID, v.View)
+	files, err := e.remains.StoreFiles(v.View, set.Name, set.UUID)
 	if err != nil {
 		return nil, err
 	}

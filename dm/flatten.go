@@ -23,7 +23,7 @@ func (s *session) planRemoveAndFlatten(name string) (*plan.Plan, error) {
 	if err != nil || plan.IsLayer(name) {
 		return flatten, err
 	}
-	r, err := s.remains(v.View, name, id)
+	r, err := s.remains.Removal(v.View, name, id)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Lo
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.remains(ours, name, id)
+	r, err := s.remains.Removal(ours, name, id)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (s *session) dropFurther(ctx context.Context, i journal.Intent, ours *stack
 		}
 		p.Steps = append(p.Steps, step)
 	}
-	unlabel, err := s.unlabel(i, ours)
+	unlabel, err := s.remains.Unlabel(i, ours)
 	if err != nil {
 		return err
 	}

@@ -102,6 +102,16 @@ func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
 	return i, err
 }
 
+// labelled are the devices that a plan labels and nobody has yet.
+func labelled(p *plan.Plan) (media []journal.Medium) {
+	for _, s := range p.Steps {
+		if s.Action == plan.LabelMedium && !s.Medium.Held {
+			media = append(media, journal.Medium{Path: s.Medium.Path, Volume: int(s.Medium.Label.Volume)})
+		}
+	}
+	return media
+}
+
 // forgetIntent deletes the intent of an operation that was undone. If the undo failed,
 // or the operation went too far to be undone, the intent stays for recover.
 func (s *session) forgetIntent(i journal.Intent, err error) error {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/remains"
 	"github.com/dmsnap/dmsnap/dm/internal/rescue"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -131,6 +132,7 @@ type session struct {
 	kernel  *ioctl.Kernel
 	ctl     *ioctl.Control
 	read    *stack.Reader
+	remains *remains.Reader
 	log     *slog.Logger
 	life    lifecycle
 	watch   *run.StallWarner         // nil: nobody waits for the operation
@@ -148,6 +150,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 		Manager: m, op: op, set: set, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
 		read: &stack.Reader{Kernel: k, Control: ctl}, rates: map[targets.DevNo]uint64{},
 	}
+	s.remains = &remains.Reader{Kernel: k, Read: s.read, State: m.state, Log: s.log}
 	if s.life == nil {
 		s.life = controlLifecycle{ctl}
 	}

@@ -63,7 +63,7 @@ func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 	if err != nil {
 		return err
 	}
-	known, err := s.known(ours)
+	known, err := s.remains.Host(ours)
 	if err != nil {
 		return err
 	}

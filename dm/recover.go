@@ -81,7 +81,7 @@ func (s *recovery) recover(ctx context.Context) error {
 	if err := errors.Join(s.pinFiles(now), s.endPins(ctx, now.View)); err != nil {
 		return err
 	}
-	if s.done.Left, err = s.leftFiles(now.View); err != nil {
+	if s.done.Left, err = s.remains.LeftFiles(now.View); err != nil {
 		return err
 	}
 	s.done.Ended, err = s.endedVolumes()

@@ -91,7 +91,7 @@ func (s *recovery) baseRemoval(base stack.Device) change {
 				}
 			}
 			v := plan.RemoveVolume{}
-			if err := s.remainsFront(&v, base, inventory.Set{View: ours}); err != nil {
+			if err := s.remains.Front(&v, base, inventory.Set{View: ours}); err != nil {
 				return nil, err
 			}
 			return takingDown(plan.RemoveRequest{Set: base.Name, ID: base.ID, Volumes: []plan.RemoveVolume{v}}), nil

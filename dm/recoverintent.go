@@ -117,11 +117,11 @@ func (s *recovery) readable(i journal.Intent) (journal.Intent, error) {
 			name = set.Name
 		}
 	}
-	known, err := s.inventory(v.View, name, i.ID)
+	known, err := s.remains.Set(v.View, name, i.ID)
 	if err != nil {
 		return i, err
 	}
-	r, err := s.remains(v.View, name, i.ID)
+	r, err := s.remains.Removal(v.View, name, i.ID)
 	if err != nil {
 		return i, err
 	}

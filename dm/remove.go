@@ -130,7 +130,7 @@ func (r *removal) look() (keys []string, err error) {
 			return nil, err
 		}
 	}
-	r.rest, err = r.remains(r.ours, r.name, id)
+	r.rest, err = r.remains.Removal(r.ours, r.name, id)
 	return setKeys(r.rest), err
 }
 
@@ -143,7 +143,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	if ours != r.ours {
-		r.rest, err = r.remains(ours, r.name, r.id)
+		r.rest, err = r.remains.Removal(ours, r.name, r.id)
 	}
 	return takingDown(r.rest), err
 }
@@ -255,7 +255,7 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 		plan: func(context.Context) (*plan.Plan, error) {
 			ours, err := s.read.Look()
 			if err == nil {
-				r.rest, err = s.remains(ours, name, id)
+				r.rest, err = s.remains.Removal(ours, name, id)
 			}
 			r.rest.Unmade = covered
 			return takingDown(r.rest), err

@@ -11,7 +11,7 @@ import (
 )
 
 func (v *view) store(vol *Volume, d stack.Device) {
-	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.spill(d)
+	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.remains.Spill(d)
 	if vol.Store.Kind == "" {
 		v.guessStore(&vol.Store, d)
 	}
@@ -19,7 +19,7 @@ func (v *view) store(vol *Volume, d stack.Device) {
 
 // guessStore tells from the kernel's tables what a store is whose record is lost.
 func (v *view) guessStore(to *Store, d stack.Device) {
-	files, err := v.s.lostFiles(d, v.View)
+	files, err := v.s.remains.LostFiles(d, v.View)
 	if err == nil && len(files) > 0 {
 		to.Kind, to.Path = StoreFile, files[0].Path
 		for _, f := range files[1:] {

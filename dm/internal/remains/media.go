@@ -1,4 +1,4 @@
-package dm
+package remains
 
 import (
 	"golang.org/x/sys/unix"
@@ -14,7 +14,7 @@ import (
 // mediaOf are the devices, by volume, that may have a set's label: those its
 // stores stand on, by the kernel's tables; those its record names, after a reboot;
 // and those that an interrupted operation was about to label.
-func (s *session) mediaOf(known inventory.Set) (map[int][]plan.Medium, error) {
+func (r *Reader) mediaOf(known inventory.Set) (map[int][]plan.Medium, error) {
 	media, seen := map[int][]plan.Medium{}, map[targets.DevNo]bool{}
 	add := func(volume int, m plan.Medium) {
 		if seen[m.Dev] {
@@ -29,17 +29,17 @@ func (s *session) mediaOf(known inventory.Set) (map[int][]plan.Medium, error) {
 			continue
 		}
 		for _, lower := range d.Table.Devices() {
-			file, err := s.read.LoopFile(lower.DevNo)
+			file, err := r.Read.LoopFile(lower.DevNo)
 			if err != nil {
 				return nil, err
 			}
 			if file == "" && plan.LeadOn(d.Table, lower.DevNo) {
-				add(d.Volume, plan.Medium{Path: s.read.Node(lower.DevNo), Dev: lower.DevNo, Held: true})
+				add(d.Volume, plan.Medium{Path: r.Read.Node(lower.DevNo), Dev: lower.DevNo, Held: true})
 			}
 		}
 	}
 	for _, m := range known.Media() {
-		st, err := s.kernel.Stat(m.Path)
+		st, err := r.Kernel.Stat(m.Path)
 		if err == nil && st.Is(unix.S_IFBLK) {
 			add(m.Volume, plan.Medium{Path: m.Path, Dev: st.Rdev})
 		}
@@ -47,14 +47,14 @@ func (s *session) mediaOf(known inventory.Set) (map[int][]plan.Medium, error) {
 	return media, nil
 }
 
-// unlabel are the steps that take labels off devices which an interrupted operation
+// Unlabel are the steps that take labels off devices which an interrupted operation
 // did not come to use.
-func (s *session) unlabel(i journal.Intent, ours *stack.View) (steps []plan.Step, err error) {
-	known, err := s.inventory(ours, i.Set, i.ID)
+func (r *Reader) Unlabel(i journal.Intent, ours *stack.View) (steps []plan.Step, err error) {
+	known, err := r.Set(ours, i.Set, i.ID)
 	if err != nil {
 		return nil, err
 	}
-	media, err := s.mediaOf(known)
+	media, err := r.mediaOf(known)
 	for _, of := range media {
 		for _, m := range of {
 			if !m.Held {
@@ -63,14 +63,4 @@ func (s *session) unlabel(i journal.Intent, ours *stack.View) (steps []plan.Step
 		}
 	}
 	return steps, err
-}
-
-// labelled are the devices that a plan labels and nobody has yet.
-func labelled(p *plan.Plan) (media []journal.Medium) {
-	for _, s := range p.Steps {
-		if s.Action == plan.LabelMedium && !s.Medium.Held {
-			media = append(media, journal.Medium{Path: s.Medium.Path, Volume: int(s.Medium.Label.Volume)})
-		}
-	}
-	return media
 }
