@@ -18,14 +18,21 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
-	"github.com/dmsnap/dmsnap/targets"
-)
+	)
+
+// diagnosis finds out what the failure of an operation was about.
+type diagnosis struct {
+	op, set string
+	kernel  *ioctl.Kernel
+	ctl     *ioctl.Control
+	holders holderFinder
+}
 
 // fail makes the Error of an operation out of whatever its parts returned. It
 // is the one place where causes become codes and hints; codes come from types
 // and errnos, never from text.
-func (s *session) fail(err error) error {
-	e := s.failure(err)
+func (d diagnosis) fail(err error) error {
+	e := d.failure(err)
 	if e == nil {
 		return nil
 	}
@@ -34,28 +41,28 @@ func (s *session) fail(err error) error {
 }
 
 // failure is nil for no error.
-func (s *session) failure(err error) *Error {
+func (d diagnosis) failure(err error) *Error {
 	if err == nil {
 		return nil
 	}
 	if done, ok := errors.AsType[*Error](err); ok {
-		done.Op, done.Set, done.Err = s.op, s.set, readable(done.Err)
+		done.Op, done.Set, done.Err = d.op, d.set, readable(done.Err)
 		return done
 	}
-	e := &Error{Op: s.op, Set: s.set, Err: readable(err), Code: CodeFailed}
+	e := &Error{Op: d.op, Set: d.set, Err: readable(err), Code: CodeFailed}
 	if step, ok := errors.AsType[*run.StepError](err); ok {
 		e.Device, e.Step = step.Step.Device, step.Step.String()
 		if step.Step.Filesystem != nil {
 			e.Device = step.Step.Filesystem.Mountpoints[0]
 		}
 	}
-	s.classify(e)
+	d.classify(e)
 	return e
 }
 
 // classify goes from what matters most to what matters least: a failed undo
 // outweighs its cause.
-func (s *session) classify(e *Error) {
+func (d diagnosis) classify(e *Error) {
 	if _, ok := errors.AsType[*run.UndoError](e.Err); ok {
 		e.Code, e.Hint = CodeUnrecovered, "run dmsnap recover"
 		if e.Op == "mount" {
@@ -84,10 +91,10 @@ func (s *session) classify(e *Error) {
 	}
 	if u, ok := errors.AsType[*store.InUseError](e.Err); ok {
 		e.Code, e.Device, e.Hint = CodeBusy, u.Path, "use a device that nothing else uses"
-		e.Err = fmt.Errorf("store %w", s.busy(u.Path, u.Dev))
+		e.Err = fmt.Errorf("store %w", d.holders.busy(u.Path, u.Dev))
 		return
 	}
-	if s.classifyGroup(e) {
+	if classifyGroup(e) {
 		return
 	}
 	if r, ok := errors.AsType[*journal.RecordError](e.Err); ok {
@@ -104,11 +111,11 @@ func (s *session) classify(e *Error) {
 		}
 		return
 	}
-	s.classifyErrno(e)
+	d.classifyErrno(e)
 }
 
 // classifyGroup is for what has to do with the locks of lvm2.
-func (s *session) classifyGroup(e *Error) bool {
+func classifyGroup(e *Error) bool {
 	if held, ok := errors.AsType[*lvmlock.HeldError](e.Err); ok {
 		e.Code, e.Hint = CodeBusy, "wait until the LVM command that is using volume group "+held.Group+" is done, then try again"
 		return true
@@ -124,7 +131,7 @@ func (s *session) classifyGroup(e *Error) bool {
 	return false
 }
 
-func (s *session) classifyErrno(e *Error) {
+func (d diagnosis) classifyErrno(e *Error) {
 	step, inStep := errors.AsType[*run.StepError](e.Err)
 	switch {
 	case errors.Is(e.Err, guard.ErrStart):
@@ -152,7 +159,7 @@ func (s *session) classifyErrno(e *Error) {
 	case errors.Is(e.Err, unix.EBUSY):
 		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; stop that, then try again"
 		if inStep && step.Step.Device != "" {
-			s.nameHolders(e, step.Step.Device)
+			d.nameHolders(e, step.Step.Device)
 		}
 	case errors.Is(e.Err, unix.ENOSPC):
 		e.Code = CodeNoSpace
@@ -160,10 +167,10 @@ func (s *session) classifyErrno(e *Error) {
 		e.Code, e.Hint = CodeUnsupported, "its key is only in the kernel keyring; cryptsetup refresh --disable-keyring NAME puts it into the table"
 	case errors.Is(e.Err, ioctl.ErrNotFound), errors.Is(e.Err, fs.ErrNotExist) && !inStep:
 		e.Code, e.Hint = CodeNotFound, "it has disappeared meanwhile: try again"
-	case errors.Is(e.Err, fs.ErrPermission) && s.kernel.Geteuid() != 0:
+	case errors.Is(e.Err, fs.ErrPermission) && d.kernel.Geteuid() != 0:
 		e.Hint = "run it as root"
 	case inStep && step.Step.Action == plan.LoadTable && errors.Is(e.Err, unix.EINVAL):
-		s.missingTarget(e, step.Step)
+		d.missingTarget(e, step.Step)
 	case errors.As(e.Err, new(unix.Errno)):
 		e.Hint = askKernel
 	}
@@ -173,11 +180,11 @@ const askKernel = "the kernel's log may say why: dmesg"
 
 // missingTarget finds out whether a table was refused because the kernel does
 // not have its target.
-func (s *session) missingTarget(e *Error, step plan.Step) {
+func (d diagnosis) missingTarget(e *Error, step plan.Step) {
 	e.Hint = askKernel
 	for _, row := range step.Table {
 		name := row.Target.Type()
-		if _, err := s.ctl.TargetVersion(name); errors.Is(err, unix.EINVAL) {
+		if _, err := d.ctl.TargetVersion(name); errors.Is(err, unix.EINVAL) {
 			e.Code, e.Hint = CodeUnsupported, "install or allow the module: modprobe "+stack.ModuleOf(name)
 			e.Err = fmt.Errorf("the kernel has no target %s: %w", name, e.Err)
 			return
@@ -198,40 +205,14 @@ func noDeviceMapper(k *ioctl.Kernel, op, set string, err error) error {
 	return e
 }
 
-func (s *session) nameHolders(e *Error, name string) {
-	info, err := s.ctl.Status(ioctl.ID{Name: name})
+func (d diagnosis) nameHolders(e *Error, name string) {
+	info, err := d.ctl.Status(ioctl.ID{Name: name})
 	if err != nil {
 		return // gone meanwhile: the errno stands for itself
 	}
-	b := s.busy(name, info.Dev)
+	b := d.holders.busy(name, info.Dev)
 	if len(b.Holders) > 0 {
 		e.Err = fmt.Errorf("%w (%w)", e.Err, b)
 		e.Hint = "stop what uses it, then try again"
 	}
-}
-
-// busy names everybody who holds a device: mounts in any namespace, processes,
-// other devices.
-func (s *session) busy(device string, dev targets.DevNo) *BusyError {
-	b := &BusyError{Device: device}
-	if mounts, err := s.mounts(); err == nil {
-		for _, m := range mounts.Of(dev) {
-			b.Holders = append(b.Holders, s.mountHolder(device, m))
-		}
-	}
-	for _, p := range s.read.Openers(dev) {
-		b.Holders = append(b.Holders, Holder{Kind: HolderProcess, Device: device, PID: p.PID, Command: p.Command})
-	}
-	for _, name := range s.read.HolderNames(dev) {
-		b.Holders = append(b.Holders, Holder{Kind: HolderDevice, Device: device, Path: name})
-	}
-	return b
-}
-
-func (s *session) mountHolder(device string, m freeze.Mount) Holder {
-	h := Holder{Kind: HolderMount, Device: device, Path: m.Path}
-	if m.PID != 0 {
-		h.Namespace, h.PID, h.Command = m.Namespace, m.PID, s.read.Command(m.PID)
-	}
-	return h
 }

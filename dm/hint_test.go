@@ -35,7 +35,7 @@ func TestHintsHaveTwoForms(t *testing.T) {
 		if !ok || !strings.Contains(e.Hint, c.library) || !strings.Contains(FailureOf(c.err).Hint, c.command) {
 			t.Errorf("%v: hints %q and %q", c.err, e.Hint, FailureOf(c.err).Hint)
 		}
-		if again := (&session{op: "x"}).fail(c.err); FailureOf(again).Hint != FailureOf(c.err).Hint || !strings.Contains(again.(*Error).Hint, c.library) {
+		if again := (diagnosis{op: "x"}).fail(c.err); FailureOf(again).Hint != FailureOf(c.err).Hint || !strings.Contains(again.(*Error).Hint, c.library) {
 			t.Errorf("passed on: hints %q and %q", again.(*Error).Hint, FailureOf(again).Hint)
 		}
 	}

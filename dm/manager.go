@@ -164,6 +164,13 @@ func (s *session) watching(ctx context.Context, what string) (stop func()) {
 	return s.watch.Stop
 }
 
+// fail makes the Error of the operation out of whatever its parts returned.
+func (s *session) fail(err error) error {
+	return diagnosis{op: s.op, set: s.set, kernel: s.kernel, ctl: s.ctl, holders: s.holders()}.fail(err)
+}
+
+func (s *session) holders() holderFinder { return holderFinder{s.kernel, s.read} }
+
 // rescuer ends what dead operations hold.
 func (s *session) rescuer() *rescue.Rescuer {
 	return &rescue.Rescuer{Kernel: s.kernel, Control: s.ctl, Read: s.read, Log: s.log}

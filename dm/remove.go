@@ -239,7 +239,7 @@ func (s *session) freeing(held *BusyError) string {
 func (s *session) heldImage(ours *stack.View, id string) *BusyError {
 	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
-			return s.busy("/dev/mapper/"+d.Name, d.Dev)
+			return s.holders().busy("/dev/mapper/"+d.Name, d.Dev)
 		}
 	}
 	return nil

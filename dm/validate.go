@@ -13,7 +13,7 @@ import (
 // request.
 func (r CreateRequest) Validate() error {
 	if err := r.check(); err != nil {
-		return (&session{op: "create", set: r.Name}).fail(err)
+		return diagnosis{op: "create", set: r.Name}.fail(err)
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func (x *explainer) held(v Volume) {
 	if err != nil {
 		return // there is no image
 	}
-	for _, h := range x.s.busy(v.Device, dev).Holders {
+	for _, h := range x.s.holders().busy(v.Device, dev).Holders {
 		x.add(Finding{
 			Level: LevelNote, Topic: TopicHolder, Volume: v.Name, Holder: &h,
 			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: release(x.Subject, h),
