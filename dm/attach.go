@@ -69,7 +69,7 @@ type layering struct {
 // look finds the device that is meant: the one that an adopted device was put
 // beneath, and the layer that it has.
 func (l *layering) look() ([]string, error) {
-	mounts, err := l.mounts()
+	mounts, err := allMounts(l.kernel)
 	if err != nil {
 		return nil, err
 	}

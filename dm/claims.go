@@ -18,7 +18,7 @@ import (
 // ready for the window: a filesystem that was mounted above an origin since the
 // plan was made would be neither frozen nor named in the receipt.
 func (s *session) lastLook(f *facts) error {
-	mounted, err := s.mounts()
+	mounted, err := allMounts(s.kernel)
 	if err != nil {
 		return err
 	}

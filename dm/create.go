@@ -119,10 +119,10 @@ func (c *creation) change() change {
 // keys are those of the name, of what the origins lead to now, and of the stores
 // that were named.
 func (c *creation) keys() ([]string, error) {
-	if err := c.checkLease(c.request); err != nil {
+	if err := c.sets.leases.check(c.request); err != nil {
 		return nil, err
 	}
-	mounts, err := c.ownMounts()
+	mounts, err := ownMounts(c.kernel)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (c *creation) begun(d *done) error {
 func (c *creation) commit(ctx context.Context, d done) error {
 	c.stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
-	if err := errors.Join(c.setLease(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
+	if err := errors.Join(c.sets.leases.begin(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
 		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)
 	}
 	d.runner.After(context.WithoutCancel(ctx))
@@ -212,7 +212,7 @@ func (c *creation) commit(ctx context.Context, d done) error {
 // result reads the new set back. It exists by now, whatever fails.
 func (c *creation) result() (err error) {
 	name := c.request.Name
-	c.set, err = c.show(name)
+	c.set, err = c.sets.show(name)
 	if err == nil && (c.set.Receipt == nil || c.set.UUID != c.id) {
 		err = errors.New("its record was lost")
 	}

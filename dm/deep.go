@@ -42,7 +42,7 @@ func (w *watch) flattenDeepChains(ctx context.Context) {
 // deep is the leftover to flatten next: the oldest one that gets no more copies, if a
 // chain is longer than FlattenDepth. It is empty if there is none.
 func (w *watch) deep(tried map[string]bool) string {
-	v, err := w.scanDevices()
+	v, err := w.sets.scanDevices()
 	if err != nil {
 		w.log.Warn("cannot inspect the chains of images", "error", err)
 		return ""

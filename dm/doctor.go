@@ -202,7 +202,7 @@ func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	var o plan.Origin
 	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
 	var err error
-	if f.mounts, err = s.mounts(); err != nil {
+	if f.mounts, err = allMounts(s.kernel); err != nil {
 		return nil, o, err
 	}
 	if f.ours, err = s.read.Look(); err != nil {

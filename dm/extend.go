@@ -53,7 +53,7 @@ func (m *Manager) Extend(ctx context.Context, r ExtendRequest) (set *Set, err er
 	if err := s.extend(ctx, r); err != nil {
 		return nil, s.fail(err)
 	}
-	if set, err = s.show(r.Name); err != nil {
+	if set, err = s.sets.show(r.Name); err != nil {
 		return nil, s.fail(&run.PartialError{Err: err}) // they have grown
 	}
 	return set, nil
@@ -95,7 +95,7 @@ type extender struct {
 // look finds the set. Its origins are locked too if a file on one of them may grow:
 // an image cut meanwhile might need what was in the file's new blocks.
 func (e *extender) look() (keys []string, err error) {
-	if e.ours, err = e.scanDevices(); err != nil {
+	if e.ours, err = e.sets.scanDevices(); err != nil {
 		return nil, err
 	}
 	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
@@ -342,7 +342,7 @@ func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set
 	if err != nil {
 		return err
 	}
-	mounted, err := s.mounts()
+	mounted, err := allMounts(s.kernel)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package dm
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +11,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/freeze"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -43,7 +41,7 @@ func (s *session) gather(r CreateRequest, id string) (*facts, error) {
 	if err := plan.CheckRelease(release); err != nil {
 		return nil, err
 	}
-	if f.mounts, err = s.mounts(); err != nil {
+	if f.mounts, err = allMounts(s.kernel); err != nil {
 		return nil, err
 	}
 	if f.ours, err = s.read.Look(); err != nil {
@@ -265,48 +263,4 @@ func (f *facts) fstype(dev targets.DevNo) string {
 		return m.FSType
 	}
 	return ""
-}
-
-// mounts adds lookup by mount point to the table of mounts.
-type mounts struct{ *freeze.Table }
-
-func (s *session) mounts() (mounts, error) {
-	t, err := freeze.Mounts(s.kernel)
-	return mounts{t}, err
-}
-
-// ownMounts are enough to look up a path, or to tell where an image is mounted.
-func (s *session) ownMounts() (mounts, error) {
-	t, err := freeze.OwnMounts(s.kernel)
-	return mounts{t}, err
-}
-
-// At finds the device mounted on a path of our namespace; of several mounts on
-// one path the last hides the others.
-func (t mounts) At(p string) (dev ioctl.DevNo, found bool) {
-	for _, m := range t.All() {
-		if m.PID != 0 || path.Clean(m.Path) != p {
-			continue
-		}
-		devices := t.Devices(m)
-		if found = len(devices) > 0; found {
-			dev = devices[0]
-		}
-	}
-	return dev, found
-}
-
-// byDevice are the paths at which devices are mounted in our namespace. Those of
-// other namespaces are not ours to unmount.
-func (t mounts) byDevice() map[ioctl.DevNo][]string {
-	paths := map[ioctl.DevNo][]string{}
-	for _, m := range t.All() {
-		if m.PID != 0 {
-			continue
-		}
-		for _, d := range t.Devices(m) {
-			paths[d] = append(paths[d], m.Path)
-		}
-	}
-	return paths
 }

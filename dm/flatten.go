@@ -61,7 +61,7 @@ func (s *session) removeAndFlatten(ctx context.Context, r RemoveRequest) error {
 
 // found is a look at what there is, and the id of a set in it.
 func (s *session) found(name string) (v *view, id string, err error) {
-	if v, err = s.scanDevices(); err == nil {
+	if v, err = s.sets.scanDevices(); err == nil {
 		id, err = v.find(name)
 	}
 	return v, id, err

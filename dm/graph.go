@@ -46,7 +46,7 @@ func (m *Manager) Graph(_ context.Context, names ...string) (g *Graph, err error
 		return nil, err
 	}
 	defer s.close()
-	g, err = s.graph(names)
+	g, err = s.sets.graph(names)
 	return g, s.fail(err)
 }
 
@@ -57,8 +57,8 @@ type grapher struct {
 	nodes map[targets.DevNo]*GraphNode
 }
 
-func (s *session) graph(names []string) (*Graph, error) {
-	v, err := s.look()
+func (l *lister) graph(names []string) (*Graph, error) {
+	v, err := l.look()
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 		if front == nil {
 			continue
 		}
-		above, err := b.s.read.Above(front.Dev)
+		above, err := b.from.read.Above(front.Dev)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (b *grapher) baseOf(d stack.Device) targets.DevNo {
 	if image == nil {
 		return d.Dev
 	}
-	beneath, err := b.s.read.Beneath(image.Dev)
+	beneath, err := b.from.read.Beneath(image.Dev)
 	if err != nil {
 		return d.Dev
 	}
@@ -146,7 +146,7 @@ func (b *grapher) named(name string) (found []targets.DevNo, err error) {
 		return nil, err
 	}
 	if set == nil {
-		return b.s.read.Above(dev)
+		return b.from.read.Above(dev)
 	}
 	for _, v := range set.Volumes {
 		if d, err := targets.ParseDevNo(v.Devno); err == nil {
@@ -166,7 +166,7 @@ func (v *view) subject(name string, sets []Set) (*Set, targets.DevNo, error) {
 	if !path.IsAbs(name) && !strings.Contains(name, "=") {
 		return nil, targets.DevNo{}, plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets; an origin is a path or a tag", "there is no set %s", name)
 	}
-	dev, err := v.s.read.Resolve(name, v.mounts)
+	dev, err := v.from.read.Resolve(name, v.mounts)
 	return nil, dev, err
 }
 
@@ -175,7 +175,7 @@ func (b *grapher) add(d targets.DevNo) error {
 	if b.nodes[d] != nil {
 		return nil
 	}
-	found, err := b.s.read.Describe(d)
+	found, err := b.from.read.Describe(d)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		out.Stuck = "its file is no longer known"
 		return nil
 	}
-	mounted, err := s.ownMounts()
+	mounted, err := ownMounts(s.kernel)
 	if err != nil {
 		return err
 	}

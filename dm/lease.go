@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
-	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
 // Lease is how long a set is wanted. It is removed some time after its end: by
@@ -82,7 +81,7 @@ func (s *session) expire(ctx context.Context, spare string) (removed []string, e
 	}
 	var errs []error
 	for _, r := range records {
-		over, err := s.over(r)
+		over, err := s.sets.leases.over(r)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -122,82 +121,11 @@ func (s *session) unwanted(was journal.Set) error {
 	if err != nil {
 		return err
 	}
-	over, err := s.over(now)
+	over, err := s.sets.leases.over(now)
 	if err == nil && (!over || now.Held) {
 		err = errWanted
 	}
 	return err
-}
-
-// over tells whether the lease of a record has ended. Within one boot the clock
-// that nobody sets decides, after it the wall clock is all there is.
-func (s *session) over(r journal.Set) (bool, error) {
-	if r.Lease == "" {
-		return false, nil
-	}
-	l, err := ParseLease(r.Lease)
-	if err != nil {
-		return false, err
-	}
-	boot, err := s.read.BootID()
-	if err != nil {
-		return false, err
-	}
-	switch {
-	case l.Boot:
-		return r.BootID != boot, nil
-	case l.PID != 0:
-		start, err := s.read.StartOf(l.PID)
-		return r.BootID != boot || start != r.LeaseStart, err
-	case r.BootID != boot:
-		return time.Now().After(r.Created.Add(l.For)), nil
-	}
-	up, err := s.read.Uptime()
-	return err == nil && up > r.LeaseEnd, err
-}
-
-// checkLease refuses a lease that has already ended.
-func (s *session) checkLease(r CreateRequest) error {
-	if r.Lease.PID == 0 {
-		return nil
-	}
-	start, err := s.read.StartOf(r.Lease.PID)
-	if err == nil && start == "" {
-		return plan.Refuse(plan.Usage, "", "name a process that runs", "there is no process %d to lease the set to", r.Lease.PID)
-	}
-	return err
-}
-
-// setLease writes a lease into the record of a new set.
-func (s *session) setLease(r *journal.Set, l Lease) (err error) {
-	r.Lease = l.String()
-	switch {
-	case l.PID != 0:
-		r.LeaseStart, err = s.read.StartOf(l.PID)
-	case l.For != 0:
-		if r.LeaseEnd, err = s.read.Uptime(); err == nil {
-			r.LeaseEnd += l.For
-		}
-	}
-	return err
-}
-
-// leaseState describes the lease of a record, nil if it has none.
-func (s *session) leaseState(r journal.Set) *LeaseState {
-	if r.Lease == "" && !r.Held {
-		return nil
-	}
-	st := &LeaseState{Lease: r.Lease, Held: r.Held}
-	if l, err := ParseLease(r.Lease); err == nil && l.For != 0 {
-		until := r.Created.Add(l.For)
-		st.Until = &until
-	}
-	over, err := s.over(r)
-	if err != nil {
-		s.log.Warn("a lease cannot be checked", "set", r.Name, "error", err)
-	}
-	st.Expired = over && !r.Held
-	return st
 }
 
 // Hold keeps a set although its lease ends, Release ends that. Both return the
@@ -230,7 +158,7 @@ func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set 
 		return struct{}{}, s.state.SaveSet(r)
 	})
 	if err == nil {
-		set, err = s.show(name)
+		set, err = s.sets.show(name)
 	}
 	return set, s.fail(err)
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/remains"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
@@ -26,7 +28,7 @@ func (m *Manager) List(_ context.Context) (sets []Set, err error) {
 		return nil, err
 	}
 	defer s.close()
-	sets, err = s.list()
+	sets, err = s.sets.list()
 	return sets, s.fail(err)
 }
 
@@ -37,13 +39,23 @@ func (m *Manager) Show(_ context.Context, name string) (set *Set, err error) {
 		return nil, err
 	}
 	defer s.close()
-	set, err = s.showWhole(name)
+	set, err = s.sets.showWhole(name)
 	return set, s.fail(err)
 }
 
+// lister finds out what sets there are.
+type lister struct {
+	kernel  *ioctl.Kernel
+	read    *stack.Reader
+	remains *remains.Reader
+	state   journal.Dir
+	log     *slog.Logger
+	leases  leaseClock
+}
+
 // showWhole asks the stores themselves for what the kernel does not say any more.
-func (s *session) showWhole(name string) (*Set, error) {
-	v, err := s.look()
+func (l *lister) showWhole(name string) (*Set, error) {
+	v, err := l.look()
 	if err != nil {
 		return nil, err
 	}
@@ -54,16 +66,16 @@ func (s *session) showWhole(name string) (*Set, error) {
 	for i := range set.Volumes {
 		d := v.Member(set.UUID, i, plan.RoleStore)
 		if u := &set.Volumes[i].Store; u.UsedBytes == nil && d != nil && d.Info.Live && !d.Info.Suspended {
-			if err := s.readStore(u, d.Dev); err != nil {
-				s.log.Warn("the store cannot be read", "device", d.Name, "error", err)
+			if err := readStore(l.kernel, u, d.Dev); err != nil {
+				l.log.Warn("the store cannot be read", "device", d.Name, "error", err)
 			}
 		}
 	}
 	return set, nil
 }
 
-func (s *session) show(name string) (*Set, error) {
-	sets, err := s.list()
+func (l *lister) show(name string) (*Set, error) {
+	sets, err := l.list()
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +93,8 @@ func pick(sets []Set, name string) (*Set, error) {
 
 // list joins what the kernel has with what the records say. The kernel decides
 // what exists; a record that cannot be read hides nothing.
-func (s *session) list() ([]Set, error) {
-	v, err := s.look()
+func (l *lister) list() ([]Set, error) {
+	v, err := l.look()
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +102,9 @@ func (s *session) list() ([]Set, error) {
 }
 
 func (v *view) sets() []Set {
-	records, err := v.s.state.Sets()
+	records, err := v.from.state.Sets()
 	if err != nil {
-		v.s.log.Warn("a record cannot be read", "error", err)
+		v.from.log.Warn("a record cannot be read", "error", err)
 	}
 	byID := map[string]journal.Set{}
 	ids := map[string]bool{}
@@ -105,9 +117,9 @@ func (v *view) sets() []Set {
 	for id := range v.IDs() {
 		ids[id] = true
 	}
-	watched, err := v.s.Monitored()
+	watched, err := monitored(v.from.state)
 	if err != nil {
-		v.s.log.Warn("cannot determine whether a monitor is running", "error", err)
+		v.from.log.Warn("cannot determine whether a monitor is running", "error", err)
 	}
 	sets := make([]Set, 0, len(ids))
 	for id := range ids {
@@ -123,24 +135,24 @@ func (v *view) sets() []Set {
 // view is one look at the kernel.
 type view struct {
 	*stack.View
-	s       *session
+	from    *lister
 	mounts  mounts // our own namespace's
 	mounted map[ioctl.DevNo][]string
 	fronts  map[targets.DevNo]*ioctl.Info // by base; none: bypassed
 	pins    map[string]bool               // by the owner of the file
 }
 
-func (s *session) look() (*view, error) {
-	mounted, err := s.ownMounts()
+func (l *lister) look() (*view, error) {
+	mounted, err := ownMounts(l.kernel)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.scanDevices()
+	v, err := l.scanDevices()
 	if err != nil {
 		return nil, err
 	}
 	v.mounts, v.mounted, v.pins = mounted, mounted.byDevice(), map[string]bool{}
-	pins, err := store.Pins(s.kernel)
+	pins, err := store.Pins(l.kernel)
 	for _, p := range pins {
 		v.pins[p.Owner] = true
 	}
@@ -148,16 +160,16 @@ func (s *session) look() (*view, error) {
 }
 
 // scanDevices loads the view without finding out where images are mounted.
-func (s *session) scanDevices() (*view, error) {
-	ours, err := s.read.Look()
+func (l *lister) scanDevices() (*view, error) {
+	ours, err := l.read.Look()
 	if err != nil {
 		return nil, err
 	}
-	fronts, err := s.read.LiveFronts(ours)
+	fronts, err := l.read.LiveFronts(ours)
 	if err != nil {
 		return nil, err
 	}
-	return &view{View: ours, s: s, fronts: fronts, mounts: mounts{&freeze.Table{}}}, nil
+	return &view{View: ours, from: l, fronts: fronts, mounts: mounts{&freeze.Table{}}}, nil
 }
 
 func (v *view) set(id string, r journal.Set) Set {
@@ -168,7 +180,7 @@ func (v *view) set(id string, r journal.Set) Set {
 	if r.ID != "" {
 		created := r.Created
 		set.Created = &created
-		set.Lease = v.s.leaseState(r)
+		set.Lease = v.from.leases.state(r)
 		set.Receipt = new(Receipt)
 		if json.Unmarshal(r.Receipt, set.Receipt) != nil {
 			set.Receipt = nil
@@ -287,7 +299,7 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 		vol.Name = cmp.Or(vol.Name, strings.TrimPrefix(d.Name, plan.BaseName("")))
 		if dev, plain := d.Interposed(); plain {
 			vol.OriginDevno = dev.String()
-			vol.Origin = cmp.Or(vol.Origin, v.s.read.Node(dev))
+			vol.Origin = cmp.Or(vol.Origin, v.from.read.Node(dev))
 			return
 		}
 	}

@@ -29,7 +29,7 @@ func (x *explainer) loads(ctx context.Context, set *Set, sample time.Duration) (
 			return nil, ctx.Err()
 		case <-timer.C:
 		}
-		if now, err := x.s.show(set.Name); err == nil && now.UUID == set.UUID && len(now.Volumes) == len(set.Volumes) {
+		if now, err := x.s.sets.show(set.Name); err == nil && now.UUID == set.UUID && len(now.Volumes) == len(set.Volumes) {
 			*set = *now
 			after = x.count(set)
 		}

@@ -133,6 +133,7 @@ type session struct {
 	ctl     *ioctl.Control
 	read    *stack.Reader
 	remains *remains.Reader
+	sets    *lister
 	log     *slog.Logger
 	life    lifecycle
 	watch   *run.StallWarner         // nil: nobody waits for the operation
@@ -151,6 +152,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 		read: &stack.Reader{Kernel: k, Control: ctl}, rates: map[targets.DevNo]uint64{},
 	}
 	s.remains = &remains.Reader{Kernel: k, Read: s.read, State: m.state, Log: s.log}
+	s.sets = &lister{kernel: k, read: s.read, remains: s.remains, state: m.state, log: s.log, leases: leaseClock{s.read, s.log}}
 	if s.life == nil {
 		s.life = controlLifecycle{ctl}
 	}

@@ -78,7 +78,11 @@ func (m *Manager) Monitor(ctx context.Context, r MonitorRequest) error {
 
 // Monitored tells whether a Monitor runs for this state directory.
 func (m *Manager) Monitored() (bool, error) {
-	held, err := m.state.Held(journal.MonitorKey)
+	return monitored(m.state)
+}
+
+func monitored(state journal.Dir) (bool, error) {
+	held, err := state.Held(journal.MonitorKey)
 	return held != nil, err
 }
 
@@ -155,7 +159,7 @@ func (w *watch) scanAll(ctx context.Context) error {
 		return err
 	}
 	w.until = time.Now().Add(w.r.Interval)
-	v, err := w.scanDevices()
+	v, err := w.sets.scanDevices()
 	if err != nil {
 		return err
 	}
@@ -193,7 +197,7 @@ func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
 	if held, err := w.state.Held(journal.SetKey(set)); err != nil || held != nil {
 		return held != nil, err
 	}
-	v, err := w.scanDevices()
+	v, err := w.sets.scanDevices()
 	if err != nil {
 		return false, err
 	}

@@ -76,7 +76,7 @@ func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T
 	}
 	var set *Set
 	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
-		if set, err = s.show(name); err != nil {
+		if set, err = s.sets.show(name); err != nil {
 			return nil, err
 		}
 		return []string{journal.SetKey(name), journal.IDKey(set.UUID)}, nil

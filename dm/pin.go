@@ -96,7 +96,7 @@ func (s *session) pinSet(name string) error {
 	if err != nil {
 		return err
 	}
-	v, err := s.look()
+	v, err := s.sets.look()
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func (p *Prepared) resume(s *session) (err error) {
 // checkUnchanged compares the origins and what is mounted on them with the facts of
 // the plan.
 func (p *Prepared) checkUnchanged(s *session) error {
-	mounted, err := s.mounts()
+	mounted, err := allMounts(s.kernel)
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func (m *Manager) OpenVolume(ctx context.Context, request OpenRequest) (_ *Reade
 }
 
 func (r *Reader) open(volume string) error {
-	set, err := r.s.show(r.s.set)
+	set, err := r.s.sets.show(r.s.set)
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (r *Reader) check() error {
 
 // now is the volume as it is.
 func (r *Reader) now() (Volume, error) {
-	sets, err := r.s.list()
+	sets, err := r.s.sets.list()
 	if err != nil {
 		return Volume{}, err
 	}

@@ -74,7 +74,7 @@ func (s *recovery) recover(ctx context.Context) error {
 	if s.done.Expedited, err = guard.EndExpedite(s.kernel); err != nil {
 		return err
 	}
-	now, err := s.look()
+	now, err := s.sets.look()
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (s *recovery) readable(i journal.Intent) (journal.Intent, error) {
 		return i, nil
 	}
 	s.log.Warn("a journal entry cannot be read; using the kernel's tables instead", "error", i.Unread)
-	v, err := s.scanDevices()
+	v, err := s.sets.scanDevices()
 	if err != nil {
 		return i, err
 	}

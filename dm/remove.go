@@ -106,7 +106,7 @@ func (r *removal) run(ctx context.Context, leases bool) error {
 }
 
 func (r *removal) look() (keys []string, err error) {
-	v, err := r.scanDevices()
+	v, err := r.sets.scanDevices()
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func takingDown(r plan.RemoveRequest) *plan.Plan {
 
 // find looks a set's id up, by its record or by the names of its devices.
 func (v *view) find(name string) (string, error) {
-	r, err := v.s.state.LoadSet(name)
+	r, err := v.from.state.LoadSet(name)
 	if err == nil {
 		return r.ID, nil
 	}

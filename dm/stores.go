@@ -64,7 +64,7 @@ func (s *session) whose(spec string, refused error) error {
 	if r, is := errors.AsType[*plan.Refusal](refused); !file || !is || r.Kind != plan.Usage {
 		return refused
 	}
-	sets, err := s.list()
+	sets, err := s.sets.list()
 	if err != nil {
 		return refused
 	}

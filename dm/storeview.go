@@ -7,11 +7,12 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/format"
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
 func (v *view) store(vol *Volume, d stack.Device) {
-	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.s.remains.Spill(d)
+	vol.Store.SizeBytes, vol.Store.Spill = d.Table.Size().Bytes(), v.from.remains.Spill(d)
 	if vol.Store.Kind == "" {
 		v.guessStore(&vol.Store, d)
 	}
@@ -19,7 +20,7 @@ func (v *view) store(vol *Volume, d stack.Device) {
 
 // guessStore tells from the kernel's tables what a store is whose record is lost.
 func (v *view) guessStore(to *Store, d stack.Device) {
-	files, err := v.s.remains.LostFiles(d, v.View)
+	files, err := v.from.remains.LostFiles(d, v.View)
 	if err == nil && len(files) > 0 {
 		to.Kind, to.Path = StoreFile, files[0].Path
 		for _, f := range files[1:] {
@@ -31,11 +32,11 @@ func (v *view) guessStore(to *Store, d stack.Device) {
 	if !ok {
 		return
 	}
-	if name, err := v.s.read.LoopFile(lower); err == nil && name != "" {
+	if name, err := v.from.read.LoopFile(lower); err == nil && name != "" {
 		to.Kind = StoreRAM
 		return
 	}
-	to.Kind, to.Path = StoreDevice, v.s.read.Node(lower)
+	to.Kind, to.Path = StoreDevice, v.from.read.Node(lower)
 }
 
 // damage tells of a store's files that were changed by somebody. The image may be
@@ -49,9 +50,9 @@ func (v *view) damage(vol *Volume, id string, i int, files []*plan.File) {
 		if file.Path == "" {
 			continue
 		}
-		what, err := store.Damage(v.s.read, file, d.Table, v.View)
+		what, err := store.Damage(v.from.read, file, d.Table, v.View)
 		if err != nil {
-			v.s.log.Warn("the file of a store cannot be inspected", "path", file.Path, "error", err)
+			v.from.log.Warn("the file of a store cannot be inspected", "path", file.Path, "error", err)
 		}
 		if what != "" {
 			vol.State, vol.Reason = StateBroken, what
@@ -75,8 +76,8 @@ func (s *Store) fill(since time.Time) {
 }
 
 // readStore counts what a persistent store holds on its medium.
-func (s *session) readStore(to *Store, dev targets.DevNo) error {
-	return store.Read(s.kernel, dev, func(on *format.Store) error {
+func readStore(k *ioctl.Kernel, to *Store, dev targets.DevNo) error {
+	return store.Read(k, dev, func(on *format.Store) error {
 		u, err := on.Usage()
 		if err == nil {
 			to.UsedBytes, to.MetadataBytes = &u.Used, &u.Metadata

@@ -63,7 +63,7 @@ func (m *Manager) Why(ctx context.Context, name string, sample time.Duration) (x
 }
 
 func (s *session) why(ctx context.Context, name string, sample time.Duration) (*Explanation, error) {
-	v, err := s.look()
+	v, err := s.sets.look()
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *session) why(ctx context.Context, name string, sample time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
-	x := &explainer{view: v, Explanation: &Explanation{Subject: name, Kind: SubjectSet, Findings: []Finding{}}}
+	x := &explainer{s: s, view: v, Explanation: &Explanation{Subject: name, Kind: SubjectSet, Findings: []Finding{}}}
 	if set != nil {
 		err = x.set(ctx, set, sample)
 	} else {
@@ -91,6 +91,7 @@ func (s *session) why(ctx context.Context, name string, sample time.Duration) (*
 type explainer struct {
 	*view
 	*Explanation
+	s *session
 }
 
 func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
