@@ -18,7 +18,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
-	)
+)
 
 // diagnosis finds out what the failure of an operation was about.
 type diagnosis struct {
