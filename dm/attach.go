@@ -222,7 +222,7 @@ func (s *session) attached(o plan.Origin) (bool, error) {
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
-	return s.state.HeldBase(o.Base.Name, layerID(o))
+	return s.state.IsAttached(o.Base.Name, layerID(o))
 }
 
 // attachedLayer is what a detach takes down. It refuses what is not attached, and

@@ -157,7 +157,7 @@ func TestDeadOnesOriginsAreOthers(t *testing.T) {
 	})
 	_, err = h.m.Create(context.Background(), CreateRequest{Name: "other", Origins: []string{"/var"}, Stores: map[string]string{"": "/dev/vdd"}})
 	h.Fail(nil)
-	check(t, errors.Join(err, locks.Release()))
+	check(t, errors.Join(err, locks.Unlock()))
 	h.active(t, "other")
 	h.healthy(t)
 }
@@ -222,7 +222,7 @@ func TestNameOfAnInterruptedRemoval(t *testing.T) {
 	if err != nil && !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v", err)
 	}
-	check(t, locks.Release())
+	check(t, locks.Unlock())
 	if err != nil {
 		h.create(t, again)
 	}
@@ -301,7 +301,7 @@ func TestAttachWaits(t *testing.T) {
 		if locking(c) && strings.HasSuffix(c.Path, "/origin-252_129") {
 			if tries++; tries == 3 {
 				h.Fail(nil)
-				check(t, locks.Release())
+				check(t, locks.Unlock())
 			}
 		}
 		return nil

@@ -295,7 +295,7 @@ func (s *session) endChainsOf(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	_, err = s.endChains(ours, id)
 	return err
 }

@@ -180,7 +180,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	c.watch.Now("open the filesystems")
-	if err := c.hold(f); err != nil {
+	if err := c.openFilesystems(f); err != nil {
 		return nil, err
 	}
 	if err := c.checkFreezable(f); err != nil {

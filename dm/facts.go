@@ -26,7 +26,7 @@ type facts struct {
 	systems  freeze.Plan
 	freezers map[int]run.Freezer
 	handles  map[int]*freeze.Handle
-	held     *freeze.Set
+	opened   *freeze.Set
 	doubts   []Doubt         // found at the last look before the window
 	atRest   []targets.DevNo // those that nobody used then
 }
@@ -190,19 +190,19 @@ func (f *facts) inSet(d targets.DevNo) bool {
 	return false
 }
 
-// hold opens the filesystems. Types nobody knows are tried here, which may
-// change their method.
-func (s *session) hold(f *facts) error {
+// openFilesystems opens what the window will freeze. A filesystem of a type unknown to
+// dmsnap is frozen once to try it, which may change its method.
+func (s *session) openFilesystems(f *facts) error {
 	f.freezers, f.handles = map[int]run.Freezer{}, map[int]*freeze.Handle{}
 	if len(f.systems) == 0 {
 		return nil
 	}
 	var err error
-	if f.held, err = freeze.Open(s.kernel, f.systems); err != nil {
+	if f.opened, err = freeze.Open(s.kernel, f.systems); err != nil {
 		return err
 	}
-	f.systems = f.held.Plan()
-	for _, h := range f.held.Handles() {
+	f.systems = f.opened.Plan()
+	for _, h := range f.opened.Handles() {
 		key := slices.IndexFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.DevNo == h.Filesystem().DevNo })
 		f.freezers[key], f.handles[key] = h, h
 	}
@@ -213,7 +213,7 @@ func (s *session) hold(f *facts) error {
 // syncLockFS writes out what the suspend itself will freeze: those filesystems
 // have no handle, and what is dirty would be written inside the window.
 func (s *session) syncLockFS(f *facts) error {
-	for _, fs := range f.held.Left() {
+	for _, fs := range f.opened.Left() {
 		if fs.Method != freeze.LockFS {
 			continue
 		}
@@ -233,12 +233,12 @@ func (s *session) syncLockFS(f *facts) error {
 // closing a frozen one thaws it, and that hangs above a device that could not be
 // resumed. The kernel closes those with the process; recover thaws them.
 func (s *session) closeFilesystems(f *facts, err error) {
-	if f.held == nil {
+	if f.opened == nil {
 		return
 	}
-	end := f.held.Close
+	end := f.opened.Close
 	if _, stuck := errors.AsType[*run.UndoError](err); stuck {
-		end = f.held.CloseIdle
+		end = f.opened.CloseIdle
 	}
 	s.tidy("filesystems", end())
 }

@@ -116,7 +116,7 @@ func (d diagnosis) classify(e *Error) {
 
 // classifyGroup is for what has to do with the locks of lvm2.
 func classifyGroup(e *Error) bool {
-	if held, ok := errors.AsType[*lvmlock.HeldError](e.Err); ok {
+	if held, ok := errors.AsType[*lvmlock.BusyError](e.Err); ok {
 		e.Code, e.Hint = CodeBusy, "wait until the LVM command that is using volume group "+held.Group+" is done, then try again"
 		return true
 	}

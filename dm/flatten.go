@@ -129,7 +129,7 @@ func (s *session) flatten(ctx context.Context, layer, id string, r RemoveRequest
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	if len(p.Steps) == 0 && inventory.HasReaders(ours, id) {
 		s.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", layer)
 	}
@@ -152,7 +152,7 @@ func (s *session) flattenStep(ctx context.Context, step plan.Step, layer, id str
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	return runner.Step(ctx, step)
 }
 

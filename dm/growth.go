@@ -161,7 +161,7 @@ func (s *session) pinAgain(i journal.Intent) error {
 			if f.Path == "" {
 				continue
 			}
-			if err := store.PinNamed(s.kernel, f); err != nil {
+			if err := store.SetPinFlag(s.kernel, f); err != nil {
 				return err
 			}
 		}

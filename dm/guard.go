@@ -116,8 +116,8 @@ func (o *owner) Close() error {
 // Abandon leaves the guard at work.
 func (o *owner) Abandon() error { return errors.Join(o.expedite.Off(), o.Guard.Abandon(), o.disarm()) }
 
-// Release is for every guard that is not abandoned, used or not.
-func (o *owner) Release() error { return errors.Join(o.Guard.Release(), o.disarm()) }
+// Stop ends a guard that was not abandoned, used or not.
+func (o *owner) Stop() error { return errors.Join(o.Guard.Stop(), o.disarm()) }
 
 // disarm frees the switch of the grace periods and unlocks memory.
 func (o *owner) disarm() error {

@@ -337,7 +337,7 @@ func TestLockedOriginNamesItsOwner(t *testing.T) {
 		for !slices.ContainsFunc(h.Log()[first:], waiting) {
 			runtime.Gosched()
 		}
-		check(t, locks.Release())
+		check(t, locks.Unlock())
 	}()
 	_, err = New(o).Create(context.Background(), both())
 	check(t, err)

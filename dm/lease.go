@@ -131,16 +131,16 @@ func (s *session) unwanted(was journal.Set) error {
 // Hold keeps a set although its lease ends, Release ends that. Both return the
 // set.
 func (m *Manager) Hold(ctx context.Context, name string) (*Set, error) {
-	return m.setHeld(ctx, "hold", name, true)
+	return m.setHold(ctx, "hold", name, true)
 }
 
 // Release lets the lease of a set count again. If it is over by now the set goes
 // with the next command.
 func (m *Manager) Release(ctx context.Context, name string) (*Set, error) {
-	return m.setHeld(ctx, "release", name, false)
+	return m.setHold(ctx, "release", name, false)
 }
 
-func (m *Manager) setHeld(ctx context.Context, op, name string, held bool) (set *Set, err error) {
+func (m *Manager) setHold(ctx context.Context, op, name string, held bool) (set *Set, err error) {
 	s, err := m.open(op, name)
 	if err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func TestRecoverHoldsItsLocksFirst(t *testing.T) {
 		looking = true
 		defer func() { looking = false }()
 		let++
-		held, err := h.m.state.Held(journal.OriginKey(h.home.String()))
+		held, err := h.m.state.Owner(journal.OriginKey(h.home.String()))
 		check(t, err)
 		if held == nil {
 			t.Errorf("without a lock: %s", c)

@@ -82,8 +82,8 @@ func (m *Manager) Monitored() (bool, error) {
 }
 
 func monitored(state journal.Dir) (bool, error) {
-	held, err := state.Held(journal.MonitorKey)
-	return held != nil, err
+	owner, err := state.Owner(journal.MonitorKey)
+	return owner != nil, err
 }
 
 func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
@@ -97,7 +97,7 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	w := &watch{session: s, r: r, news: make(chan Event)}
 	var beside sync.WaitGroup
 	defer beside.Wait()
@@ -194,8 +194,8 @@ func (w *watch) scanAll(ctx context.Context) error {
 // removed: its front has its own table back a moment before the image goes. A
 // removal that has ended since the first look is seen by a second one.
 func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
-	if held, err := w.state.Held(journal.SetKey(set)); err != nil || held != nil {
-		return held != nil, err
+	if owner, err := w.state.Owner(journal.SetKey(set)); err != nil || owner != nil {
+		return owner != nil, err
 	}
 	v, err := w.sets.scanDevices()
 	if err != nil {

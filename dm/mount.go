@@ -84,7 +84,7 @@ func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T
 	if err != nil {
 		return result, err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	return f(set)
 }
 

@@ -85,7 +85,7 @@ func (s *session) apply(ctx context.Context, o change) error {
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	return s.carryOut(ctx, o)
 }
 
@@ -112,7 +112,7 @@ func (s *session) lockFor(ctx context.Context, o change) (*journal.Locks, error)
 		if err == nil && locks.Have(needed...) {
 			return locks, nil
 		}
-		s.release(locks)
+		s.unlock(locks)
 		if err != nil {
 			return nil, err
 		}

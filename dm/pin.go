@@ -29,7 +29,7 @@ func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
 	pins, err := store.Pins(s.kernel)
 	done := []Unpinned{}
 	for _, p := range pins {
-		gone := p.LetGo(ctx, s.kernel, m.opts.BusyTimeout)
+		gone := p.Remove(ctx, s.kernel, m.opts.BusyTimeout)
 		if gone == nil {
 			done = append(done, Unpinned{File: p.File})
 		}
@@ -69,7 +69,7 @@ func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 	}
 	for _, p := range pins {
 		if id, _, _ := strings.Cut(p.Owner, "."); !known.Knows(id) && strings.HasSuffix(p.File, " (deleted)") {
-			err = errors.Join(err, p.LetGo(ctx, s.kernel, s.opts.BusyTimeout))
+			err = errors.Join(err, p.Remove(ctx, s.kernel, s.opts.BusyTimeout))
 		}
 	}
 	return err
@@ -88,7 +88,7 @@ func (s *session) pinSet(name string) error {
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	r, err := s.state.LoadSet(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -109,7 +109,7 @@ func (s *session) pinSet(name string) error {
 			if v.pins[owner] {
 				continue
 			}
-			if err := store.HoldNamed(s.kernel, f.Path, owner); err != nil {
+			if err := store.MakeNamedPin(s.kernel, f.Path, owner); err != nil {
 				return err
 			}
 		}

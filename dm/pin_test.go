@@ -234,7 +234,7 @@ func TestLostPins(t *testing.T) {
 	h := newHost(t, ioctltest.Options{})
 	f, err := h.Border().Open("/home/cow", unix.O_RDWR|unix.O_CREAT, 0o600)
 	check(t, err)
-	check(t, h.Border().HoldFile(f, "dmsnap-pin-0123456789abcdef0123456789abcdef.0"))
+	check(t, h.Border().PinFile(f, "dmsnap-pin-0123456789abcdef0123456789abcdef.0"))
 	check(t, f.Close())
 	r, err := h.m.Recover(context.Background())
 	if err != nil || len(r.Left) != 1 || r.Left[0] != "/home/cow" {

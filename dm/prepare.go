@@ -74,7 +74,7 @@ func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 		err = p.begin(ctx, o)
 	}
 	if err != nil {
-		s.release(p.locks)
+		s.unlock(p.locks)
 		return nil, err
 	}
 	return p, nil
@@ -130,7 +130,7 @@ func (p *Prepared) Cut(ctx context.Context) (*Set, error) {
 		return nil, err
 	}
 	defer s.close()
-	defer s.release(p.locks)
+	defer s.unlock(p.locks)
 	set, err := p.cut(ctx, s)
 	return set, s.fail(err)
 }
@@ -153,7 +153,7 @@ func (p *Prepared) resume(s *session) (err error) {
 	if err := p.checkUnchanged(s); err != nil {
 		return err
 	}
-	if err := s.hold(p.creation.facts); err != nil {
+	if err := s.openFilesystems(p.creation.facts); err != nil {
 		return err
 	}
 	p.done.runner.Freezers = p.creation.facts.freezers
@@ -221,7 +221,7 @@ func (p *Prepared) Abort(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
-	defer s.release(p.locks)
+	defer s.unlock(p.locks)
 	err = p.done.runner.Abort(ctx, errAborted)
 	if err = s.forgetIntent(p.done.intent, err); errors.Is(err, errAborted) && !isUndo(err) {
 		err = nil

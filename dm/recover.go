@@ -121,7 +121,7 @@ func (s *recovery) recoverIntents(ctx context.Context) error {
 }
 
 func beingChanged(err error) bool {
-	_, held := errors.AsType[*lvmlock.HeldError](err)
+	_, held := errors.AsType[*lvmlock.BusyError](err)
 	return held || errors.Is(err, run.ErrReloaded) || errors.Is(err, run.ErrSuspended)
 }
 

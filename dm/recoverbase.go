@@ -45,7 +45,7 @@ func (s *recovery) alone(ours *stack.View, d stack.Device) (bool, error) {
 	if known.Intents, err = s.state.Intents(); err != nil || !known.Unused(d) {
 		return false, err
 	}
-	held, err := s.state.HeldBase(d.Name, d.ID)
+	held, err := s.state.IsAttached(d.Name, d.ID)
 	return !held, err
 }
 
@@ -139,7 +139,7 @@ func (s *recovery) forgetAttachment(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	if d := ours.Named(base); d != nil && d.ID == record.ID {
 		return nil
 	}

@@ -21,7 +21,7 @@ func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bo
 	if err != nil {
 		return false, err
 	}
-	held, err := s.state.Held(i.Keys()...)
+	held, err := s.state.Owner(i.Keys()...)
 	if err != nil || held != nil {
 		return false, err
 	}
@@ -40,7 +40,7 @@ func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bo
 	if err != nil {
 		return false, err
 	}
-	defer s.release(locks)
+	defer s.unlock(locks)
 	return s.finishIntent(ctx, now)
 }
 
@@ -83,7 +83,7 @@ func (s *recovery) finishIntent(ctx context.Context, i journal.Intent) (down boo
 	}
 	s.endHooks(i, hook.Abort)
 	if i.Op == "attach" {
-		if held, err := s.state.HeldBase(i.Set, i.ID); err != nil || held {
+		if held, err := s.state.IsAttached(i.Set, i.ID); err != nil || held {
 			return false, errors.Join(err, s.state.End(i))
 		}
 	}

@@ -194,7 +194,7 @@ func isNoSet(err error) bool {
 	return refused && r.Kind == plan.NotFound
 }
 
-func (s *session) release(l *journal.Locks) { s.tidy("locks", l.Release()) }
+func (s *session) unlock(l *journal.Locks) { s.tidy("locks", l.Unlock()) }
 
 // setKeys are the locks of a set: of its name, of itself, and of its origins.
 func setKeys(r plan.RemoveRequest) []string {
@@ -207,7 +207,7 @@ func setKeys(r plan.RemoveRequest) []string {
 func (s *session) idle(ctx context.Context, ours *stack.View, id string) (*stack.View, error) {
 	end := time.Now().Add(s.opts.BusyTimeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		held := s.heldImage(ours, id)
+		held := s.busyImage(ours, id)
 		if held == nil {
 			return ours, nil
 		}
@@ -236,7 +236,7 @@ func (s *session) freeing(held *BusyError) string {
 	return "dmsnap umount " + s.set
 }
 
-func (s *session) heldImage(ours *stack.View, id string) *BusyError {
+func (s *session) busyImage(ours *stack.View, id string) *BusyError {
 	for d := range ours.Devices() {
 		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
 			return s.holders().busy("/dev/mapper/"+d.Name, d.Dev)

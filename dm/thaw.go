@@ -75,7 +75,7 @@ type thawing struct {
 // unfinished is an operation that has not ended.
 type unfinished struct {
 	journal.Intent
-	held *journal.LockedError // by a process that is at it; nil: interrupted
+	owner *journal.LockedError // by a process that is at it; nil: interrupted
 }
 
 func (r *thawing) run(ctx context.Context, ours *stack.View) error {
@@ -135,7 +135,7 @@ func (r *thawing) unfinished() (list []unfinished, err error) {
 		if i.BootID != boot {
 			continue
 		}
-		held, herr := r.state.Held(i.Keys()...)
+		held, herr := r.state.Owner(i.Keys()...)
 		err = errors.Join(err, herr)
 		list = append(list, unfinished{i, held})
 	}
@@ -210,9 +210,9 @@ func (r *thawing) busy(name string, mine func(journal.Intent) bool) bool {
 		return false
 	}
 	for _, u := range r.journal {
-		if u.held != nil && mine(u.Intent) {
-			r.locked = u.held
-			r.left(name, u.held.Error())
+		if u.owner != nil && mine(u.Intent) {
+			r.locked = u.owner
+			r.left(name, u.owner.Error())
 			return true
 		}
 	}
@@ -234,7 +234,7 @@ func (r *thawing) left(name, reason string) {
 func (r *thawing) thaw(ctx context.Context, ours *stack.View, running, stuck []string) error {
 	var origins []string
 	for _, u := range r.journal {
-		if u.Freezes && u.held == nil && rescue.WindowBegan(u.ID, ours) {
+		if u.Freezes && u.owner == nil && rescue.WindowBegan(u.ID, ours) {
 			origins = append(origins, u.Origins...)
 		}
 	}

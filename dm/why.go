@@ -105,7 +105,7 @@ func (x *explainer) set(ctx context.Context, set *Set, sample time.Duration) err
 		x.state(v)
 		x.store(v, loads[i])
 		x.pinned(v)
-		x.held(v)
+		x.addHolders(v)
 		x.waiting(v)
 	}
 	x.operation(set.Name, set.UUID, func(i journal.Intent) bool { return i.Set == set.Name || i.ID == set.UUID })
@@ -128,8 +128,8 @@ func (x *explainer) state(v Volume) {
 	x.add(f)
 }
 
-// held names everybody who keeps an image from being removed.
-func (x *explainer) held(v Volume) {
+// addHolders names what keeps an image from being removed.
+func (x *explainer) addHolders(v Volume) {
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {
 		return // there is no image
@@ -137,13 +137,13 @@ func (x *explainer) held(v Volume) {
 	for _, h := range x.s.holders().busy(v.Device, dev).Holders {
 		x.add(Finding{
 			Level: LevelNote, Topic: TopicHolder, Volume: v.Name, Holder: &h,
-			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: release(x.Subject, h),
+			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: holderHint(x.Subject, h),
 		})
 	}
 }
 
-// release is how a holder is made to let go.
-func release(set string, h Holder) string {
+// holderHint says how to end a holder's use of an image.
+func holderHint(set string, h Holder) string {
 	switch {
 	case h.Kind == HolderMount && h.Namespace == "":
 		return "dmsnap umount " + set
@@ -183,7 +183,7 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 			continue
 		}
 		f := Finding{Level: LevelNote, Topic: TopicOperation, Message: fmt.Sprintf("pid %d is running %s %s since %s", i.PID, i.Op, i.Set, i.Started.Format(time.RFC3339)), Hint: "wait until it has finished, or use --wait"}
-		if held, err := x.s.state.Held(i.Keys()...); err == nil && held == nil {
+		if held, err := x.s.state.Owner(i.Keys()...); err == nil && held == nil {
 			f.Level, f.Message, f.Hint = LevelProblem, fmt.Sprintf("%s %s was interrupted", i.Op, i.Set), "dmsnap recover"
 		}
 		x.add(f)

@@ -46,7 +46,7 @@ func (s *Set) Thaw() error {
 func (s *Set) Frozen() []string {
 	var paths []string
 	for _, h := range s.handles {
-		if h.Held() {
+		if h.Frozen() {
 			paths = append(paths, h.mount.Path)
 		}
 	}

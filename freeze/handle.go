@@ -16,7 +16,7 @@ type Handle struct {
 	file  *ioctl.File
 
 	freeze, thaw, prove *ioctl.Call
-	held                bool // we froze it and have not thawed it
+	frozen              bool // we froze it and have not thawed it
 
 	// made beforehand: the window must not allocate
 	other, gone, unproven, unfreezable, idle Error
@@ -60,20 +60,19 @@ func (h *Handle) Filesystem() Filesystem { return h.fs }
 // Fd is the descriptor on the mount.
 func (h *Handle) Fd() int { return h.file.Fd() }
 
-// Held says whether the filesystem is frozen by this Handle, as far as its own
-// methods know.
-func (h *Handle) Held() bool { return h.held }
+// Frozen reports whether this Handle froze the filesystem and has not thawed it.
+func (h *Handle) Frozen() bool { return h.frozen }
 
 // SyncFS writes out what is dirty, before the window: the freeze then has less
 // to write. It blocks as long as the disk needs, and for ever on a suspended
 // device.
 func (h *Handle) SyncFS() error { return h.file.SyncFS() }
 
-// Close thaws what is held and closes the descriptor. If the thaw fails the
+// Close thaws the filesystem and closes the descriptor. If the thaw fails the
 // descriptor stays open, for another try.
 func (h *Handle) Close() error {
 	thawed := h.Thaw()
-	if h.held {
+	if h.frozen {
 		return thawed
 	}
 	return errors.Join(thawed, h.file.Close())

@@ -13,7 +13,7 @@ import (
 func (h *Handle) Freeze() error {
 	switch err := h.freeze.Do(); {
 	case err == nil:
-		h.held = true
+		h.frozen = true
 		return nil
 	case errors.Is(err, unix.EBUSY):
 		h.other.Cause = err
@@ -33,7 +33,7 @@ func (h *Handle) Freeze() error {
 // would wait for the resume. [ErrUnproven]: it was not frozen, and is thawed
 // again. [ErrNotFrozen]: there is nothing of ours to prove.
 func (h *Handle) Prove() error {
-	if !h.held {
+	if !h.frozen {
 		return &h.idle
 	}
 	switch err := h.prove.Do(); {
@@ -46,7 +46,7 @@ func (h *Handle) Prove() error {
 	if err := h.thaw.Do(); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err // and it is still held
 	}
-	h.held = false
+	h.frozen = false
 	return &h.unproven
 }
 
@@ -58,15 +58,15 @@ func (h *Handle) Prove() error {
 // Somebody who thaws our freeze and then freezes for himself cannot be told
 // from us: that freeze is ended too.
 func (h *Handle) Thaw() error {
-	if !h.held {
+	if !h.frozen {
 		return nil
 	}
 	switch err := h.thaw.Do(); {
 	case err == nil:
-		h.held = false
+		h.frozen = false
 		return nil
 	case errors.Is(err, unix.EINVAL):
-		h.held = false
+		h.frozen = false
 		h.gone.Cause = err
 		return &h.gone
 	default:

@@ -72,7 +72,7 @@ func (s *Set) Close() error {
 	for _, h := range slices.Backward(s.handles) {
 		errs = append(errs, h.Close())
 	}
-	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
+	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Frozen() })
 	return errors.Join(errs...)
 }
 
@@ -80,10 +80,10 @@ func (s *Set) Close() error {
 func (s *Set) CloseIdle() error {
 	var errs []error
 	for _, h := range s.handles {
-		if !h.Held() {
+		if !h.Frozen() {
 			errs = append(errs, h.Close())
 		}
 	}
-	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Held() })
+	s.handles = slices.DeleteFunc(s.handles, func(h *Handle) bool { return !h.Frozen() })
 	return errors.Join(errs...)
 }

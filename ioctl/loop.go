@@ -47,12 +47,12 @@ func (k *Kernel) AttachLoop(backing *File, blockSize uint32, flags LoopFlags) (*
 	return k.configureLoop(backing, loopConfig(backing, blockSize, 0, flags, backing.path))
 }
 
-// HoldFile makes a loop device of no size over a file, which may be open for
-// reading only: its file system can then be neither unmounted nor made anew, until
-// LetGo. Nobody finds anything on it to read, udev's scanners included, and nobody
-// has to keep it open. Mark is what LoopMark will say, at most 63 bytes. The file
+// PinFile makes a loop device of no size over a file, which may be open for
+// reading only: the kernel then refuses to unmount its filesystem and to make a new one
+// on its device, until DetachLoop. The device has nothing to read, for udev's scanners
+// either, and no process has to keep it open. Mark is what LoopMark will say, at most 63 bytes. The file
 // must not grow. Kernel 5.8 and later.
-func (k *Kernel) HoldFile(backing *File, mark string) error {
+func (k *Kernel) PinFile(backing *File, mark string) error {
 	st, err := backing.Stat()
 	if err != nil {
 		return err
@@ -128,9 +128,9 @@ func (f *File) LoopMark() (string, error) {
 	return unix.ByteSliceToString(b[loopNameAt : loopNameAt+loopNameSize]), err
 }
 
-// LetGo has the loop device let its file go: at once, or when the last one that
+// DetachLoop has the loop device close its file: at once, or when the last one that
 // has the device open, this descriptor included, closes it. ENXIO: it has none.
-func (f *File) LetGo() error {
+func (f *File) DetachLoop() error {
 	_, err := f.k.t.IoctlInt(f.fd, reqLoopClear, 0)
 	return wrap("detach loop device", f.path, err)
 }

@@ -99,7 +99,7 @@ func Start(command []string, socket string) (*Guard, error) {
 		return g, nil
 	}
 	if err := g.spawn(); err != nil {
-		return nil, errors.Join(err, g.Release())
+		return nil, errors.Join(err, g.Stop())
 	}
 	return g, nil
 }
@@ -232,18 +232,18 @@ func (g *Guard) Lost() bool { return g.mem.Load(byteLost) != 0 }
 // Freezing notes that filesystem i of the watch is about to be frozen.
 func (g *Guard) Freezing(i int) { g.mem.Store(byteFirst+i, freezeStarted) }
 
-// Froze notes the result of a
-func (g *Guard) Froze(i int, held bool) {
+// Froze notes whether filesystem i is frozen now.
+func (g *Guard) Froze(i int, frozen bool) {
 	v := byte(freezeNone)
-	if held {
+	if frozen {
 		v = freezeHeld
 	}
 	g.mem.Store(byteFirst+i, v)
 }
 
-// Release ends the guard and waits for it: it has the mounts open. To be called
-// after the window.
-func (g *Guard) Release() error {
+// Stop ends the guard process and waits for its end: it has the mounts open. It is
+// called after the window.
+func (g *Guard) Stop() error {
 	var err error
 	switch {
 	case g.conn == nil: // never started

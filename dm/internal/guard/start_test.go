@@ -33,7 +33,7 @@ func TestGuardCannotStart(t *testing.T) {
 			g, err = Start([]string{"/bin/true"}, "")
 		})
 		if err == nil {
-			ok(t, g.Release())
+			ok(t, g.Stop())
 			break
 		}
 		if refused++; g != nil || !errors.Is(err, unix.EMFILE) {
@@ -123,7 +123,7 @@ func TestServiceWithoutGuard(t *testing.T) {
 		t.Errorf("%v, kind %s", err, g.Kind())
 	}
 	ok(t, <-asked)
-	ok(t, g.Release())
+	ok(t, g.Stop())
 	if after := openFiles(t); after != before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
@@ -164,7 +164,7 @@ func TestServiceThatHangs(t *testing.T) {
 			if g.Kind() != Process {
 				t.Errorf("a guard of kind %s", g.Kind())
 			}
-			ok(t, g.Release())
+			ok(t, g.Stop())
 		})
 	}
 }

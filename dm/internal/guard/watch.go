@@ -94,11 +94,11 @@ const resumePatience = time.Second
 func (g *process) takeOver() {
 	g.mem.Store(byteLost, 1)
 	anyway := time.AfterFunc(resumePatience, g.thaws.start)
-	released := g.releaseAll()
+	released := g.resumeAll()
 	if anyway.Stop() {
 		g.thaws.start()
 	}
-	for ; ; released = g.releaseAll() {
+	for ; ; released = g.resumeAll() {
 		_ = g.expedite.Off() // nobody is left to be told
 		if !g.thaws.over.Load() {
 			if message := g.listen(again); message == heardEnd || message == msgClose {
@@ -121,15 +121,14 @@ func (g *process) takeOver() {
 	}
 }
 
-// releaseAll makes suspended fronts run again with the table they have, and
-// tells whether all do. What waits in an inactive slot goes first: a resume would
-// swap it in.
-func (g *process) releaseAll() bool {
+// resumeAll resumes suspended fronts with the table they have, and reports whether all
+// run. A table in an inactive slot is cleared first: a resume would swap it in.
+func (g *process) resumeAll() bool {
 	all := true
 	for i := len(g.fronts) - 1; i >= 0; i-- {
 		f := g.fronts[i]
 		if err := f.status.Do(); err != nil {
-			// Only a number without a device holds nobody.
+			// Only a number without a device blocks no writer.
 			all = all && errors.Is(err, unix.ENXIO)
 			continue
 		}

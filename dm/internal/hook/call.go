@@ -17,21 +17,21 @@ import (
 //
 // It is called with an event and gets one line of JSON on its standard input. At
 // pre-freeze it may end, with status 0 if the application is ready; or it may
-// write a line "ready" to its standard output and stay: then it holds the
+// write a line "ready" to its standard output and stay: then it keeps the
 // application still until its standard input is closed, which also happens when
 // the caller dies, and ends. It is called again with post-thaw or abort in either
 // case.
 type Hook struct {
 	Path  string
-	Limit time.Duration // of each call; of a hold, of its beginning and of its end
+	Limit time.Duration // of each call; of one that stays, until it is ready and at its end
 
-	held *call
+	staying *call // said ready, and runs until its input is closed
 }
 
 // grace is how long a hook has between SIGTERM and SIGKILL.
 const grace = 2 * time.Second
 
-// PreFreeze calls the hook and returns when it has ended or says that it holds.
+// PreFreeze calls the hook and returns when it has ended or is ready and stays.
 func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 	p, err := h.start(PreFreeze, input)
 	if err != nil {
@@ -39,7 +39,7 @@ func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 	}
 	select {
 	case <-p.ready:
-		h.held = p
+		h.staying = p
 		return nil
 	case <-p.ended:
 		return p.result()
@@ -50,24 +50,24 @@ func (h *Hook) PreFreeze(ctx context.Context, input []byte) error {
 	}
 }
 
-// End releases a hold, then calls the hook with post-thaw or abort. It is not cut
-// short by a context: whoever was told to quiesce must be told to go on.
+// End ends a program that stays, then calls the hook with post-thaw or abort. It is not cut
+// short by a context: an application that was quiesced must be resumed.
 func (h *Hook) End(event Event, input []byte) error {
-	released := h.release()
+	ended := h.endStay()
 	p, err := h.start(event, input)
 	if err != nil {
-		return errors.Join(released, err)
+		return errors.Join(ended, err)
 	}
 	p.stdin.Close()
-	return errors.Join(released, p.wait(h.Limit))
+	return errors.Join(ended, p.wait(h.Limit))
 }
 
-func (h *Hook) release() error {
-	p := h.held
+func (h *Hook) endStay() error {
+	p := h.staying
 	if p == nil {
 		return nil
 	}
-	h.held = nil
+	h.staying = nil
 	select {
 	case <-p.ended: // on its own account: nobody knows when
 		return errors.Join(h.error(PreFreeze, errors.New("exited before its input was closed")), p.result())

@@ -73,7 +73,7 @@ func TestHookFails(t *testing.T) {
 			err := h.PreFreeze(context.Background(), []byte("{}"))
 			if err == nil {
 				if name == "let go" {
-					<-h.held.ended // on its own account
+					<-h.staying.ended // on its own account
 				}
 				err = h.End(PostThaw, []byte("{}"))
 			}

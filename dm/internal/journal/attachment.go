@@ -38,8 +38,9 @@ func (d Dir) Detach(base, id string) error {
 // Attachments are the names of the bases that have a record.
 func (d Dir) Attachments() ([]string, error) { return d.names(attachedDir) }
 
-// HeldBase tells whether the base with that name and id was asked for by itself.
-func (d Dir) HeldBase(base, id string) (bool, error) {
+// IsAttached reports whether the base with that name and id was made by attach, so
+// that it outlives its last set.
+func (d Dir) IsAttached(base, id string) (bool, error) {
 	a, err := d.Attached(base)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

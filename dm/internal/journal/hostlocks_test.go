@@ -24,13 +24,13 @@ func TestOneHostOneLock(t *testing.T) {
 	for _, key := range []string{journal.SetKey("nightly"), journal.OriginKey("254:3")} {
 		_, err = other.Lock(8, key)
 		lockedBy(t, err, key, 7)
-		held, err := other.Held(key)
+		held, err := other.Owner(key)
 		check(t, err)
 		lockedBy(t, held, key, 7)
 	}
 	monitor, err := other.Lock(8, journal.MonitorKey)
 	check(t, err)
-	check(t, errors.Join(monitor.Release(), l.Release()))
+	check(t, errors.Join(monitor.Unlock(), l.Unlock()))
 }
 
 // TestPreviousReleaseIsExcluded: it knows only the files in the state directory.
@@ -45,13 +45,13 @@ func TestPreviousReleaseIsExcluded(t *testing.T) {
 		t.Errorf("it has the lock, too: %v", err)
 	}
 	check(t, f.Close())
-	check(t, l.Release())
+	check(t, l.Unlock())
 	f, err = k.Border().Open(d.Path+"/lock/origin-254_3", unix.O_RDWR|unix.O_CREAT, 0o600)
 	check(t, err)
 	check(t, f.Lock(unix.LOCK_EX|unix.LOCK_NB))
 	_, err = d.Lock(8, key)
 	lockedBy(t, err, key, 0)
-	held, err := d.Held(key)
+	held, err := d.Owner(key)
 	check(t, err)
 	lockedBy(t, held, key, 0)
 	check(t, f.Close())
@@ -69,13 +69,13 @@ func TestManyStandOnOne(t *testing.T) {
 	check(t, err)
 	_, err = d.Lock(9, whole)
 	lockedBy(t, err, whole, 8)
-	if held, err := d.Held(whole); held != nil || err != nil {
+	if held, err := d.Owner(whole); held != nil || err != nil {
 		t.Errorf("owned by %v, %v", held, err)
 	}
-	check(t, one.Release())
+	check(t, one.Unlock())
 	_, err = d.Lock(9, whole)
 	lockedBy(t, err, whole, 8)
-	check(t, two.Release())
+	check(t, two.Unlock())
 	all, err := d.Lock(9, beneath, whole)
 	check(t, err)
 	if !all.Have(beneath) || !all.Have(whole) || all.Have(journal.OriginKey("8:1")) {
@@ -83,7 +83,7 @@ func TestManyStandOnOne(t *testing.T) {
 	}
 	_, err = d.Lock(7, beneath)
 	lockedBy(t, err, beneath, 9)
-	check(t, all.Release())
+	check(t, all.Unlock())
 	if diff := cmp.Diff(free, k.Snapshot()); diff != "" {
 		t.Errorf("after release:\n%s", diff)
 	}
@@ -109,7 +109,7 @@ func TestLockedNamesTheDevice(t *testing.T) {
 		if _, err := d.Lock(8, key); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", key, err, want)
 		}
-		check(t, l.Release())
+		check(t, l.Unlock())
 	}
 }
 

@@ -33,19 +33,19 @@ func (e *LockedError) Error() string {
 	return who + " is using " + e.What
 }
 
-// Locks are held until Release. The kernel drops them when the process dies.
+// Locks are taken until Unlock. The kernel drops them when the process dies.
 type Locks struct {
-	dir  Dir
-	held []heldLock
+	dir   Dir
+	taken []takenLock
 }
 
-type heldLock struct {
+type takenLock struct {
 	lockFile
 	open *ioctl.File
 }
 
-// MonitorKey is the lock of whoever watches. It is one of the state directory,
-// whose records he reads, and not of the host.
+// MonitorKey is the lock of a monitor. It is one of the state directory, whose
+// records the monitor reads, and not of the host.
 const MonitorKey = "monitor"
 
 const (
@@ -123,7 +123,7 @@ func (d Dir) LockHostFirst(pid int, act func() error, keys ...string) (*Locks, e
 		err = l.take(pid, files[own:])
 	}
 	if err != nil {
-		return nil, errors.Join(err, l.Release())
+		return nil, errors.Join(err, l.Unlock())
 	}
 	return l, nil
 }
@@ -137,7 +137,7 @@ func (l *Locks) take(pid int, files []lockFile) error {
 		if err != nil {
 			return err
 		}
-		l.held = append(l.held, heldLock{file, f})
+		l.taken = append(l.taken, takenLock{file, f})
 	}
 	return nil
 }
@@ -164,15 +164,16 @@ func (d Dir) LockWithin(ctx context.Context, limit time.Duration, pid int, keys 
 func (l *Locks) Have(keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(key string) bool {
 		device, beneath := strings.CutPrefix(key, beneathKind)
-		return !slices.ContainsFunc(l.held, func(h heldLock) bool {
+		return !slices.ContainsFunc(l.taken, func(h takenLock) bool {
 			return h.key == key || beneath && h.key == originKind+device
 		})
 	})
 }
 
-// Held tells who owns one of the locks, nil if nobody does. It makes no file and
-// keeps no lock, so it works on a frozen filesystem. Who shares one is no owner.
-func (d Dir) Held(keys ...string) (*LockedError, error) {
+// Owner returns the process that has one of the locks for itself, nil if there is
+// none. It makes no file and keeps no lock, so it works on a frozen filesystem.
+// Processes that share a lock do not count.
+func (d Dir) Owner(keys ...string) (*LockedError, error) {
 	for _, file := range d.lockFiles(keys) {
 		f, err := d.Kernel.Open(file.name, unix.O_RDONLY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -193,12 +194,12 @@ func (d Dir) Held(keys ...string) (*LockedError, error) {
 	return nil, nil
 }
 
-// Release lets go of all locks.
-func (l *Locks) Release() error {
+// Unlock unlocks all of them, the last one first.
+func (l *Locks) Unlock() error {
 	var errs []error
-	for _, h := range slices.Backward(l.held) {
+	for _, h := range slices.Backward(l.taken) {
 		errs = append(errs, l.dir.unlock(h))
 	}
-	l.held = nil
+	l.taken = nil
 	return errors.Join(errs...)
 }

@@ -34,15 +34,15 @@ func TestLockIsExclusive(t *testing.T) {
 	lockedBy(t, err, key, 1234567)
 	other, err := d.Lock(8, journal.SetKey("nightly"))
 	check(t, err)
-	check(t, other.Release())
-	check(t, l.Release())
+	check(t, other.Unlock())
+	check(t, l.Unlock())
 	if diff := cmp.Diff(free, k.Snapshot()); diff != "" {
 		t.Errorf("after release:\n%s", diff)
 	}
 	l, err = d.Lock(8, key)
 	check(t, err)
-	check(t, l.Release())
-	check(t, l.Release()) // once more does nothing
+	check(t, l.Unlock())
+	check(t, l.Unlock()) // once more does nothing
 }
 
 // TestKeysAreFileNames, and those of sets and origins do not meet.
@@ -65,7 +65,7 @@ func TestLockAllOrNone(t *testing.T) {
 	if diff := cmp.Diff(before, k.Snapshot()); diff != "" {
 		t.Error(diff)
 	}
-	check(t, l.Release())
+	check(t, l.Unlock())
 }
 
 // TestLockOrder: those of the host first, then always the same, whatever the caller's, and each key once. A
@@ -75,7 +75,7 @@ func TestLockOrder(t *testing.T) {
 	before := k.Calls()
 	l, err := d.Lock(7, "c", "a", "b", "a")
 	check(t, err)
-	check(t, l.Release())
+	check(t, l.Unlock())
 	var got []string
 	for _, c := range k.Log()[before:] {
 		if c.Op == "flock" || c.Op == "unlink" || c.Op == "close" {
@@ -103,7 +103,7 @@ func TestStaleLock(t *testing.T) {
 	check(t, err)
 	_, err = d.Lock(9, "a")
 	lockedBy(t, err, "a", 8)
-	check(t, l.Release())
+	check(t, l.Unlock())
 }
 
 // TestOwnerUnknown: a lock whose owner has not written its pid yet.
@@ -134,7 +134,7 @@ func TestUnlinkRace(t *testing.T) {
 				return nil
 			}
 			once = false
-			check(t, holder.Release())
+			check(t, holder.Unlock())
 			if next {
 				quicker, err = d.Lock(8, "a")
 				check(t, err)
@@ -145,13 +145,13 @@ func TestUnlinkRace(t *testing.T) {
 		k.Fail(nil)
 		if next {
 			lockedBy(t, err, "a", 8)
-			check(t, quicker.Release())
+			check(t, quicker.Unlock())
 			continue
 		}
 		check(t, err)
 		_, err = d.Lock(10, "a")
 		lockedBy(t, err, "a", 9)
-		check(t, l.Release())
+		check(t, l.Unlock())
 	}
 }
 
@@ -175,7 +175,7 @@ func TestLookIsNoOwner(t *testing.T) {
 	l, err := d.Lock(8, key)
 	k.Fail(nil)
 	check(t, err)
-	check(t, l.Release())
+	check(t, l.Unlock())
 	if looks < 3 {
 		t.Errorf("%d calls of flock: nobody looked", looks)
 	}
@@ -202,7 +202,7 @@ func TestLockRace(t *testing.T) {
 				}
 				entered.Add(1)
 				inside.Add(-1)
-				if err := l.Release(); err != nil {
+				if err := l.Unlock(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -233,7 +233,7 @@ func TestLockFailures(t *testing.T) {
 		})
 		l, err := d.Lock(7, "b", "a")
 		if err == nil {
-			err = l.Release()
+			err = l.Unlock()
 		}
 		k.Fail(nil)
 		if failed == nil {
@@ -251,6 +251,6 @@ func TestLockFailures(t *testing.T) {
 			t.Errorf("%v failed, and now: %v", failed, err)
 			continue
 		}
-		check(t, l.Release())
+		check(t, l.Unlock())
 	}
 }

@@ -15,7 +15,7 @@ import (
 const (
 	// lockTries bounds the races lost in a row.
 	lockTries = 1000
-	// lookTries bounds the waits for somebody who only looks, as Held does, or who
+	// lookTries bounds the waits for somebody who only looks, as Owner does, or who
 	// removes a file that was shared, and is done at once.
 	lookTries = 50
 )
@@ -50,7 +50,7 @@ func (d Dir) lock(file lockFile, pid int) (*ioctl.File, error) {
 		if d.current(f, file.name) {
 			_, err = f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
 			if err != nil {
-				return nil, errors.Join(err, d.unlock(heldLock{file, f}))
+				return nil, errors.Join(err, d.unlock(takenLock{file, f}))
 			}
 			return f, nil
 		}
@@ -72,7 +72,7 @@ func (d Dir) current(f *ioctl.File, name string) bool {
 
 // locked names what is locked and by whom.
 func (d Dir) locked(file lockFile) *LockedError {
-	return &LockedError{Key: file.key, What: d.what(file.key), PID: d.owner(file.name)}
+	return &LockedError{Key: file.key, What: d.what(file.key), PID: d.ownerPID(file.name)}
 }
 
 // what is the thing that a key stands for, as users know it.
@@ -97,7 +97,7 @@ func (d Dir) what(key string) string {
 	return "device " + number
 }
 
-func (d Dir) owner(name string) int {
+func (d Dir) ownerPID(name string) int {
 	b, err := d.Kernel.ReadFile(name)
 	if err != nil {
 		return 0
@@ -112,7 +112,7 @@ func (d Dir) owner(name string) int {
 
 // unlock lets go. A file that others share stays: on a new one in its place somebody
 // might become the owner beside them.
-func (d Dir) unlock(h heldLock) error {
+func (d Dir) unlock(h takenLock) error {
 	if h.shared && (h.open.Lock(unix.LOCK_EX|unix.LOCK_NB) != nil || !d.current(h.open, h.name)) {
 		return h.open.Close()
 	}

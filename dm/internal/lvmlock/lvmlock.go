@@ -5,7 +5,7 @@
 //	file      <locking_dir>/V_<group>, opened O_CREAT|O_APPEND|O_RDWR
 //	take      flock; then the path must still lead to that file, else once more
 //	priority  a writer holds <file>:aux while it waits, so that readers queue behind it
-//	let go    unlink the file with the lock held, then close it
+//	unlock    unlink the file with the lock held, then close it
 //
 // The kernel drops the lock with the process that has it.
 package lvmlock
@@ -24,13 +24,13 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// HeldError says that a command of lvm2 did not let go of a group in time.
-type HeldError struct {
+// BusyError says that a command of lvm2 did not let go of a group in time.
+type BusyError struct {
 	Group  string
 	Waited time.Duration
 }
 
-func (e *HeldError) Error() string {
+func (e *BusyError) Error() string {
 	return fmt.Sprintf("another program, such as an LVM command, has locked volume group %s for more than %v", e.Group, e.Waited)
 }
 
@@ -59,57 +59,59 @@ func (e *DirError) Unwrap() error { return e.Err }
 type Lock struct {
 	k     *ioctl.Kernel
 	timer *time.Timer
-	mu    sync.Mutex // the timer drops it from another goroutine
+	mu    sync.Mutex // the timer unlocks from another goroutine
 	file  *ioctl.File
 }
 
-// Take waits for the lock of a group, at most for as long as patience says, and keeps
-// it for the time of hold at most: whoever waits for us, such as dmeventd that is to
-// give a full pool more room, may be what we wait for.
-func Take(ctx context.Context, k *ioctl.Kernel, group string, patience, hold time.Duration) (*Lock, error) {
+// Take waits for the lock of a group, for at most timeout, and keeps it for at most
+// limit: a program that waits for us, such as dmeventd that is to give a full pool
+// more room, may be what we wait for.
+func Take(ctx context.Context, k *ioctl.Kernel, group string, timeout, limit time.Duration) (*Lock, error) {
 	name := path.Join(Dir(k), "V_"+group)
-	w := wait{ctx: ctx, k: k, end: time.Now().Add(patience)}
+	w := wait{ctx: ctx, k: k, end: time.Now().Add(timeout)}
 	first, err := w.lock(name + ":aux")
 	if err == nil {
 		l := &Lock{k: k}
 		l.file, err = w.lock(name)
 		err = errors.Join(err, drop(k, first))
 		if err == nil {
-			l.letGoAfter(hold)
+			l.unlockAfter(limit)
 			return l, nil
 		}
-		err = errors.Join(err, l.Release())
+		err = errors.Join(err, l.Unlock())
 	}
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return nil, &HeldError{Group: group, Waited: patience}
+		return nil, &BusyError{Group: group, Waited: timeout}
 	case ctx.Err() != nil:
 		return nil, err
 	}
 	return nil, &DirError{Dir: path.Dir(name), Err: err}
 }
 
-func (l *Lock) letGoAfter(hold time.Duration) {
+func (l *Lock) unlockAfter(limit time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.timer = time.AfterFunc(hold, func() { _ = l.Drop() })
+	l.timer = time.AfterFunc(limit, func() { _ = l.Drop() })
 }
 
-// Held tells whether it has not been dropped.
-func (l *Lock) Held() bool {
+// Locked reports whether the lock was neither dropped nor unlocked so far.
+func (l *Lock) Locked() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.file != nil
 }
 
-// Release lets go and removes the file, as lvm2 does. A lock that was dropped is no error.
-func (l *Lock) Release() error {
+// Unlock removes the file, as lvm2 does, and closes it. A lock that was dropped is no
+// error.
+func (l *Lock) Unlock() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.end(func(f *ioctl.File) error { return drop(l.k, f) })
 }
 
-// Drop lets go with no other call than the close: the file may lie on what is frozen.
+// Drop unlocks by closing the file and makes no other call: the file may lie on what is
+// frozen.
 func (l *Lock) Drop() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

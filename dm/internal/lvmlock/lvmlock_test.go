@@ -58,7 +58,7 @@ func TestWhoHasAGroup(t *testing.T) {
 		k := newHost(t)
 		other := lvm2(t, k, tt.file, tt.how)
 		l, err := take(k, 0)
-		held, busy := errors.AsType[*lvmlock.HeldError](err)
+		held, busy := errors.AsType[*lvmlock.BusyError](err)
 		if busy != tt.busy || busy && held.Group != "vg" || !busy && err != nil {
 			t.Errorf("%s: %v", tt.file, err)
 		}
@@ -71,7 +71,7 @@ func TestWhoHasAGroup(t *testing.T) {
 		if f, err := k.Border().Open(dir+"/V_vg", unix.O_RDWR, 0); err != nil || !errors.Is(f.Lock(unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK) {
 			t.Errorf("%s: a command of lvm2 does not find it locked: %v", tt.file, err)
 		}
-		check(t, l.Release())
+		check(t, l.Unlock())
 		left, err := k.Border().ReadDir(dir)
 		check(t, err)
 		if len(left) > 0 {
@@ -94,13 +94,13 @@ func TestWaitsForAGroup(t *testing.T) {
 	l, err := take(k, time.Hour)
 	check(t, err)
 	k.Fail(nil)
-	if _, err := k.Border().Stat(other.Path()); err != nil || !l.Held() {
+	if _, err := k.Border().Stat(other.Path()); err != nil || !l.Locked() {
 		t.Errorf("it has a file that nobody else can find: %v", err)
 	}
 	if _, err := take(k, 0); err == nil {
 		t.Error("two have it")
 	}
-	check(t, l.Release())
+	check(t, l.Unlock())
 }
 
 // TestWaitIsCancelled: the end of a context is not told as a group that is busy.
@@ -121,17 +121,17 @@ func TestHeldForAWhileOnly(t *testing.T) {
 	check(t, err)
 	next, err := take(k, time.Hour)
 	check(t, err)
-	if l.Held() {
+	if l.Locked() {
 		t.Error("it is still locked")
 	}
-	check(t, l.Release())
-	if !next.Held() {
+	check(t, l.Unlock())
+	if !next.Locked() {
 		t.Error("the first one's end is the second one's")
 	}
 	if _, err := k.Border().Stat(dir + "/V_vg"); err != nil {
 		t.Errorf("the file of the second one: %v", err)
 	}
-	check(t, next.Release())
+	check(t, next.Unlock())
 }
 
 // TestDirOfLocks: as lvm2 is configured; made if lvm2 did not run since boot; told of if
@@ -151,7 +151,7 @@ func TestDirOfLocks(t *testing.T) {
 		}
 		l, err := take(k, 0)
 		check(t, err)
-		check(t, l.Release())
+		check(t, l.Unlock())
 		if _, err := k.Border().Stat(tt.want); err != nil {
 			t.Error(err)
 		}
@@ -187,7 +187,7 @@ func TestFlockKeepsAway(t *testing.T) {
 	if err := exec.Command(flock, "--nonblock", file, "true").Run(); err == nil {
 		t.Error("flock(1) got it too")
 	}
-	check(t, l.Release())
+	check(t, l.Unlock())
 	if unix.Access(file, unix.F_OK) == nil {
 		t.Errorf("left over: %s", file)
 	}

@@ -73,7 +73,7 @@ func Create(r CreateRequest) (*Plan, error) {
 	p.Steps = append(p.Steps, prepare(r, p.Volumes, lock)...)
 	p.Steps = append(p.Steps, window(r, p.Volumes)...)
 	p.Steps = append(p.Steps, unlock...)
-	p.Steps = append(p.Steps, release(r.Hooks)...)
+	p.Steps = append(p.Steps, runPostThaw(r.Hooks)...)
 	p.Steps = append(p.Steps, finishCreate(p.Volumes)...)
 	p.Steps = append(p.Steps, chains(p.Volumes)...)
 	return p, nil
@@ -239,7 +239,7 @@ func prepare(r CreateRequest, vs []Volume, lock []Step) []Step {
 		steps = append(steps, storeDevice(&vs[i], MemberUUID(r.ID, i, RoleStore))...)
 		steps = append(steps, prepareImage(r, &vs[i])...)
 	}
-	steps = append(steps, quiesce(r.Hooks)...)
+	steps = append(steps, runPreFreeze(r.Hooks)...)
 	steps = append(steps, sync(r, vs)...)
 	for i := range vs {
 		steps = append(steps, recheck(&vs[i])...)

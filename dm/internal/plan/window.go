@@ -41,9 +41,9 @@ func window(r CreateRequest, vs []Volume) []Step {
 		together(thaw, func(before, _ Step) bool { return before.Filesystem.Waits }))
 }
 
-// quiesce calls the hooks as late as can be, since applications wait from then on,
-// but before the filesystems are synced: they write when they are told.
-func quiesce(hooks []string) []Step {
+// runPreFreeze calls the hooks as late as possible, since applications wait from then
+// on, but before the filesystems are synced: applications write when they quiesce.
+func runPreFreeze(hooks []string) []Step {
 	var steps []Step
 	for _, h := range hooks {
 		steps = append(steps, Step{
@@ -54,9 +54,9 @@ func quiesce(hooks []string) []Step {
 	return steps
 }
 
-// release calls them in reverse. The set is cut: a hook that fails is told of,
-// and changes nothing.
-func release(hooks []string) []Step {
+// runPostThaw calls the hooks in reverse. The set exists by then: a hook that fails is
+// logged, and changes nothing.
+func runPostThaw(hooks []string) []Step {
 	var steps []Step
 	for _, h := range slices.Backward(hooks) {
 		steps = append(steps, Step{Phase: Finish, Action: Hook, Program: h, Event: "post-thaw", Optional: true})

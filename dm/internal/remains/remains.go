@@ -143,7 +143,7 @@ func (r *Reader) plain(v *plan.RemoveVolume, base stack.Device, dev targets.DevN
 	if err := r.Read.Layer(&v.Origin, base, known.View); err != nil {
 		return err
 	}
-	held, err := r.State.HeldBase(base.Name, base.ID)
+	held, err := r.State.IsAttached(base.Name, base.ID)
 	v.Last = !held && known.Last(*v.Origin.Base)
 	return err
 }

@@ -215,8 +215,8 @@ func TestStuckFrontKeepsItsOwn(t *testing.T) {
 	g.healthy("one front is stuck")
 	frozen := map[string]bool{"/home": false, "/home/db": true}
 	for _, h := range g.held.Handles() {
-		if path := h.Filesystem().Mountpoint(); h.Held() != frozen[path] {
-			t.Errorf("%s: frozen %v", path, h.Held())
+		if path := h.Filesystem().Mountpoint(); h.Frozen() != frozen[path] {
+			t.Errorf("%s: frozen %v", path, h.Frozen())
 		}
 	}
 }
@@ -254,7 +254,7 @@ func TestRenamedInside(t *testing.T) {
 			}
 		}
 		for _, h := range g.held.Handles() {
-			if h.Held() {
+			if h.Frozen() {
 				t.Errorf("fails %v: %s is frozen", fails, h.Filesystem().Mountpoint())
 			}
 		}

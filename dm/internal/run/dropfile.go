@@ -66,7 +66,7 @@ func (r *Runner) letFileGo(ctx context.Context, file *plan.File) error {
 	pins, err := store.Pins(r.Kernel)
 	for _, p := range pins {
 		if p.Owner == file.Owner {
-			err = errors.Join(err, p.LetGo(ctx, r.Kernel, r.BusyTimeout))
+			err = errors.Join(err, p.Remove(ctx, r.Kernel, r.BusyTimeout))
 		}
 	}
 	return err

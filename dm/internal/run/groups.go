@@ -24,29 +24,29 @@ func (r *Runner) lockGroup(ctx context.Context, s plan.Step) error {
 	return err
 }
 
-// groupsHeld is asked right before the window: the tables that wait in the fronts are
-// not safe from lvm2 without the locks.
-func (r *Runner) groupsHeld() error {
+// checkGroupsLocked comes right before the window: without the locks, lvm2 could replace
+// the tables in the fronts' inactive slots.
+func (r *Runner) checkGroupsLocked() error {
 	for group, l := range r.groups {
-		if !l.Held() {
+		if !l.Locked() {
 			return &lvmlock.LostError{Group: group, After: groupHold + r.Deadline}
 		}
 	}
 	return nil
 }
 
-// unlockGroup lets lvm2 go on. A file of a lock that stays where it is does no harm.
+// unlockGroup lets lvm2 work on the group again. A lock file that stays does no harm.
 func (r *Runner) unlockGroup(s plan.Step) {
 	l := r.groups[s.Group]
 	if l == nil {
 		return
 	}
 	delete(r.groups, s.Group)
-	release := l.Release
-	if r.stuck { // the file may lie on what is still held
-		release = l.Drop
+	unlock := l.Unlock
+	if r.stuck { // the file may lie on what is still frozen or suspended
+		unlock = l.Drop
 	}
-	if err := release(); err != nil {
+	if err := unlock(); err != nil {
 		r.Log.Warn("the lock of a volume group could not be released cleanly", "group", s.Group, "error", err)
 	}
 }
@@ -66,7 +66,7 @@ func (r *Runner) lockGroupsAgain(ctx context.Context) {
 		return
 	}
 	for _, s := range r.undo {
-		if s.Action != plan.UnlockGroup || r.groups[s.Group] != nil && r.groups[s.Group].Held() {
+		if s.Action != plan.UnlockGroup || r.groups[s.Group] != nil && r.groups[s.Group].Locked() {
 			continue
 		}
 		if err := r.lockGroup(ctx, s); err != nil {

@@ -171,7 +171,7 @@ func (r *Runner) pin(f *ioctl.File, file *plan.File) error {
 	if err := addFlags(f, store.PinFlag(file)); err != nil || file.Backing == plan.Loop {
 		return err
 	}
-	return noLoop(store.Hold(r.Kernel, kept, file.Owner), file.Path)
+	return noLoop(store.MakePin(r.Kernel, kept, file.Owner), file.Path)
 }
 
 // reopen opens a file that was just made once more, through the mount of process 1

@@ -32,7 +32,7 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 	}
 	if err == nil {
 		synced := slices.DeleteFunc(slices.Clone(steps), func(s plan.Step) bool { return s.Action != plan.SyncFS })
-		err = errors.Join(r.syncAgain(synced), r.groupsHeld())
+		err = errors.Join(r.syncAgain(synced), r.checkGroupsLocked())
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.disarm())
@@ -73,11 +73,11 @@ func (r *Runner) startGuard(now bool) (err error) {
 	return err
 }
 
-func (r *Runner) releaseGuard() {
+func (r *Runner) stopGuard() {
 	if r.guard == nil {
 		return
 	}
-	if err := r.guard.Release(); err != nil {
+	if err := r.guard.Stop(); err != nil {
 		r.Log.Warn("the guard process failed", "error", err)
 	}
 	r.guard = nil

@@ -65,7 +65,7 @@ func (r *Runner) early(ctx context.Context, p *plan.Plan, cutFollows bool) error
 	}
 	if err != nil {
 		defer r.closeFiles()
-		defer r.releaseGuard()
+		defer r.stopGuard()
 		return r.rollback(ctx, err)
 	}
 	return nil
@@ -74,7 +74,7 @@ func (r *Runner) early(ctx context.Context, p *plan.Plan, cutFollows bool) error
 // late does what is left of the prepare phase, the window and the finish.
 func (r *Runner) late(ctx context.Context) (Trace, error) {
 	defer r.closeFiles()
-	defer r.releaseGuard()
+	defer r.stopGuard()
 	defer r.unlockGroups()
 	w, err := r.ready(ctx)
 	if err != nil {

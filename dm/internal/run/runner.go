@@ -103,15 +103,15 @@ type Freezer interface {
 
 // Guard is the owner's side of a guard process; see guard.Guard.
 type Guard interface {
-	// Watch tells it what to let go, and returns when it is ready: fronts in the
-	// order of their suspends, filesystems by key in the order of their freezes.
+	// Watch tells it what to resume and to thaw, and returns when it is ready: fronts in
+	// the order of their suspends, filesystems by key in the order of their freezes.
 	Watch(fronts []guard.Front, keys []int) error
 	// Open comes right before the first call of the window, Close right after the
-	// last one, Release some time later. Abandon instead of both leaves it to the
-	// guard to let go what we could not.
+	// last one, Stop some time later. Abandon in place of both leaves it to the
+	// guard to end what could not be undone.
 	Open() error
 	Close() error
-	Release() error
+	Stop() error
 	Abandon() error
 	// Kind tells who made its process; see guard.Guard.
 	Kind() string
@@ -119,5 +119,5 @@ type Guard interface {
 	// the filesystem with that place in the order of freezes.
 	Lost() bool
 	Freezing(i int)
-	Froze(i int, held bool)
+	Froze(i int, frozen bool)
 }

@@ -26,12 +26,12 @@ type Pin struct {
 	loop  string // node
 }
 
-// Hold makes a pin. What is held is the mount that the file was opened through.
-func Hold(k *ioctl.Kernel, f *ioctl.File, owner string) error { return k.HoldFile(f, pinMark+owner) }
+// MakePin pins a file: the mount that it was opened through cannot be unmounted.
+func MakePin(k *ioctl.Kernel, f *ioctl.File, owner string) error { return k.PinFile(f, pinMark+owner) }
 
-// OpenForAll opens a file through the mount of process 1: whoever holds a file
-// through a mount namespace of his own holds only what is mounted there. ENOENT:
-// process 1 has another file of that name, or none.
+// OpenForAll opens a file through the mount of process 1: a pin made through another
+// mount namespace keeps only that namespace's mount. ENOENT: process 1 has another file
+// of that name, or none.
 func OpenForAll(k *ioctl.Kernel, name string, want ioctl.Stat, mode int) (*ioctl.File, error) {
 	f, err := k.Open("/proc/1/root"+name, mode|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -56,8 +56,8 @@ func PinFlag(file *plan.File) uint32 {
 	return ioctl.FlagImmutable
 }
 
-// PinNamed sets the flag of a file of ours that has its name, if it is not set.
-func PinNamed(k *ioctl.Kernel, file *plan.File) error {
+// SetPinFlag sets PinFlag on a file of ours that still has its name.
+func SetPinFlag(k *ioctl.Kernel, file *plan.File) error {
 	f, err := k.Open(file.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil
@@ -72,8 +72,8 @@ func PinNamed(k *ioctl.Kernel, file *plan.File) error {
 	return errors.Join(err, f.Close())
 }
 
-// HoldNamed makes a pin of a file that has its name.
-func HoldNamed(k *ioctl.Kernel, name, owner string) error {
+// MakeNamedPin pins a file by its name.
+func MakeNamedPin(k *ioctl.Kernel, name, owner string) error {
 	f, err := k.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
@@ -81,9 +81,9 @@ func HoldNamed(k *ioctl.Kernel, name, owner string) error {
 	st, err := f.Stat()
 	if err == nil {
 		if all, err := OpenForAll(k, name, st, unix.O_RDONLY); err == nil {
-			return errors.Join(Hold(k, all, owner), all.Close(), f.Close())
+			return errors.Join(MakePin(k, all, owner), all.Close(), f.Close())
 		}
-		err = Hold(k, f, owner)
+		err = MakePin(k, f, owner)
 	}
 	return errors.Join(err, f.Close())
 }
@@ -137,9 +137,9 @@ func sysText(k *ioctl.Kernel, name, attr string) string {
 	return strings.TrimSuffix(string(b), "\n")
 }
 
-// LetGo ends a pin. It waits for as long as another program, such as udev, has the
-// device open, up to a limit: until then the filesystem is held.
-func (p Pin) LetGo(ctx context.Context, k *ioctl.Kernel, limit time.Duration) error {
+// Remove takes a pin off. It waits, up to a limit, while another program such as udev
+// has the loop device open: until it is closed the filesystem cannot be unmounted.
+func (p Pin) Remove(ctx context.Context, k *ioctl.Kernel, limit time.Duration) error {
 	loop, err := k.Open(p.loop, unix.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -150,12 +150,12 @@ func (p Pin) LetGo(ctx context.Context, k *ioctl.Kernel, limit time.Duration) er
 	// Its number may be another's by now. While we have it open it stays what it is.
 	mark, err := loop.LoopMark()
 	if err == nil && mark == pinMark+p.Owner {
-		err = loop.LetGo()
+		err = loop.DetachLoop()
 	}
 	if err = errors.Join(err, loop.Close()); errors.Is(err, unix.ENXIO) {
 		return nil
 	}
-	for end := time.Now().Add(limit); err == nil && p.held(k) && time.Now().Before(end); {
+	for end := time.Now().Add(limit); err == nil && p.inPlace(k) && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -165,7 +165,8 @@ func (p Pin) LetGo(ctx context.Context, k *ioctl.Kernel, limit time.Duration) er
 	return err
 }
 
-func (p Pin) held(k *ioctl.Kernel) bool {
+// inPlace reports whether the loop device still pins the file.
+func (p Pin) inPlace(k *ioctl.Kernel) bool {
 	name := strings.TrimPrefix(p.loop, "/dev/")
 	return mayPin(k, name) && backing(k, name) == p.File
 }
