@@ -215,14 +215,14 @@ func (d *detacher) commit(context.Context, done) error {
 }
 
 // attached tells whether the layer of an origin was asked for by itself.
-func (s *session) attached(o plan.Origin) (bool, error) {
+func attached(state journal.Dir, o plan.Origin) (bool, error) {
 	if o.Adopted() {
 		return true, nil
 	}
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
-	return s.state.IsAttached(o.Base.Name, layerID(o))
+	return state.IsAttached(o.Base.Name, layerID(o))
 }
 
 // attachedLayer is what a detach takes down. It refuses what is not attached, and

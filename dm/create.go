@@ -58,14 +58,14 @@ func (s *session) planCreate(r CreateRequest) (*Plan, error) {
 	if err := s.unrecorded(r.Name); err != nil {
 		return nil, err
 	}
-	f, err := s.gather(r, newID())
+	f, err := s.origins.gather(r, newID())
 	if err != nil {
 		return nil, err
 	}
 	if err := s.checkNameFree(r.Name, f); err != nil {
 		return nil, err
 	}
-	if err := s.checkFreezable(f); err != nil {
+	if err := s.origins.checkFreezable(f); err != nil {
 		return nil, err
 	}
 	p, err := plan.Create(f.request)
@@ -109,12 +109,14 @@ func (c *creation) change() change {
 		keys: c.keys, look: c.look, plan: c.plan, begun: c.begun, commit: c.commit, drop: c.drop, result: c.result,
 		runner: func() *run.Runner {
 			r := c.runner(c.facts, c.request)
-			r.LastLook = func() error { return c.lastLook(c.facts) }
+			r.LastLook = func() error { return c.uses().lastLook(c.facts) }
 			return r
 		},
 		leases: true,
 	}
 }
+
+func (c *creation) uses() useChecker { return useChecker{c.kernel, c.read} }
 
 // keys are those of the name, of what the origins lead to now, and of the stores
 // that were named.
@@ -136,7 +138,7 @@ func (c *creation) keys() ([]string, error) {
 	}
 	keys := c.lockKeys(origins)
 	for _, spec := range c.request.Stores {
-		keys = append(keys, c.namedStoreKeys(spec)...)
+		keys = append(keys, namedStoreKeys(c.read, spec)...)
 	}
 	return keys, nil
 }
@@ -155,13 +157,13 @@ func (c *creation) look() (keys []string, err error) {
 	if err := c.unrecorded(c.request.Name); err != nil {
 		return nil, err // before its stores are found to be in use, by that set
 	}
-	if c.facts, err = c.gather(c.request, c.id); err != nil {
+	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
 		return nil, err
 	}
 	var origins []targets.DevNo
 	for _, v := range c.facts.request.Volumes {
 		origins = append(origins, v.Origin.Dev)
-		store, err := c.storeKeys(v.Store)
+		store, err := storeKeys(c.read, v.Store)
 		if err != nil {
 			return nil, err
 		}
@@ -180,17 +182,17 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 		return nil, err
 	}
 	c.watch.Now("open the filesystems")
-	if err := c.openFilesystems(f); err != nil {
+	if err := f.openFilesystems(c.kernel); err != nil {
 		return nil, err
 	}
-	if err := c.checkFreezable(f); err != nil {
+	if err := c.origins.checkFreezable(f); err != nil {
 		return nil, err
 	}
 	return plan.Create(f.request)
 }
 
 // drop closes the filesystems that plan opened.
-func (c *creation) drop(err error) { c.session.closeFilesystems(c.facts, err) }
+func (c *creation) drop(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
 
 func (c *creation) begun(d *done) error {
 	c.hooks = c.session.hooks(&d.intent, d.plan, c.request)
@@ -200,7 +202,7 @@ func (c *creation) begun(d *done) error {
 
 // commit writes the record. What comes after needs it.
 func (c *creation) commit(ctx context.Context, d done) error {
-	c.stillAtRest(c.facts)
+	c.uses().stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.sets.leases.begin(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
 		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)

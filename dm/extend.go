@@ -101,7 +101,7 @@ func (e *extender) look() (keys []string, err error) {
 	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
 		return nil, err
 	}
-	keys = append(e.namedStoreKeys(e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
+	keys = append(namedStoreKeys(e.read, e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
 	files, err := e.remains.StoreFiles(e.ours.View, e.set.Name, e.set.UUID)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,8 @@ import (
 
 // findHooks lists the hooks of a request. One that root alone did not put there
 // is an error: nothing of the directory can be trusted then.
-func (s *session) findHooks(r CreateRequest) ([]string, error) {
-	hooks, err := hook.Find(s.kernel, r.HookDirs...)
+func (x *examiner) findHooks(r CreateRequest) ([]string, error) {
+	hooks, err := hook.Find(x.kernel, r.HookDirs...)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)

@@ -134,10 +134,10 @@ type session struct {
 	read    *stack.Reader
 	remains *remains.Reader
 	sets    *lister
+	origins *examiner
 	log     *slog.Logger
 	life    lifecycle
-	watch   *run.StallWarner         // nil: nobody waits for the operation
-	rates   map[targets.DevNo]uint64 // at which origins are written to
+	watch   *run.StallWarner // nil: nobody waits for the operation
 }
 
 // open opens the control node, once for a whole operation.
@@ -149,10 +149,14 @@ func (m *Manager) open(op, set string) (*session, error) {
 	}
 	s := &session{
 		Manager: m, op: op, set: set, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
-		read: &stack.Reader{Kernel: k, Control: ctl}, rates: map[targets.DevNo]uint64{},
+		read: &stack.Reader{Kernel: k, Control: ctl},
 	}
 	s.remains = &remains.Reader{Kernel: k, Read: s.read, State: m.state, Log: s.log}
 	s.sets = &lister{kernel: k, read: s.read, remains: s.remains, state: m.state, log: s.log, leases: leaseClock{s.read, s.log}}
+	s.origins = &examiner{
+		kernel: k, read: s.read, sets: s.sets, log: s.log,
+		load: &loadMeter{read: s.read, sample: m.sample, rates: map[targets.DevNo]uint64{}},
+	}
 	if s.life == nil {
 		s.life = controlLifecycle{ctl}
 	}

@@ -85,7 +85,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	defer s.close()
 	check(t, m.state.Init())
 	// Small chunks against large writes: the case the rules are about.
-	f, err := s.gather(CreateRequest{
+	f, err := s.origins.gather(CreateRequest{
 		Name: "rule", Origins: []string{"/dev/mapper/drift"}, Stores: map[string]string{"": disks[1]}, ChunkBytes: 4096,
 	}, newID())
 	check(t, err)

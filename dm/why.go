@@ -192,7 +192,7 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 
 // origin explains what a cut of an origin would meet, and what its sets cost.
 func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
-	r := x.s.examine(spec)
+	r := x.s.doctor().examine(spec)
 	for _, p := range r.Problems {
 		x.add(Finding{Level: LevelProblem, Topic: TopicCut, Message: p.Message, Hint: p.Hint})
 	}
