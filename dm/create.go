@@ -50,29 +50,8 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 	if r.Name == "" {
 		r.Name = "snap"
 	}
-	p, err = s.planCreate(r)
+	p, err = (&creation{session: s, request: r, id: newID()}).planOnly()
 	return p, s.fail(err)
-}
-
-func (s *session) planCreate(r CreateRequest) (*Plan, error) {
-	if err := s.unrecorded(r.Name); err != nil {
-		return nil, err
-	}
-	f, err := s.origins.gather(r, newID())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkNameFree(r.Name, f); err != nil {
-		return nil, err
-	}
-	if err := s.origins.checkFreezable(f); err != nil {
-		return nil, err
-	}
-	p, err := plan.Create(f.request)
-	if err != nil {
-		return nil, err
-	}
-	return redactedPlan(p), nil
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
@@ -102,6 +81,27 @@ func (s *session) newCreation(r CreateRequest) (*creation, error) {
 		return nil, err
 	}
 	return &creation{session: s, request: r, id: newID()}, nil
+}
+
+// planOnly takes no lock and opens no filesystem.
+func (c *creation) planOnly() (p *Plan, err error) {
+	if err := c.unrecorded(); err != nil {
+		return nil, err
+	}
+	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
+		return nil, err
+	}
+	if err := c.checkNameFree(); err != nil {
+		return nil, err
+	}
+	if err := c.origins.checkFreezable(c.facts); err != nil {
+		return nil, err
+	}
+	planned, err := plan.Create(c.facts.request)
+	if err != nil {
+		return nil, err
+	}
+	return redactedPlan(planned), nil
 }
 
 func (c *creation) change() change {
@@ -154,7 +154,7 @@ func (c *creation) lockKeys(origins []targets.DevNo) []string {
 // look gathers the facts. What an origin's name leads to may have changed since its
 // lock was taken.
 func (c *creation) look() (keys []string, err error) {
-	if err := c.unrecorded(c.request.Name); err != nil {
+	if err := c.unrecorded(); err != nil {
 		return nil, err // before its stores are found to be in use, by that set
 	}
 	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
@@ -175,10 +175,10 @@ func (c *creation) look() (keys []string, err error) {
 // plan opens the filesystems, too.
 func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	f := c.facts
-	if err := c.checkNameFree(c.request.Name, f); err != nil {
+	if err := c.checkNameFree(); err != nil {
 		return nil, err
 	}
-	if err := c.unclaimed(c.request.Name); err != nil {
+	if err := c.unclaimed(); err != nil {
 		return nil, err
 	}
 	c.watch.Now("open the filesystems")
@@ -195,7 +195,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 func (c *creation) drop(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
 
 func (c *creation) begun(d *done) error {
-	c.hooks = c.session.hooks(&d.intent, d.plan, c.request)
+	c.hooks = newHooks(c.state, c.log, &d.intent, d.plan, c.request)
 	d.runner.Hook = c.hooks.call
 	return nil
 }
@@ -205,7 +205,7 @@ func (c *creation) commit(ctx context.Context, d done) error {
 	c.uses().stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.sets.leases.begin(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
-		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)
+		return c.takeBack(ctx, d, err)
 	}
 	d.runner.After(context.WithoutCancel(ctx))
 	return nil
@@ -227,8 +227,9 @@ func (c *creation) result() (err error) {
 
 // unclaimed refuses the name of a set that an interrupted operation is about, which
 // could not be ended yet: its end would meet the new set.
-func (s *session) unclaimed(name string) error {
-	intents, err := s.state.Intents()
+func (c *creation) unclaimed() error {
+	name := c.request.Name
+	intents, err := c.state.Intents()
 	if err != nil {
 		return err
 	}
@@ -241,8 +242,9 @@ func (s *session) unclaimed(name string) error {
 }
 
 // unrecorded refuses a name that a record already has.
-func (s *session) unrecorded(name string) error {
-	_, err := s.state.LoadSet(name)
+func (c *creation) unrecorded() error {
+	name := c.request.Name
+	_, err := c.state.LoadSet(name)
 	if err == nil {
 		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "a set %s already exists", name)
 	}
@@ -253,9 +255,10 @@ func (s *session) unrecorded(name string) error {
 }
 
 // checkNameFree refuses a name that a device already has.
-func (s *session) checkNameFree(name string, f *facts) error {
-	for d := range f.ours.Devices() {
-		for _, v := range f.request.Volumes {
+func (c *creation) checkNameFree() error {
+	name := c.request.Name
+	for d := range c.facts.ours.Devices() {
+		for _, v := range c.facts.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
 				return plan.Refuse(plan.Exists, d.Name, "choose another --name, or remove that set", "a device %s already exists", d.Name)
 			}
@@ -265,13 +268,14 @@ func (s *session) checkNameFree(name string, f *facts) error {
 }
 
 // takeBack removes a set whose record could not be written.
-func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, runner *run.Runner, cause error) error {
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.DropSet(p.Set, p.ID) }); err != nil {
-		s.set = p.Set
+func (c *creation) takeBack(ctx context.Context, d done, cause error) error {
+	p := d.plan
+	if err := c.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return c.state.DropSet(p.Set, p.ID) }); err != nil {
+		c.session.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
-	s.tidy("stores", runner.PutBack())
-	return errors.Join(cause, s.state.End(i))
+	c.tidy("stores", d.runner.PutBack())
+	return errors.Join(cause, c.state.End(d.intent))
 }
 
 func (s *session) runner(f *facts, r CreateRequest) *run.Runner {

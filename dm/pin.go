@@ -40,7 +40,7 @@ func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
 
 // pinFiles holds filesystems again that stores' files lie on: after Unpin, or where
 // an earlier dmsnap made them.
-func (s *session) pinFiles(v *view) error {
+func (s *recovery) pinFiles(v *view) error {
 	records, err := s.state.Sets()
 	if err != nil {
 		s.log.Warn("a record cannot be read", "error", err)
@@ -58,7 +58,7 @@ func (s *session) pinFiles(v *view) error {
 
 // endPins lets files go that have no name any more and whose sets nobody knows: a
 // dmsnap that made no pins has removed them.
-func (s *session) endPins(ctx context.Context, ours *stack.View) error {
+func (s *recovery) endPins(ctx context.Context, ours *stack.View) error {
 	pins, err := store.Pins(s.kernel)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 func loose(v Volume) bool { return v.Store.Held != nil && !*v.Store.Held && v.State == StateActive }
 
 // pinSet looks again, under the lock. A set that is being worked on stays as it is.
-func (s *session) pinSet(name string) error {
+func (s *recovery) pinSet(name string) error {
 	locks, err := s.state.Lock(ownPID(), journal.SetKey(name))
 	if _, held := errors.AsType[*journal.LockedError](err); held {
 		return nil

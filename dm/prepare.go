@@ -90,7 +90,7 @@ func (p *Prepared) plans(ctx context.Context, o change) (err error) {
 
 func (p *Prepared) begin(ctx context.Context, o change) error {
 	p.done.runner = o.runner()
-	if err := p.s.begin(&p.done, false); err != nil {
+	if err := p.s.intents().begin(&p.done, false); err != nil {
 		return err
 	}
 	if err := o.begun(&p.done); err != nil {
@@ -157,7 +157,7 @@ func (p *Prepared) resume(s *session) (err error) {
 		return err
 	}
 	p.done.runner.Freezers = p.creation.facts.freezers
-	p.done.runner.Cookie, err = s.writeIntent(&p.done.intent)
+	p.done.runner.Cookie, err = s.intents().write(&p.done.intent)
 	return err
 }
 

@@ -94,7 +94,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	spoil(p)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Verify })
 	d := done{plan: p, runner: s.runner(f, CreateRequest{})}
-	check(t, s.begin(&d, false)) // the intent by which the base is found again when no image stands on it
+	check(t, s.intents().begin(&d, false)) // the intent by which the base is found again when no image stands on it
 	_, err = d.runner.Run(context.Background(), p)
 	check(t, err)
 	defer func() { check(t, m.state.End(d.intent)) }()
