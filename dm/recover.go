@@ -84,7 +84,7 @@ func (s *recovery) recover(ctx context.Context) error {
 	if s.done.Left, err = s.remains.LeftFiles(now.View); err != nil {
 		return err
 	}
-	s.done.Ended, err = s.endedVolumes()
+	s.done.Ended, err = endedReader{s.kernel, s.read, s.state, s.log}.volumes()
 	return err
 }
 
