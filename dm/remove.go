@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -43,9 +42,9 @@ func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "inspect the set")()
+	defer s.warnOfStalls(ctx, "inspect the set")()
 	if r.Flatten {
-		err = (&flattening{session: s, request: r}).run(ctx)
+		err = s.removeAndFlatten(ctx, r)
 	} else {
 		err = s.remove(ctx, r.Name)
 	}
@@ -72,7 +71,7 @@ func (m *Manager) PlanRemove(_ context.Context, r RemoveRequest) (p *Plan, err e
 
 func (s *session) planRemove(request RemoveRequest) (*plan.Plan, error) {
 	if request.Flatten {
-		return (&flattening{session: s, request: request}).plan()
+		return s.planRemoveAndFlatten(request.Name)
 	}
 	r := &removal{session: s, name: request.Name}
 	if _, err := r.look(); err != nil {
@@ -97,7 +96,7 @@ type removal struct {
 
 func (r *removal) run(ctx context.Context, leases bool) error {
 	ended, err := r.perform(ctx, change{
-		look: r.look, plan: r.plan, begun: r.begun, commit: r.commit,
+		look: r.look, plan: r.plan, begun: r.intentWritten, commit: r.commit,
 		leases: leases, spare: r.name,
 	})
 	if isNoSet(err) && slices.Contains(ended, r.name) {
@@ -140,7 +139,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ours, err = r.idle(ctx, ours); err != nil {
+	if ours, err = r.waitIdle(ctx, ours, r.id); err != nil {
 		return nil, err
 	}
 	if ours != r.ours {
@@ -149,30 +148,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	return takingDown(r.rest), err
 }
 
-func (r *removal) begun(*done) error { return r.keepRecord() }
-
-// keepRecord writes the record of what stays of a set that others read through:
-// its files cannot be told from tables. It is on disk before anything is renamed.
-func (r *removal) keepRecord() error {
-	if plan.IsLayer(r.name) || !slices.ContainsFunc(r.rest.Volumes, func(v plan.RemoveVolume) bool { return len(v.ReadBy) > 0 }) {
-		return nil
-	}
-	set, err := r.state.LoadSet(r.name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && set.ID != r.id {
-		return nil // the tables are all there is
-	}
-	if err != nil {
-		return err
-	}
-	set.Name, set.Labels, set.Lease, set.LeaseEnd, set.LeaseStart, set.Held = plan.LayerName(r.id), nil, "", 0, "", false
-	for i := range set.Volumes {
-		stays := func(v plan.RemoveVolume) bool { return v.Number == i && len(v.ReadBy) > 0 }
-		if !slices.ContainsFunc(r.rest.Volumes, stays) {
-			set.Volumes[i].StoreFile, set.Volumes[i].MoreFiles = nil, nil // deleted with its volume
-		}
-	}
-	return r.state.SaveSet(set)
-}
+func (r *removal) intentWritten(*done) error { return r.keepRecord(r.rest) }
 
 // commit comes last. The intent outlives it: a record without devices would be a
 // broken set for ever.
@@ -202,7 +178,7 @@ func (v *view) find(name string) (string, error) {
 	if err == nil {
 		return r.ID, nil
 	}
-	if set, err := pick(v.sets(), name); err == nil {
+	if set, err := pickSet(v.sets(), name); err == nil {
 		return set.UUID, nil
 	}
 	return "", noSet(name)
@@ -225,27 +201,18 @@ func setKeys(r plan.RemoveRequest) []string {
 	return append(originKeys(r), journal.SetKey(r.Set), journal.IDKey(r.ID))
 }
 
-func originKeys(r plan.RemoveRequest) (keys []string) {
-	for _, v := range r.Volumes {
-		if v.Origin.Known() {
-			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
-		}
-	}
-	return keys
-}
-
-// idle waits until nobody has an image open, for as long as udev may need, and
+// waitIdle waits until nobody has an image open, for as long as udev may need, and
 // names who does otherwise. It is the last moment at which nothing has changed. It
 // returns our devices as they are then.
-func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, error) {
-	end := time.Now().Add(r.opts.BusyTimeout)
+func (s *session) waitIdle(ctx context.Context, ours *stack.View, id string) (*stack.View, error) {
+	end := time.Now().Add(s.opts.BusyTimeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		held := r.busyImage(ours)
+		held := s.busyImage(ours, id)
 		if held == nil {
 			return ours, nil
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != HolderProcess {
-			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: r.freeing(held)}
+			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeHint(held)}
 		}
 		select {
 		case <-ctx.Done():
@@ -253,26 +220,26 @@ func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, erro
 		case <-time.After(wait):
 		}
 		var err error
-		if ours, err = r.read.Look(); err != nil {
+		if ours, err = s.read.Look(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// freeing is how the user gets an image free.
-func (r *removal) freeing(held *BusyError) string {
+// freeHint is how the user gets an image free.
+func (s *session) freeHint(held *BusyError) string {
 	for _, h := range held.Holders {
 		if h.Kind != HolderMount || h.Namespace != "" {
 			return "stop what uses it, then try again"
 		}
 	}
-	return "dmsnap umount " + r.name
+	return "dmsnap umount " + s.set
 }
 
-func (r *removal) busyImage(ours *stack.View) *BusyError {
+func (s *session) busyImage(ours *stack.View, id string) *BusyError {
 	for d := range ours.Devices() {
-		if d.ID == r.id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
-			return r.holders().busy("/dev/mapper/"+d.Name, d.Dev)
+		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
+			return s.holders().busy("/dev/mapper/"+d.Name, d.Dev)
 		}
 	}
 	return nil
@@ -293,6 +260,6 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 			r.rest.Unmade = covered
 			return takingDown(r.rest), err
 		},
-		begun: r.begun, commit: func(context.Context, done) error { return last() }, covered: covered,
+		begun: r.intentWritten, commit: func(context.Context, done) error { return last() }, covered: covered,
 	})
 }

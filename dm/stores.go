@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
 // gatherStores comes after all origins are known: a store may lie on any.
-func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
-	h := &store.Host{Read: x.read, Ours: f.ours, Mounts: f.mounts.Table, Force: r.ForceStore}
+func (s *session) gatherStores(f *facts, r CreateRequest) error {
+	h := &store.Host{Read: s.read, Ours: f.ours, Mounts: f.mounts.Table, Force: r.ForceStore}
 	for _, v := range f.request.Volumes {
 		h.Origins = append(h.Origins, v.Origin)
 	}
@@ -25,7 +24,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 		if !named {
 			spec = r.Stores[""]
 		}
-		own := x.policy(r.Policy, f.mounts, v.Origin)
+		own := s.policy(r.Policy, f.mounts, v.Origin)
 		h.Policy = own.store()
 		kind, err := store.Parse(spec)
 		if err != nil {
@@ -34,7 +33,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 		var demand plan.Demand
 		chunk := cmp.Or(v.Chunk, plan.UsualChunk)
 		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
-			if demand, err = x.demand(f, v.Origin, chunk); err != nil {
+			if demand, err = s.demand(f, v.Origin, chunk); err != nil {
 				return err
 			}
 		}
@@ -48,7 +47,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 			h.Need, h.Least = v.StoreSize, v.StoreSize
 		}
 		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
-			return x.whose(spec, err)
+			return s.whose(spec, err)
 		}
 		v.Store.Demand = demand
 		if v.Store.Disks, err = h.Waits(v.Store); err != nil {
@@ -60,12 +59,12 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 
 // whose names the set that a refused file serves already. One that others read
 // through keeps its file when it is removed, under a name that its user never gave.
-func (x *examiner) whose(spec string, refused error) error {
+func (s *session) whose(spec string, refused error) error {
 	path, file := strings.CutPrefix(spec, "file:")
 	if r, is := errors.AsType[*plan.Refusal](refused); !file || !is || r.Kind != plan.Usage {
 		return refused
 	}
-	sets, err := x.sets.list()
+	sets, err := s.sets.list()
 	if err != nil {
 		return refused
 	}
@@ -88,11 +87,11 @@ const leastUptime = 10 * time.Minute
 
 // demand is what a store of the origin is likely to take: by what is in use, and
 // by the writes since boot and just now, whichever were more.
-func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
+func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
 	var d plan.Demand
 	for _, dev := range f.above[o.Dev] {
 		for _, m := range f.mounts.Of(dev) {
-			st, err := x.kernel.Statfs(m.Reach)
+			st, err := s.kernel.Statfs(m.Reach)
 			if err == nil {
 				d.Used += (st.Blocks - st.Free) * uint64(st.BlockSize)
 				break
@@ -100,41 +99,34 @@ func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.
 		}
 	}
 	var err error
-	d.Rate, err = x.load.sampled(o.Dev, chunk)
+	d.Rate, err = s.sampled(o.Dev, chunk)
 	return d, err
-}
-
-// loadMeter finds out how fast devices are written to.
-type loadMeter struct {
-	read   *stack.Reader
-	sample time.Duration
-	rates  map[targets.DevNo]uint64 // found so far
 }
 
 // sampled is the rate at which a device is written to. An operation that finds that
 // it needs another lock looks again, and does not wait for the sample again.
-func (m *loadMeter) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
-	if rate, known := m.rates[dev]; known {
+func (s *session) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
+	if rate, known := s.rates[dev]; known {
 		return rate, nil
 	}
-	first, err := m.writes(dev)
+	first, err := s.writes(dev)
 	if err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	time.Sleep(m.sample)
-	second, err := m.writes(dev)
+	time.Sleep(s.sample)
+	second, err := s.writes(dev)
 	if err != nil {
 		return 0, err
 	}
-	if took := time.Since(start); took >= m.sample {
+	if took := time.Since(start); took >= s.sample {
 		rate = second.sub(first).rate(took, chunk)
 	}
-	up, err := m.read.Uptime()
+	up, err := s.read.Uptime()
 	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
 	rate = max(rate, second.rate(max(up, leastUptime), chunk))
 	if err == nil {
-		m.rates[dev] = rate
+		s.rates[dev] = rate
 	}
 	return rate, err
 }
@@ -156,8 +148,8 @@ func (w writes) rate(in time.Duration, chunk targets.Sectors) uint64 {
 
 // writes reads a device's statistics (Documentation/block/stat.rst): the fifth
 // field counts writes, the seventh their sectors.
-func (m *loadMeter) writes(d targets.DevNo) (w writes, err error) {
-	text, err := m.read.Statistics(d)
+func (s *session) writes(d targets.DevNo) (w writes, err error) {
+	text, err := s.read.Statistics(d)
 	fields := strings.Fields(text)
 	if err != nil || len(fields) < 7 {
 		return w, err
