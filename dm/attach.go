@@ -38,7 +38,7 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 	if err != nil {
 		return nil, err
 	}
-	defer s.warnOfStalls(ctx, "inspect the device")()
+	defer s.watching(ctx, "inspect the device")()
 	defer s.close()
 	a, err = s.attach(ctx, origin)
 	return a, s.fail(err)
@@ -53,7 +53,7 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.warnOfStalls(ctx, "inspect the device")()
+	defer s.watching(ctx, "inspect the device")()
 	defer s.close()
 	return s.fail(s.detach(ctx, origin))
 }
@@ -132,7 +132,7 @@ func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 		return nil, plan.Refuse(plan.Busy, o.Path, "undo it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
 	}
 	if o.Adopted() {
-		a.made = a.adopted(a.facts, o)
+		a.made = a.adopted(o)
 		return nil, nil
 	}
 	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: a.id, Mounted: len(a.facts.mountpoints(o.Dev)) > 0})
@@ -148,7 +148,7 @@ func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 
 func (a *attacher) commit(ctx context.Context, d done) error {
 	if err := a.state.Attach(a.record); err != nil {
-		return a.takeAttachBack(ctx, d.plan, d.intent, err)
+		return a.takeBack(ctx, d.plan, d.intent, err)
 	}
 	o := a.origin()
 	a.made = &Attachment{
@@ -159,33 +159,33 @@ func (a *attacher) commit(ctx context.Context, d done) error {
 }
 
 // adopted is what there is of a device that stands on a plain one.
-func (s *session) adopted(f *facts, o plan.Origin) *Attachment {
+func (a *attacher) adopted(o plan.Origin) *Attachment {
 	table := o.Table
 	if o.Base != nil {
 		table = o.Base.Table
 	}
-	a := &Attachment{Redirector: Redirector(plan.RedirectorOf(o).Name()), Front: "/dev/mapper/" + o.Name, Mountpoints: f.mountpoints(o.Dev)}
+	made := &Attachment{Redirector: Redirector(plan.RedirectorOf(o).Name()), Front: "/dev/mapper/" + o.Name, Mountpoints: a.facts.mountpoints(o.Dev)}
 	for _, d := range table.Devices() {
-		a.Origin, a.OriginDevno = s.read.Node(d.DevNo), d.DevNo.String()
+		made.Origin, made.OriginDevno = a.read.Node(d.DevNo), d.DevNo.String()
 	}
-	return a
+	return made
 }
 
-// takeAttachBack undoes an attach whose record could not be written. A layer
+// takeBack undoes an attach whose record could not be written. A layer
 // that sets already used stays theirs.
-func (s *session) takeAttachBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
+func (a *attacher) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, cause error) error {
 	if !p.Volumes[0].NewBase {
-		return errors.Join(cause, s.state.End(i))
+		return errors.Join(cause, a.state.End(i))
 	}
 	// It may be there although writing it failed, and would keep the base.
-	err := s.state.Detach(p.Set, p.ID)
+	err := a.state.Detach(p.Set, p.ID)
 	if err == nil {
-		err = s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.Detach(p.Set, p.ID) })
+		err = a.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return a.state.Detach(p.Set, p.ID) })
 	}
 	if err != nil {
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
-	return errors.Join(cause, s.state.End(i))
+	return errors.Join(cause, a.state.End(i))
 }
 
 func (s *session) detach(ctx context.Context, spec string) error {
@@ -201,7 +201,7 @@ type detacher struct {
 }
 
 func (d *detacher) plan(context.Context) (p *plan.Plan, err error) {
-	if d.rest, err = d.attachedLayer(d.facts, d.origin()); err != nil {
+	if d.rest, err = d.attachedLayer(d.origin()); err != nil {
 		return nil, err
 	}
 	p = takingDown(d.rest)
@@ -215,29 +215,29 @@ func (d *detacher) commit(context.Context, done) error {
 }
 
 // attached tells whether the layer of an origin was asked for by itself.
-func (s *session) attached(o plan.Origin) (bool, error) {
+func attached(state journal.Dir, o plan.Origin) (bool, error) {
 	if o.Adopted() {
 		return true, nil
 	}
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
-	return s.state.IsAttached(o.Base.Name, layerID(o))
+	return state.IsAttached(o.Base.Name, layerID(o))
 }
 
 // attachedLayer is what a detach takes down. It refuses what is not attached, and
 // what is still in use. A layer whose sets were made by create alone goes with them.
-func (s *session) attachedLayer(f *facts, o plan.Origin) (plan.RemoveRequest, error) {
+func (d *detacher) attachedLayer(o plan.Origin) (plan.RemoveRequest, error) {
 	if !o.Adopted() && (o.Plain == nil || o.Base == nil) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows attached devices", "%s is not attached", o.Path)
 	}
-	if o.Base != nil && (len(o.Base.Images) > 0 || f.ours.CarriesStore(o.Base.Dev)) {
+	if o.Base != nil && (len(o.Base.Images) > 0 || d.facts.ours.CarriesStore(o.Base.Dev)) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first; dmsnap list shows them", "%s has sets", o.Path)
 	}
 	if !o.Adopted() {
 		return plan.RemoveRequest{Set: o.Base.Name, ID: layerID(o), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
 	}
-	if mounted := f.mountpoints(o.Dev); len(mounted) > 0 {
+	if mounted := d.facts.mountpoints(o.Dev); len(mounted) > 0 {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "unmount it first", "%s is mounted on %s", o.Path, strings.Join(mounted, ", "))
 	}
 	return plan.RemoveRequest{Set: o.Name, ID: layerID(o), Adopted: o.Name}, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -37,7 +36,7 @@ func (v *view) link(sets []Set) {
 			if snap := v.Snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
 				vol.ReadBy = append(vol.ReadBy, readBy[snap.Dev]...)
 				v.linkOne(vol, *snap, names)
-				sets[i].State = worseState(sets[i].State, vol.State)
+				sets[i].State = worse(sets[i].State, vol.State)
 			}
 		}
 	}
@@ -67,11 +66,11 @@ func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) 
 		vol.Beside = v.beside(snap, names)
 		return
 	}
-	vol.ReadsThrough, vol.Depth = names[through[0].ID], len(through)
+	vol.ReadsThrough, vol.Layers = names[through[0].ID], len(through)
 	vol.Store.stopGrowth()
 	base, _ := v.BaseOf(snap)
 	for _, d := range through {
-		if state, why := v.imageState(d, base); worseState(vol.State, state) != vol.State {
+		if state, why := v.condition(d, base); worse(vol.State, state) != vol.State {
 			vol.State, vol.Reason = state, fmt.Sprintf("it reads through set %s: %s", names[d.ID], why)
 		}
 	}
@@ -112,7 +111,7 @@ func (v *view) checkRemovable(name string) error {
 	if !plan.IsLayer(name) {
 		return nil
 	}
-	set, err := pickSet(v.sets(), name)
+	set, err := pick(v.sets(), name)
 	if err != nil {
 		return err
 	}
@@ -126,29 +125,6 @@ func (v *view) checkRemovable(name string) error {
 	slices.Sort(readers)
 	return plan.Refuse(plan.Busy, "", "it is removed with the last of them",
 		"%s is the leftover of a removed set, still read by %s", name, strings.Join(slices.Compact(readers), ", "))
-}
-
-// keepRecord writes the record of what stays of a set that others read through:
-// its files cannot be told from tables. It is on disk before anything is renamed.
-func (s *session) keepRecord(r plan.RemoveRequest) error {
-	if plan.IsLayer(r.Set) || !slices.ContainsFunc(r.Volumes, func(v plan.RemoveVolume) bool { return len(v.ReadBy) > 0 }) {
-		return nil
-	}
-	set, err := s.state.LoadSet(r.Set)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && set.ID != r.ID {
-		return nil // the tables are all there is
-	}
-	if err != nil {
-		return err
-	}
-	set.Name, set.Labels, set.Lease, set.LeaseEnd, set.LeaseStart, set.Held = plan.LayerName(r.ID), nil, "", 0, "", false
-	for i := range set.Volumes {
-		stays := func(v plan.RemoveVolume) bool { return v.Number == i && len(v.ReadBy) > 0 }
-		if !slices.ContainsFunc(r.Volumes, stays) {
-			set.Volumes[i].StoreFile, set.Volumes[i].MoreFiles = nil, nil // deleted with its volume
-		}
-	}
-	return s.state.SaveSet(set)
 }
 
 // tidyLayers is what removals do beside their own work.
@@ -204,7 +180,7 @@ func (s *session) layerRemoval(id string) change {
 			}
 			return takingDown(r.rest), nil
 		},
-		begun: r.intentWritten, commit: r.commit,
+		begun: r.begun, commit: r.commit,
 	}
 }
 
@@ -260,7 +236,7 @@ func (s *session) pendingOn(d stack.Device, ours *stack.View) (*stack.Device, er
 
 // endAllChains does that for all sets that nobody is at. A flattening has no entry in the
 // journal: what it left suspended shows by that alone.
-func (s *session) endAllChains(ctx context.Context, ours *stack.View) error {
+func (s *recovery) endAllChains(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {
 		of, err := s.pendingOn(d, ours)
 		if err != nil {
@@ -280,7 +256,7 @@ func (s *session) endAllChains(ctx context.Context, ours *stack.View) error {
 }
 
 // endChainsOf does it for one set, unless somebody is at its origins.
-func (s *session) endChainsOf(ctx context.Context, id string) error {
+func (s *recovery) endChainsOf(ctx context.Context, id string) error {
 	var ours *stack.View
 	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
 		if ours, err = s.read.Look(); err != nil {

@@ -10,46 +10,55 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
+
+// useChecker finds out who uses origins, and whether that is as it was when a plan was
+// made.
+type useChecker struct {
+	kernel *ioctl.Kernel
+	read   *stack.Reader
+}
 
 // lastLook compares what the plan rests on with what is there, once everything is
 // ready for the window: a filesystem that was mounted above an origin since the
 // plan was made would be neither frozen nor named in the receipt.
-func (s *session) lastLook(f *facts) error {
-	mounted, err := allMounts(s.kernel)
+func (u useChecker) lastLook(f *facts) error {
+	mounted, err := allMounts(u.kernel)
 	if err != nil {
 		return err
 	}
-	if err := s.sameAbove(f, mounted); err != nil || f.request.Crash {
+	if err := u.sameAbove(f, mounted); err != nil || f.request.Crash {
 		return err
 	}
 	if !sameFilesystems(f.systems, mounted.Plan(f.devices()...)) {
 		return otherFilesystems()
 	}
-	f.doubts = s.doubts(f, mounted)
+	f.doubts = u.doubts(f, mounted)
 	return nil
 }
 
 // sameAbove refuses origins on which other devices stand than when f was made, or
 // on which something is mounted now that they cannot serve.
-func (s *session) sameAbove(f *facts, mounted mounts) error {
+func (u useChecker) sameAbove(f *facts, mounted mounts) error {
 	for _, v := range f.request.Volumes {
-		now, err := s.read.Above(v.Origin.Dev)
+		now, err := u.read.Above(v.Origin.Dev)
 		if err != nil {
 			return err
 		}
 		was := f.above[v.Origin.Dev]
 		for _, d := range now {
 			if !slices.Contains(was, d) {
-				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s has been stacked on %s since the snapshot was prepared", s.read.Node(d), v.Origin.Path)
+				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s has been stacked on %s since the snapshot was prepared", u.read.Node(d), v.Origin.Path)
 			}
 		}
 		if len(now) != len(was) {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "a device stacked on %s has disappeared since the snapshot was prepared", v.Origin.Path)
 		}
-		if err := s.notDirect(v.Origin, now, mounted); err != nil {
+		if err := notDirect(u.read, v.Origin, now, mounted); err != nil {
 			return err
 		}
 	}
@@ -69,9 +78,9 @@ func otherFilesystems() error {
 // notDirect refuses an origin whose filesystem lets programs store past the block
 // layer (DAX): what they write to mapped pages is never copied, and with a table
 // that cannot serve it the kernel answers them with SIGBUS.
-func (s *session) notDirect(o plan.Origin, above []targets.DevNo, mounted mounts) error {
+func notDirect(read *stack.Reader, o plan.Origin, above []targets.DevNo, mounted mounts) error {
 	for _, d := range above {
-		if able, err := s.read.DirectAccess(d); err != nil || !able {
+		if able, err := read.DirectAccess(d); err != nil || !able {
 			return err
 		}
 		for _, m := range mounted.Of(d) {
@@ -90,16 +99,16 @@ func (s *session) notDirect(o plan.Origin, above []targets.DevNo, mounted mounts
 // claim it exclusively, so an exclusive open tells. It is closed at once, since
 // others cannot mount the device meanwhile, and is for reading only: closing a
 // descriptor for writing makes udev look at the device again.
-func (s *session) doubts(f *facts, mounted mounts) []Doubt {
+func (u useChecker) doubts(f *facts, mounted mounts) []Doubt {
 	var out []Doubt
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
 			known := slices.ContainsFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.Uses(d) })
-			if known || len(s.read.HolderNames(d)) > 0 {
+			if known || len(u.read.HolderNames(d)) > 0 {
 				continue // frozen, or claimed by a device that is looked at itself
 			}
-			node := s.read.Node(d)
-			if reason := s.claimed(node, d, mounted); reason != "" {
+			node := u.read.Node(d)
+			if reason := u.claimed(node, d, mounted); reason != "" {
 				out = append(out, Doubt{Device: node, Reason: reason})
 				continue
 			}
@@ -111,10 +120,10 @@ func (s *session) doubts(f *facts, mounted mounts) []Doubt {
 
 // stillAtRest looks again after the window at the devices that nobody used before
 // it: who began to in between was neither frozen nor seen.
-func (s *session) stillAtRest(f *facts) {
+func (u useChecker) stillAtRest(f *facts) {
 	for _, d := range f.atRest {
-		node := s.read.Node(d)
-		if s.claimed(node, d, f.mounts) != "" {
+		node := u.read.Node(d)
+		if u.claimed(node, d, f.mounts) != "" {
 			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the snapshot was taken"})
 		}
 	}
@@ -122,22 +131,22 @@ func (s *session) stillAtRest(f *facts) {
 
 // claimed tells why a device without a known filesystem may not hold still, "" if
 // nobody has claimed it.
-func (s *session) claimed(node string, d targets.DevNo, mounted mounts) string {
-	err := s.read.TryClaim(node)
+func (u useChecker) claimed(node string, d targets.DevNo, mounted mounts) string {
+	err := u.read.TryClaim(node)
 	for try := 0; errors.Is(err, unix.EBUSY) && try < 2; try++ {
 		time.Sleep(claimPause)
-		err = s.read.TryClaim(node)
+		err = u.read.TryClaim(node)
 	}
 	switch {
 	case err == nil:
 		return ""
 	case !errors.Is(err, unix.EBUSY):
 		return "whether it is in use could not be determined: " + err.Error()
-	case s.read.Swaps(d):
+	case u.read.Swaps(d):
 		return "it is in use as swap"
 	}
 	why := []string{"it is in use, but its mount point is not visible from here"}
-	for _, p := range s.read.Users(d) {
+	for _, p := range u.read.Users(d) {
 		why = append(why, fmt.Sprintf("pid %d (%s) has files open on it", p.PID, p.Command))
 	}
 	for _, p := range mounted.Problems() {

@@ -31,7 +31,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 	}
 	defer s.close()
 	r.Name = nameOf(r)
-	defer s.warnOfStalls(ctx, "inspect origins, filesystems and stores")()
+	defer s.watching(ctx, "inspect origins, filesystems and stores")()
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
 }
@@ -50,29 +50,8 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 	if r.Name == "" {
 		r.Name = "snap"
 	}
-	p, err = s.planCreate(r)
+	p, err = (&creation{session: s, request: r, id: newID()}).planOnly()
 	return p, s.fail(err)
-}
-
-func (s *session) planCreate(r CreateRequest) (*Plan, error) {
-	if err := s.unrecorded(r.Name); err != nil {
-		return nil, err
-	}
-	f, err := s.gather(r, newID())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkNameFree(r.Name, f); err != nil {
-		return nil, err
-	}
-	if err := s.checkFreezable(f); err != nil {
-		return nil, err
-	}
-	p, err := plan.Create(f.request)
-	if err != nil {
-		return nil, err
-	}
-	return redactedPlan(p), nil
 }
 
 func (s *session) create(ctx context.Context, r CreateRequest) (set *Set, err error) {
@@ -104,17 +83,40 @@ func (s *session) newCreation(r CreateRequest) (*creation, error) {
 	return &creation{session: s, request: r, id: newID()}, nil
 }
 
+// planOnly takes no lock and opens no filesystem.
+func (c *creation) planOnly() (p *Plan, err error) {
+	if err := c.unrecorded(); err != nil {
+		return nil, err
+	}
+	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
+		return nil, err
+	}
+	if err := c.checkNameFree(); err != nil {
+		return nil, err
+	}
+	if err := c.origins.checkFreezable(c.facts); err != nil {
+		return nil, err
+	}
+	planned, err := plan.Create(c.facts.request)
+	if err != nil {
+		return nil, err
+	}
+	return redactedPlan(planned), nil
+}
+
 func (c *creation) change() change {
 	return change{
 		keys: c.keys, look: c.look, plan: c.plan, begun: c.begun, commit: c.commit, drop: c.drop, result: c.result,
 		runner: func() *run.Runner {
 			r := c.runner(c.facts, c.request)
-			r.LastLook = func() error { return c.lastLook(c.facts) }
+			r.LastLook = func() error { return c.uses().lastLook(c.facts) }
 			return r
 		},
 		leases: true,
 	}
 }
+
+func (c *creation) uses() useChecker { return useChecker{c.kernel, c.read} }
 
 // keys are those of the name, of what the origins lead to now, and of the stores
 // that were named.
@@ -136,7 +138,7 @@ func (c *creation) keys() ([]string, error) {
 	}
 	keys := c.lockKeys(origins)
 	for _, spec := range c.request.Stores {
-		keys = append(keys, c.namedStoreKeys(spec)...)
+		keys = append(keys, namedStoreKeys(c.read, spec)...)
 	}
 	return keys, nil
 }
@@ -152,16 +154,16 @@ func (c *creation) lockKeys(origins []targets.DevNo) []string {
 // look gathers the facts. What an origin's name leads to may have changed since its
 // lock was taken.
 func (c *creation) look() (keys []string, err error) {
-	if err := c.unrecorded(c.request.Name); err != nil {
+	if err := c.unrecorded(); err != nil {
 		return nil, err // before its stores are found to be in use, by that set
 	}
-	if c.facts, err = c.gather(c.request, c.id); err != nil {
+	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
 		return nil, err
 	}
 	var origins []targets.DevNo
 	for _, v := range c.facts.request.Volumes {
 		origins = append(origins, v.Origin.Dev)
-		store, err := c.storeKeys(v.Store)
+		store, err := storeKeys(c.read, v.Store)
 		if err != nil {
 			return nil, err
 		}
@@ -173,37 +175,37 @@ func (c *creation) look() (keys []string, err error) {
 // plan opens the filesystems, too.
 func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	f := c.facts
-	if err := c.checkNameFree(c.request.Name, f); err != nil {
+	if err := c.checkNameFree(); err != nil {
 		return nil, err
 	}
-	if err := c.unclaimed(c.request.Name); err != nil {
+	if err := c.unclaimed(); err != nil {
 		return nil, err
 	}
-	c.stalls.Now("open the filesystems")
-	if err := c.openFilesystems(f); err != nil {
+	c.watch.Now("open the filesystems")
+	if err := f.openFilesystems(c.kernel); err != nil {
 		return nil, err
 	}
-	if err := c.checkFreezable(f); err != nil {
+	if err := c.origins.checkFreezable(f); err != nil {
 		return nil, err
 	}
 	return plan.Create(f.request)
 }
 
 // drop closes the filesystems that plan opened.
-func (c *creation) drop(err error) { c.session.closeFilesystems(c.facts, err) }
+func (c *creation) drop(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
 
 func (c *creation) begun(d *done) error {
-	c.hooks = c.session.hooks(&d.intent, d.plan, c.request)
+	c.hooks = newHooks(c.state, c.log, &d.intent, d.plan, c.request)
 	d.runner.Hook = c.hooks.call
 	return nil
 }
 
 // commit writes the record. What comes after needs it.
 func (c *creation) commit(ctx context.Context, d done) error {
-	c.stillAtRest(c.facts)
+	c.uses().stillAtRest(c.facts)
 	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.sets.leases.begin(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
-		return c.takeBack(ctx, d.plan, d.intent, d.runner, err)
+		return c.takeBack(ctx, d, err)
 	}
 	d.runner.After(context.WithoutCancel(ctx))
 	return nil
@@ -225,8 +227,9 @@ func (c *creation) result() (err error) {
 
 // unclaimed refuses the name of a set that an interrupted operation is about, which
 // could not be ended yet: its end would meet the new set.
-func (s *session) unclaimed(name string) error {
-	intents, err := s.state.Intents()
+func (c *creation) unclaimed() error {
+	name := c.request.Name
+	intents, err := c.state.Intents()
 	if err != nil {
 		return err
 	}
@@ -239,8 +242,9 @@ func (s *session) unclaimed(name string) error {
 }
 
 // unrecorded refuses a name that a record already has.
-func (s *session) unrecorded(name string) error {
-	_, err := s.state.LoadSet(name)
+func (c *creation) unrecorded() error {
+	name := c.request.Name
+	_, err := c.state.LoadSet(name)
 	if err == nil {
 		return plan.Refuse(plan.Exists, "", "choose another --name, or remove that set", "a set %s already exists", name)
 	}
@@ -251,9 +255,10 @@ func (s *session) unrecorded(name string) error {
 }
 
 // checkNameFree refuses a name that a device already has.
-func (s *session) checkNameFree(name string, f *facts) error {
-	for d := range f.ours.Devices() {
-		for _, v := range f.request.Volumes {
+func (c *creation) checkNameFree() error {
+	name := c.request.Name
+	for d := range c.facts.ours.Devices() {
+		for _, v := range c.facts.request.Volumes {
 			if d.Name == plan.ImageName(name, v.Origin.Volume) || d.Name == plan.StoreName(name, v.Origin.Volume) {
 				return plan.Refuse(plan.Exists, d.Name, "choose another --name, or remove that set", "a device %s already exists", d.Name)
 			}
@@ -263,13 +268,14 @@ func (s *session) checkNameFree(name string, f *facts) error {
 }
 
 // takeBack removes a set whose record could not be written.
-func (s *session) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent, runner *run.Runner, cause error) error {
-	if err := s.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return s.state.DropSet(p.Set, p.ID) }); err != nil {
-		s.set = p.Set
+func (c *creation) takeBack(ctx context.Context, d done, cause error) error {
+	p := d.plan
+	if err := c.teardown(context.WithoutCancel(ctx), p.Set, p.ID, true, func() error { return c.state.DropSet(p.Set, p.ID) }); err != nil {
+		c.session.set = p.Set
 		return &run.UndoError{Cause: cause, Undo: err}
 	}
-	s.tidy("stores", runner.PutBack())
-	return errors.Join(cause, s.state.End(i))
+	c.tidy("stores", d.runner.PutBack())
+	return errors.Join(cause, c.state.End(d.intent))
 }
 
 func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
@@ -281,7 +287,7 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 		StartGuard: s.guard(f, timeout),
 		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(cmp.Or(r.Name, s.set)),
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
-		Stalls: s.stalls,
+		Watch: s.watch,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/targets"
@@ -100,7 +101,7 @@ func (m *Manager) Doctor(_ context.Context, origins ...string) (r *Report, err e
 		return nil, s.fail(err)
 	}
 	for _, o := range origins {
-		r.Origins = append(r.Origins, s.examine(o))
+		r.Origins = append(r.Origins, s.doctor().examine(o))
 	}
 	return r, nil
 }
@@ -161,25 +162,34 @@ func (r *Report) add(err error) {
 	r.Problems = append(r.Problems, p)
 }
 
+// originDoctor says what a cut of an origin would do.
+type originDoctor struct {
+	*examiner
+	state journal.Dir
+	fail  func(error) error
+}
+
+func (s *session) doctor() originDoctor { return originDoctor{s.origins, s.state, s.fail} }
+
 // examine goes through what a create would check, store aside.
-func (s *session) examine(spec string) OriginReport {
+func (d originDoctor) examine(spec string) OriginReport {
 	r := OriginReport{Origin: spec, Redirector: RedirectNone, Filesystems: []FSReport{}, Problems: []Problem{}}
-	f, o, err := s.examineOrigin(spec)
+	f, o, err := d.examineOrigin(spec)
 	if r.Device = o.Path; o.Path != "" {
 		r.Devno = o.Dev.String()
 	}
 	if err != nil {
-		e := s.fail(err)
+		e := d.fail(err)
 		r.Problems = append(r.Problems, Problem{Message: err.Error(), Hint: hintOf(e)})
 	}
 	if f == nil {
 		return r
 	}
 	if o.Plain != nil && o.StoreOf == "" && !o.Plain.Interposer {
-		release, _ := s.kernel.Release()
-		r.Problems = append(r.Problems, missingInterposer(s.kernel, release)...)
+		release, _ := d.kernel.Release()
+		r.Problems = append(r.Problems, missingInterposer(d.kernel, release)...)
 	}
-	if r.Attached, err = s.attached(o); err != nil {
+	if r.Attached, err = attached(d.state, o); err != nil {
 		r.Problems = append(r.Problems, Problem{Message: err.Error()})
 	}
 	if o.Base != nil {
@@ -190,25 +200,25 @@ func (s *session) examine(spec string) OriginReport {
 	for _, fs := range f.request.Volumes[0].Origin.Filesystems {
 		r.Filesystems = append(r.Filesystems, FSReport{Type: fs.Type, Mountpoints: fs.Mountpoints, Method: FreezeMethod(fs.Method), Reason: fs.Reason})
 	}
-	if err := s.checkFreezable(f); err != nil {
-		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(s.fail(err))})
+	if err := d.checkFreezable(f); err != nil {
+		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(d.fail(err))})
 	}
-	r.Notes = s.lvmNotes(o, f.above[o.Dev])
+	r.Notes = d.lvmNotes(o, f.above[o.Dev])
 	r.Possible = len(r.Problems) == 0
 	return r
 }
 
-func (s *session) examineOrigin(spec string) (*facts, plan.Origin, error) {
+func (d originDoctor) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	var o plan.Origin
 	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
 	var err error
-	if f.mounts, err = allMounts(s.kernel); err != nil {
+	if f.mounts, err = allMounts(d.kernel); err != nil {
 		return nil, o, err
 	}
-	if f.ours, err = s.read.Look(); err != nil {
+	if f.ours, err = d.read.Look(); err != nil {
 		return nil, o, err
 	}
-	if o, err = s.findOrigin(f, spec); err != nil {
+	if o, err = d.findOrigin(f, spec); err != nil {
 		return nil, o, err
 	}
 	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}

@@ -3,12 +3,15 @@ package dm
 import (
 	"errors"
 	"io"
+	"log/slog"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store/format"
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
+	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // EndedVolume is a volume of a persistent set that ended with an earlier boot,
@@ -25,15 +28,23 @@ type EndedVolume struct {
 	UsedBytes *uint64 `json:"used_bytes"`
 }
 
-// endedVolumes reads the stores of persistent sets that an earlier boot left.
-func (s *session) endedVolumes() ([]EndedVolume, error) {
-	boot, err := s.read.BootID()
+// endedReader reads the stores of sets that are gone from the kernel.
+type endedReader struct {
+	kernel *ioctl.Kernel
+	read   *stack.Reader
+	state  journal.Dir
+	log    *slog.Logger
+}
+
+// volumes reads the stores of persistent sets that an earlier boot left.
+func (r endedReader) volumes() ([]EndedVolume, error) {
+	boot, err := r.read.BootID()
 	if err != nil {
 		return nil, err
 	}
-	sets, err := s.state.Sets()
+	sets, err := r.state.Sets()
 	if err != nil {
-		s.log.Warn("a record cannot be read", "error", err)
+		r.log.Warn("a record cannot be read", "error", err)
 	}
 	out := []EndedVolume{}
 	for _, set := range sets {
@@ -41,15 +52,15 @@ func (s *session) endedVolumes() ([]EndedVolume, error) {
 			continue
 		}
 		for _, v := range set.Volumes {
-			out = append(out, s.endedVolume(set.Name, set.ID, v))
+			out = append(out, r.volume(set.Name, set.ID, v))
 		}
 	}
 	return out, nil
 }
 
-func (s *session) endedVolume(set, id string, v journal.Volume) EndedVolume {
+func (r endedReader) volume(set, id string, v journal.Volume) EndedVolume {
 	e := EndedVolume{Set: set, Volume: v.Name, Store: v.StorePath}
-	header, used, err := s.readEnded(id, v)
+	header, used, err := r.store(id, v)
 	switch {
 	case v.StorePath == "":
 		e.Reason = "it was in memory"
@@ -82,11 +93,11 @@ func ownLabel(f io.ReaderAt, id string) error {
 	return err
 }
 
-func (s *session) readEnded(id string, v journal.Volume) (h format.Header, used uint64, err error) {
+func (r endedReader) store(id string, v journal.Volume) (h format.Header, used uint64, err error) {
 	if v.StorePath == "" {
 		return h, 0, nil
 	}
-	f, err := s.kernel.Open(v.StorePath, unix.O_RDONLY, 0)
+	f, err := r.kernel.Open(v.StorePath, unix.O_RDONLY, 0)
 	if err != nil {
 		return h, 0, err
 	}

@@ -11,10 +11,8 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
-	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/layout"
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -98,10 +96,10 @@ func (e *extender) look() (keys []string, err error) {
 	if e.ours, err = e.sets.scanDevices(); err != nil {
 		return nil, err
 	}
-	if e.set, err = pickSet(e.ours.sets(), e.request.Name); err != nil {
+	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
 		return nil, err
 	}
-	keys = append(e.namedStoreKeys(e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
+	keys = append(namedStoreKeys(e.read, e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))
 	files, err := e.remains.StoreFiles(e.ours.View, e.set.Name, e.set.UUID)
 	if err != nil {
 		return nil, err
@@ -119,52 +117,6 @@ func (e *extender) look() (keys []string, err error) {
 func (e *extender) commit(_ context.Context, d done) error {
 	e.grown = true
 	return e.noteStores(d.intent)
-}
-
-// recoverExtend ends an interrupted extend: it rolls forward if any store already has
-// its new table, else it removes what was made for the new tables.
-func (s *session) recoverExtend(ctx context.Context, i journal.Intent) error {
-	ours, err := s.read.Look()
-	if err != nil {
-		return err
-	}
-	end := s.ctl.Clear
-	if known, _ := s.remains.Set(ours, i.Set, i.ID); known.HasGrown() {
-		end = s.swapIn
-	}
-	for d := range ours.Devices() {
-		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
-			continue
-		}
-		if err := end(ioctl.ID{Dev: d.Dev}); err != nil {
-			return err
-		}
-	}
-	if ours, err = s.read.Look(); err != nil {
-		return err
-	}
-	// The record first: it must have the files that are in use before the intent goes.
-	if err := s.noteStores(i); err != nil {
-		return err
-	}
-	if err := errors.Join(s.pinAgain(i), s.dropFurther(ctx, i, ours)); err != nil {
-		return err
-	}
-	return s.state.End(i)
-}
-
-// swapIn gives a device the table that waits. If the kernel refuses, it has
-// suspended the device already and dropped that table.
-func (s *session) swapIn(id ioctl.ID) error {
-	resume := func() error {
-		_, err := s.ctl.Resume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden))
-		return err
-	}
-	err := resume()
-	if err != nil {
-		err = errors.Join(err, resume())
-	}
-	return err
 }
 
 // noteStores brings a record in line with the kernel's tables after an extend. A set
@@ -232,20 +184,21 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 		if len(named) > 0 && !slices.Contains(named, vol.Name) {
 			continue
 		}
-		ev, err := e.extendVolume(r, set.Name, vol, v, set.UUID, files[vol.number])
+		ev, err := e.extendVolume(vol, files[vol.number])
 		if err != nil {
 			return nil, err
 		}
 		request.Volumes = append(request.Volumes, ev)
 	}
-	if err := e.further(r, &request, set, v.View); err != nil {
+	if err := e.further(&request); err != nil {
 		return nil, err
 	}
 	return plan.Extend(request)
 }
 
 // extendVolume looks up what there is of a volume's store.
-func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *view, set string, files []*plan.File) (plan.ExtendVolume, error) {
+func (e *extender) extendVolume(v Volume, files []*plan.File) (plan.ExtendVolume, error) {
+	r := e.request
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
@@ -253,24 +206,24 @@ func (s *session) extendVolume(r ExtendRequest, name string, v Volume, look *vie
 	if v.State != StateActive && v.State != StateMerging {
 		out.Lost = string(v.State)
 	}
-	d := look.Member(set, v.number, plan.RoleStore)
+	d := e.ours.Member(e.set.UUID, v.number, plan.RoleStore)
 	if d == nil || !d.Info.Live || len(d.Table) == 0 {
 		return out, plan.Refuse(plan.NotFound, v.Store.Path, "remove the set", "the store of volume %s is missing", v.Name)
 	}
 	out.Store, out.Table = d.Name, d.Table
 	out.Label = layout.Label{
-		ID: d.ID, Set: name, Volume: uint32(d.Volume), VolumeName: v.Name, Kind: layout.Device, Persistent: v.persistent,
+		ID: d.ID, Set: e.set.Name, Volume: uint32(d.Volume), VolumeName: v.Name, Kind: layout.Device, Persistent: v.persistent,
 		Piece: media(d.Table, files),
 	}
-	g, err := s.read.Geometry(s.read.Node(d.Dev))
+	g, err := e.read.Geometry(e.read.Node(d.Dev))
 	if err != nil {
 		return out, err
 	}
 	out.LogicalBlock = g.LogicalBlock
-	if err := s.room(&out, look.View); err != nil || r.Store != "" || out.Lost != "" {
+	if err := e.room(&out); err != nil || r.Store != "" || out.Lost != "" {
 		return out, err
 	}
-	return out, s.growth(&out, v, *d, look, files)
+	return out, e.growth(&out, v, *d, files)
 }
 
 // media counts what a store is made of. Files that are mapped lie on one device.
@@ -284,18 +237,18 @@ func media(t targets.Table, files []*plan.File) uint32 {
 
 // room finds out how far the last piece of a store can grow: to the end of a
 // device that is the store's alone. On the base of an origin lie other things.
-func (s *session) room(v *plan.ExtendVolume, ours *stack.View) error {
+func (e *extender) room(v *plan.ExtendVolume) error {
 	last, ok := v.Table[len(v.Table)-1].Target.(targets.Linear)
-	if !ok || ours.At(last.Dev.DevNo) != nil {
+	if !ok || e.ours.At(last.Dev.DevNo) != nil {
 		return nil
 	}
-	node := s.read.Node(last.Dev.DevNo)
-	g, err := s.read.Geometry(node)
+	node := e.read.Node(last.Dev.DevNo)
+	g, err := e.read.Geometry(node)
 	v.Room = g.Size
 	if plan.LeadOn(v.Table, last.Dev.DevNo) {
 		tail, tailErr := layout.TailAt(g.Size.Bytes())
 		v.Room, err = targets.Sectors(tail/targets.SectorSize), errors.Join(err, tailErr)
-		v.Last = s.outgrown(node, last.Dev.DevNo, g.Size)
+		v.Last = e.outgrown(node, last.Dev.DevNo, g.Size)
 	}
 	if len(v.Table) > 1 {
 		v.Path = node
@@ -305,8 +258,8 @@ func (s *session) room(v *plan.ExtendVolume, ours *stack.View) error {
 
 // outgrown is a device that became larger since its tail was written; nil if it did
 // not, or does not tell.
-func (s *session) outgrown(node string, dev targets.DevNo, size targets.Sectors) *plan.Medium {
-	f, err := s.kernel.Open(node, unix.O_RDONLY, 0)
+func (e *extender) outgrown(node string, dev targets.DevNo, size targets.Sectors) *plan.Medium {
+	f, err := e.kernel.Open(node, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil
 	}
@@ -322,7 +275,8 @@ func (s *session) outgrown(node string, dev targets.DevNo, size targets.Sectors)
 }
 
 // further looks a device up on which a store may go on.
-func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set, ours *stack.View) error {
+func (e *extender) further(request *plan.ExtendRequest) error {
+	r, set, ours := e.request, e.set, e.ours.View
 	if r.Store == "" {
 		return nil
 	}
@@ -338,15 +292,15 @@ func (s *session) further(r ExtendRequest, request *plan.ExtendRequest, set *Set
 	if err != nil {
 		return err
 	}
-	origin, err := s.read.Origin(v.Origin, front, ours)
+	origin, err := e.read.Origin(v.Origin, front, ours)
 	if err != nil {
 		return err
 	}
-	mounted, err := allMounts(s.kernel)
+	mounted, err := allMounts(e.kernel)
 	if err != nil {
 		return err
 	}
-	h := &store.Host{Read: s.read, Ours: ours, Mounts: mounted.Table, Origins: []plan.Origin{origin}}
+	h := &store.Host{Read: e.read, Ours: ours, Mounts: mounted.Table, Origins: []plan.Origin{origin}}
 	found, err := kind.Inspect(h, origin)
 	request.Volumes[0].Further = &found
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/freeze"
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -32,33 +33,33 @@ type facts struct {
 }
 
 // gather looks up all a plan needs, and changes nothing.
-func (s *session) gather(r CreateRequest, id string) (*facts, error) {
+func (x *examiner) gather(r CreateRequest, id string) (*facts, error) {
 	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
-	release, err := s.kernel.Release()
+	release, err := x.kernel.Release()
 	if err != nil {
 		return nil, err
 	}
 	if err := plan.CheckRelease(release); err != nil {
 		return nil, err
 	}
-	if f.mounts, err = allMounts(s.kernel); err != nil {
+	if f.mounts, err = allMounts(x.kernel); err != nil {
 		return nil, err
 	}
-	if f.ours, err = s.read.Look(); err != nil {
+	if f.ours, err = x.read.Look(); err != nil {
 		return nil, err
 	}
 	f.request = request(r, id)
 	for _, origin := range r.Origins {
-		v, err := s.gatherVolume(f, r, origin)
+		v, err := x.gatherVolume(f, r, origin)
 		if err != nil {
 			return nil, err
 		}
 		f.request.Volumes = append(f.request.Volumes, v)
 	}
-	if err := s.gatherStores(f, r); err != nil {
+	if err := x.gatherStores(f, r); err != nil {
 		return nil, err
 	}
-	if f.request.Hooks, err = s.findHooks(r); err != nil {
+	if f.request.Hooks, err = x.findHooks(r); err != nil {
 		return nil, err
 	}
 	if !f.request.Crash {
@@ -80,43 +81,43 @@ func request(r CreateRequest, id string) plan.CreateRequest {
 	}
 }
 
-func (s *session) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {
+func (x *examiner) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {
 	var v plan.VolumeRequest
 	var err error
-	if v.Origin, err = s.findOrigin(f, spec); err != nil {
+	if v.Origin, err = x.findOrigin(f, spec); err != nil {
 		return v, err
 	}
 	above := f.above[v.Origin.Dev]
-	s.warnLVM(v.Origin, above)
+	x.warnLVM(v.Origin, above)
 	v.BaseID = newID()
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
 	}
-	if v.Chunk, err = r.chunk(s.policy(r.Policy, f.mounts, v.Origin)); err != nil {
+	if v.Chunk, err = r.chunk(x.policy(r.Policy, f.mounts, v.Origin)); err != nil {
 		return v, err
 	}
 	// An origin that cannot be cut is worth more words than its store.
 	if err := plan.CheckOrigin(v.Origin); err != nil {
 		return v, err
 	}
-	v.Found, err = s.lookalike(v.Origin, above)
+	v.Found, err = x.lookalike(v.Origin, above)
 	return v, err
 }
 
 // findOrigin leads from what a user named to an origin, and notes what stands on it.
-func (s *session) findOrigin(f *facts, spec string) (plan.Origin, error) {
-	dev, err := s.read.Resolve(spec, f.mounts)
+func (x *examiner) findOrigin(f *facts, spec string) (plan.Origin, error) {
+	dev, err := x.read.Resolve(spec, f.mounts)
 	if err != nil {
 		return plan.Origin{}, err
 	}
-	o, err := s.read.Origin(spec, dev, f.ours)
+	o, err := x.read.Origin(spec, dev, f.ours)
 	if err != nil {
 		return o, err
 	}
-	if f.above[dev], err = s.read.Above(dev); err != nil {
+	if f.above[dev], err = x.read.Above(dev); err != nil {
 		return o, err
 	}
-	return o, s.notDirect(o, f.above[dev], f.mounts)
+	return o, notDirect(x.read, o, f.above[dev], f.mounts)
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and
@@ -160,7 +161,7 @@ func planFilesystem(key int, fs freeze.Filesystem, front string) plan.Filesystem
 
 // checkFreezable refuses filesystems that cannot be frozen, or that write to devices
 // outside the set: their images would not show one instant.
-func (s *session) checkFreezable(f *facts) error {
+func (x *examiner) checkFreezable(f *facts) error {
 	for _, fs := range f.systems {
 		if fs.Method == freeze.None {
 			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)
@@ -172,7 +173,7 @@ func (s *session) checkFreezable(f *facts) error {
 		for _, d := range devices {
 			if !f.inSet(d) {
 				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or use --consistency crash",
-					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), s.read.Node(d))
+					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), x.read.Node(d))
 			}
 		}
 	}
@@ -192,13 +193,13 @@ func (f *facts) inSet(d targets.DevNo) bool {
 
 // openFilesystems opens what the window will freeze. A filesystem of a type unknown to
 // dmsnap is frozen once to try it, which may change its method.
-func (s *session) openFilesystems(f *facts) error {
+func (f *facts) openFilesystems(k *ioctl.Kernel) error {
 	f.freezers, f.handles = map[int]run.Freezer{}, map[int]*freeze.Handle{}
 	if len(f.systems) == 0 {
 		return nil
 	}
 	var err error
-	if f.opened, err = freeze.Open(s.kernel, f.systems); err != nil {
+	if f.opened, err = freeze.Open(k, f.systems); err != nil {
 		return err
 	}
 	f.systems = f.opened.Plan()
@@ -207,17 +208,17 @@ func (s *session) openFilesystems(f *facts) error {
 		f.freezers[key], f.handles[key] = h, h
 	}
 	f.assign()
-	return s.syncLockFS(f)
+	return f.syncLockFS(k)
 }
 
 // syncLockFS writes out what the suspend itself will freeze: those filesystems
 // have no handle, and what is dirty would be written inside the window.
-func (s *session) syncLockFS(f *facts) error {
+func (f *facts) syncLockFS(k *ioctl.Kernel) error {
 	for _, fs := range f.opened.Left() {
 		if fs.Method != freeze.LockFS {
 			continue
 		}
-		dir, err := s.kernel.Open(fs.Mounts[0].Reach, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		dir, err := k.Open(fs.Mounts[0].Reach, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return err
 		}
@@ -232,15 +233,15 @@ func (s *session) syncLockFS(f *facts) error {
 // being unmounted. After a failed undo it closes only those that are not frozen:
 // closing a frozen one thaws it, and that hangs above a device that could not be
 // resumed. The kernel closes those with the process; recover thaws them.
-func (s *session) closeFilesystems(f *facts, err error) {
+func (f *facts) closeFilesystems(err error) error {
 	if f.opened == nil {
-		return
+		return nil
 	}
 	end := f.opened.Close
 	if _, stuck := errors.AsType[*run.UndoError](err); stuck {
 		end = f.opened.CloseIdle
 	}
-	s.tidy("filesystems", end())
+	return end()
 }
 
 // mountpoints are where an origin's filesystems are mounted, the one on the

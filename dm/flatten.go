@@ -11,19 +11,38 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/dm/internal/store/format"
+	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-func (s *session) planRemoveAndFlatten(name string) (*plan.Plan, error) {
-	v, id, err := s.found(name)
+// flattening removes a set, and its store too: those that read through it get what only
+// it has.
+type flattening struct {
+	*session
+	request RemoveRequest
+	id      string
+}
+
+// find looks at what there is, and which set is meant.
+func (l *flattening) find() (*view, error) {
+	v, err := l.sets.scanDevices()
+	if err == nil {
+		l.id, err = v.find(l.request.Name)
+	}
+	return v, err
+}
+
+func (l *flattening) plan() (*plan.Plan, error) {
+	name := l.request.Name
+	v, err := l.find()
 	if err != nil {
 		return nil, err
 	}
-	_, flatten, err := s.planFlatten(v.View, name, id)
+	_, flatten, err := planFlatten(l.kernel, v.View, name, l.id)
 	if err != nil || plan.IsLayer(name) {
 		return flatten, err
 	}
-	r, err := s.remains.Removal(v.View, name, id)
+	r, err := l.remains.Removal(v.View, name, l.id)
 	if err != nil {
 		return nil, err
 	}
@@ -32,44 +51,38 @@ func (s *session) planRemoveAndFlatten(name string) (*plan.Plan, error) {
 	return p, nil
 }
 
-func (s *session) removeAndFlatten(ctx context.Context, r RemoveRequest) error {
-	name := r.Name
-	if _, err := s.before(ctx, change{leases: true, spare: name}); err != nil {
+func (l *flattening) run(ctx context.Context) error {
+	name := l.request.Name
+	if _, err := l.before(ctx, change{leases: true, spare: name}); err != nil {
 		return err
 	}
-	v, id, err := s.found(name)
+	v, err := l.find()
 	if err != nil {
 		return err
 	}
-	if _, _, err := s.planFlatten(v.View, name, id); err != nil {
+	if _, _, err := planFlatten(l.kernel, v.View, name, l.id); err != nil {
 		return err // before anything is gone
 	}
 	if !plan.IsLayer(name) {
-		if err := s.remove(ctx, name); err != nil {
+		if err := l.remove(ctx, name); err != nil {
 			return err
 		}
 	}
-	layer := plan.LayerName(id)
-	if err := s.flatten(ctx, layer, id, r); err != nil {
+	if err := l.flatten(ctx); err != nil {
 		return &Error{
 			Code: CodePartial, Err: fmt.Errorf("the leftover of the set could not be flattened: %w", err),
-			Hint: "dmsnap remove --flatten " + layer + " continues",
+			Hint: "dmsnap remove --flatten " + l.layer() + " continues",
 		}
 	}
 	return nil
 }
 
-// found is a look at what there is, and the id of a set in it.
-func (s *session) found(name string) (v *view, id string, err error) {
-	if v, err = s.sets.scanDevices(); err == nil {
-		id, err = v.find(name)
-	}
-	return v, id, err
-}
+// layer is the name of what is left of the set once it is removed.
+func (l *flattening) layer() string { return plan.LayerName(l.id) }
 
 // planFlatten has no steps if nobody reads through the set, or if the kernel copies
 // into it still.
-func (s *session) planFlatten(ours *stack.View, name, id string) (r plan.FlattenRequest, p *plan.Plan, err error) {
+func planFlatten(k *ioctl.Kernel, ours *stack.View, name, id string) (r plan.FlattenRequest, p *plan.Plan, err error) {
 	r = plan.FlattenRequest{Set: name, ID: id}
 	for layer := range ours.Devices() {
 		through := ours.Through(layer)
@@ -77,7 +90,7 @@ func (s *session) planFlatten(ours *stack.View, name, id string) (r plan.Flatten
 			continue
 		}
 		for _, reader := range ours.ReadBy(layer) {
-			f, err := s.flattenReader(reader, layer, ours)
+			f, err := flattenReader(k, reader, layer, ours)
 			if err != nil {
 				return r, nil, err
 			}
@@ -89,7 +102,7 @@ func (s *session) planFlatten(ours *stack.View, name, id string) (r plan.Flatten
 	return r, p, err
 }
 
-func (s *session) flattenReader(reader, layer stack.Device, ours *stack.View) (f plan.FlattenReader, err error) {
+func flattenReader(k *ioctl.Kernel, reader, layer stack.Device, ours *stack.View) (f plan.FlattenReader, err error) {
 	older, newer := ours.Store(reader), ours.Store(layer)
 	if older == nil || newer == nil || reader.Status.State != targets.Active || layer.Status.State != targets.Active {
 		return f, plan.Refuse(plan.Busy, reader.Name, "dmsnap list shows what is wrong", "%s, or an image it reads through, is lost", reader.Name)
@@ -99,7 +112,7 @@ func (s *session) flattenReader(reader, layer stack.Device, ours *stack.View) (f
 		Layer: newer.Name, Name: reader.Name, Set: inventory.SetOf(ours, reader), Role: reader.Role, Table: reader.Table,
 		Size: older.Table.Size().Bytes(),
 	}
-	return f, store.Both(s.kernel, older.Dev, newer.Dev, func(o, n *format.Store) error {
+	return f, store.Both(k, older.Dev, newer.Dev, func(o, n *format.Store) error {
 		used := reader.Status.Used.Bytes()
 		missing, err := format.Missing(o, n, size, used)
 		if err == nil {
@@ -112,15 +125,15 @@ func (s *session) flattenReader(reader, layer stack.Device, ours *stack.View) (f
 // flatten carries the steps out one by one. The set that is read through and those
 // that read through it are locked all the time, their origin only while a table
 // changes: others may be cut, chained and removed while chunks are copied.
-func (s *session) flatten(ctx context.Context, layer, id string, r RemoveRequest) error {
+func (l *flattening) flatten(ctx context.Context) error {
 	var ours *stack.View
 	var p *plan.Plan
-	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {
-		if ours, err = s.read.Look(); err != nil {
+	locks, err := l.lockFor(ctx, change{look: func() (keys []string, err error) {
+		if ours, err = l.read.Look(); err != nil {
 			return nil, err
 		}
-		request, planned, err := s.planFlatten(ours, layer, id)
-		p, keys = planned, []string{journal.SetKey(layer)}
+		request, planned, err := planFlatten(l.kernel, ours, l.layer(), l.id)
+		p, keys = planned, []string{journal.SetKey(l.layer())}
 		for _, reader := range request.Readers {
 			keys = append(keys, journal.SetKey(reader.Set))
 		}
@@ -129,66 +142,57 @@ func (s *session) flatten(ctx context.Context, layer, id string, r RemoveRequest
 	if err != nil {
 		return err
 	}
-	defer s.unlock(locks)
-	if len(p.Steps) == 0 && inventory.HasReaders(ours, id) {
-		s.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", layer)
+	defer l.unlock(locks)
+	if len(p.Steps) == 0 && inventory.HasReaders(ours, l.id) {
+		l.log.Warn("chunks are still copied into it: it stays until a newer set replaces it", "layer", l.layer())
 	}
 	for _, step := range p.Steps {
-		if err := s.flattenStep(ctx, step, layer, id, r); err != nil {
+		if err := l.step(ctx, step); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) flattenStep(ctx context.Context, step plan.Step, layer, id string, r RemoveRequest) error {
-	runner := s.usualRunner()
+func (l *flattening) step(ctx context.Context, step plan.Step) error {
+	runner := l.usualRunner()
 	if step.Action == plan.FlattenChunks {
-		runner.Rate = uint64(r.Rate)
-		runner.Copied = s.progress(layer, r)
+		runner.Rate = uint64(l.request.Rate)
+		runner.Copied = l.progress()
 		return runner.Step(ctx, step)
 	}
-	locks, err := s.lockOrigins(ctx, layer, id)
+	locks, err := l.lockOrigins(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.unlock(locks)
+	defer l.unlock(locks)
 	return runner.Step(ctx, step)
 }
 
 // tellEvery is how often the log says how far a flattening is.
 const tellEvery = 5 * time.Second
 
-func (s *session) progress(layer string, r RemoveRequest) func(done, total uint64) {
+func (l *flattening) progress() func(done, total uint64) {
 	told := time.Now()
 	return func(done, total uint64) {
 		if time.Since(told) >= tellEvery {
 			told = time.Now()
-			s.log.Info("flattening", "layer", layer, "bytes", done, "of", total)
+			l.log.Info("flattening", "layer", l.layer(), "bytes", done, "of", total)
 		}
-		if r.Progress != nil {
-			r.Progress(layer, done, total)
+		if l.request.Progress != nil {
+			l.request.Progress(l.layer(), done, total)
 		}
 	}
 }
 
-func (s *session) lockOrigins(ctx context.Context, name, id string) (*journal.Locks, error) {
-	ours, err := s.read.Look()
+func (l *flattening) lockOrigins(ctx context.Context) (*journal.Locks, error) {
+	ours, err := l.read.Look()
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.remains.Removal(ours, name, id)
+	r, err := l.remains.Removal(ours, l.layer(), l.id)
 	if err != nil {
 		return nil, err
 	}
-	return s.state.LockWithin(ctx, max(s.flattenTimeout, s.opts.Wait), ownPID(), originKeys(r)...)
-}
-
-func originKeys(r plan.RemoveRequest) (keys []string) {
-	for _, v := range r.Volumes {
-		if v.Origin.Known() {
-			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
-		}
-	}
-	return keys
+	return l.state.LockWithin(ctx, max(l.flattenTimeout, l.opts.Wait), ownPID(), originKeys(r)...)
 }

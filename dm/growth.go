@@ -1,10 +1,8 @@
 package dm
 
 import (
-	"context"
 	"strings"
 
-	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/probe"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
@@ -15,13 +13,13 @@ import (
 
 // growth looks up how a store grows that dmsnap made of files or of memory: by one
 // more. One that went on to a device uses that up first.
-func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look *view, files []*plan.File) error {
+func (e *extender) growth(out *plan.ExtendVolume, v Volume, d stack.Device, files []*plan.File) error {
 	last, ok := d.Table[len(d.Table)-1].Target.(targets.Linear)
 	if len(files) == 0 && v.Store.Kind != StoreRAM || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
 		return nil
 	}
 	out.Room, out.Path = 0, v.Store.Path
-	h := &store.Host{Read: s.read, Ours: look.View}
+	h := &store.Host{Read: e.read, Ours: e.ours.View}
 	if v.Store.Kind == StoreRAM {
 		room, err := h.Memory()
 		out.File = &plan.File{Backing: plan.Memory, Lead: layout.Lead, Label: out.Label, LogicalBlock: out.LogicalBlock, Room: layout.Medium(room.Bytes())}
@@ -32,12 +30,12 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		out.Stuck = "its file is no longer known"
 		return nil
 	}
-	mounted, err := ownMounts(s.kernel)
+	mounted, err := ownMounts(e.kernel)
 	if err != nil {
 		return err
 	}
 	h.Mounts = mounted.Table
-	if out.File, err = s.furtherFile(h, files, out, d); err != nil || out.File.Backing == plan.Loop {
+	if out.File, err = e.furtherFile(h, files, out, d); err != nil || out.File.Backing == plan.Loop {
 		return err
 	}
 	at := mounted.Of(out.File.Dev)
@@ -45,15 +43,15 @@ func (s *session) growth(out *plan.ExtendVolume, v Volume, d stack.Device, look 
 		out.Stuck = "the filesystem of its file is not mounted"
 		return nil
 	}
-	out.File.Pasts, out.Stuck = look.dependents(*out.File, at[0].FSType)
+	out.File.Pasts, out.Stuck = e.ours.dependents(*out.File, at[0].FSType)
 	return nil
 }
 
 // furtherFile is the one after those that a store has.
-func (s *session) furtherFile(h *store.Host, files []*plan.File, out *plan.ExtendVolume, d stack.Device) (*plan.File, error) {
+func (e *extender) furtherFile(h *store.Host, files []*plan.File, out *plan.ExtendVolume, d stack.Device) (*plan.File, error) {
 	first := *files[0]
 	if first.Dev == (targets.DevNo{}) { // found by its loop device
-		st, err := s.kernel.Lstat(first.Path)
+		st, err := e.kernel.Lstat(first.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -121,50 +119,4 @@ func options(fstype string) []string {
 		options = "ro"
 	}
 	return strings.Split(options, ",")
-}
-
-// dropFurther removes what an interrupted operation did not come to use: files that no
-// table has, and labels of devices.
-func (s *session) dropFurther(ctx context.Context, i journal.Intent, ours *stack.View) error {
-	p := &plan.Plan{Op: i.Op, Set: i.Set, ID: i.ID}
-	for n, f := range i.Files {
-		if f == nil {
-			continue
-		}
-		f.Owner = plan.OwnerOf(f.Path, i.ID, n)
-		step := plan.Step{Phase: plan.Finish, Action: plan.DropFile, Role: plan.RoleStore, File: f}
-		if d := ours.Member(i.ID, n, plan.RoleStore); d != nil {
-			step.Device = d.Name
-		}
-		p.Steps = append(p.Steps, step)
-	}
-	unlabel, err := s.remains.Unlabel(i, ours)
-	if err != nil {
-		return err
-	}
-	if p.Steps = append(p.Steps, unlabel...); len(p.Steps) == 0 {
-		return nil
-	}
-	p.Steps = append(p.Steps, plan.Step{Phase: plan.Finish, Action: plan.Settle}) // which gives the udev cookie back
-	_, err = s.usualRunner().Run(ctx, p)
-	return err
-}
-
-// pinAgain: older releases took the pin off a file while they made it larger.
-func (s *session) pinAgain(i journal.Intent) error {
-	record, err := s.state.LoadSet(i.Set)
-	if len(i.Files) > 0 || err != nil || record.ID != i.ID {
-		return nil
-	}
-	for _, v := range record.Volumes {
-		for _, f := range v.Files() {
-			if f.Path == "" {
-				continue
-			}
-			if err := store.SetPinFlag(s.kernel, f); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

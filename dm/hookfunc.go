@@ -88,7 +88,7 @@ func (h *hooks) callFunc(ctx context.Context, f *hookFunc, event HookEvent) erro
 	if err == nil || h.strict || ctx.Err() != nil {
 		return err
 	}
-	h.s.log.Warn("a hook failed; continuing without it", "error", err)
+	h.log.Warn("a hook failed; continuing without it", "error", err)
 	return h.endFunc(f, HookAbort)
 }
 

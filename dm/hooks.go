@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -17,8 +18,8 @@ import (
 
 // findHooks lists the hooks of a request. One that root alone did not put there
 // is an error: nothing of the directory can be trusted then.
-func (s *session) findHooks(r CreateRequest) ([]string, error) {
-	hooks, err := hook.Find(s.kernel, r.HookDirs...)
+func (x *examiner) findHooks(r CreateRequest) ([]string, error) {
+	hooks, err := hook.Find(x.kernel, r.HookDirs...)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, plan.Refuse(plan.NotFound, "", "name a directory with hooks", "%v", err)
@@ -48,7 +49,8 @@ func (r CreateRequest) asked(hooks int) Consistency {
 // hooks calls those of one create, and keeps in the journal which of them are
 // waiting for their end.
 type hooks struct {
-	s      *session
+	state  journal.Dir
+	log    *slog.Logger
 	intent *journal.Intent
 	strict bool // one that fails ends the create
 	known  map[string]*hook.Hook
@@ -56,9 +58,9 @@ type hooks struct {
 	done   []HookReceipt
 }
 
-func (s *session) hooks(i *journal.Intent, p *plan.Plan, r CreateRequest) *hooks {
+func newHooks(state journal.Dir, log *slog.Logger, i *journal.Intent, p *plan.Plan, r CreateRequest) *hooks {
 	set := hookSet(p, r)
-	h := &hooks{s: s, intent: i, known: map[string]*hook.Hook{}, funcs: newHookFuncs(r, set)}
+	h := &hooks{state: state, log: log, intent: i, known: map[string]*hook.Hook{}, funcs: newHookFuncs(r, set)}
 	for _, step := range p.Steps {
 		if step.Action == plan.Hook && h.funcs[step.Program] == nil {
 			h.known[step.Program] = &hook.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
@@ -113,14 +115,14 @@ func (h *hooks) call(ctx context.Context, program, event string) error {
 	// On disk first: whoever was told to quiesce is told to go on, by recover if
 	// not by us.
 	h.intent.Hooks = append(h.intent.Hooks, program)
-	if err := h.s.state.Begin(*h.intent); err != nil {
+	if err := h.state.Begin(*h.intent); err != nil {
 		return err
 	}
 	err := h.timed(program, hook.PreFreeze, func(h *hook.Hook, input []byte) error { return h.PreFreeze(ctx, input) })
 	if err == nil || h.strict || ctx.Err() != nil {
 		return err
 	}
-	h.s.log.Warn("a hook failed; continuing without it", "error", err)
+	h.log.Warn("a hook failed; continuing without it", "error", err)
 	return h.end(program, hook.Abort)
 }
 
@@ -134,7 +136,7 @@ func (h *hooks) end(program string, event hook.Event) error {
 		return err // recover tries again
 	}
 	h.intent.Hooks = slices.DeleteFunc(h.intent.Hooks, func(p string) bool { return p == program })
-	return errors.Join(err, h.s.state.Begin(*h.intent))
+	return errors.Join(err, h.state.Begin(*h.intent))
 }
 
 func (h *hooks) timed(program string, event hook.Event, call func(*hook.Hook, []byte) error) error {
@@ -156,7 +158,7 @@ func (h *hooks) receipt(name string, event HookEvent, call func() error) error {
 }
 
 // endHooks lets the hooks of a dead operation go. A hold ended with its process.
-func (s *session) endHooks(i journal.Intent, event hook.Event) {
+func (s *recovery) endHooks(i journal.Intent, event hook.Event) {
 	for _, program := range slices.Backward(i.Hooks) {
 		err := hook.Check(s.kernel, program)
 		if err == nil {

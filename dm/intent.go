@@ -3,6 +3,7 @@ package dm
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -11,66 +12,77 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
+
+// intentWriter notes in the journal what an operation is about to do.
+type intentWriter struct {
+	kernel *ioctl.Kernel
+	read   *stack.Reader
+	state  journal.Dir
+	log    *slog.Logger
+}
+
+func (s *session) intents() intentWriter { return intentWriter{s.kernel, s.read, s.state, s.log} }
 
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one. One that is covered goes on without: taking down is what
 // helps when the state directory is full.
-func (s *session) begin(d *done, covered bool) (err error) {
-	d.intent, err = s.tryBegin(d.plan, d.runner)
+func (w intentWriter) begin(d *done, covered bool) (err error) {
+	d.intent, err = w.tryBegin(d.plan, d.runner)
 	switch {
 	case err == nil:
 	case !covered:
-		return errors.Join(err, s.state.End(d.intent))
+		return errors.Join(err, w.state.End(d.intent))
 	default:
-		s.log.Warn("cleaning up without a journal entry", "error", err)
+		w.log.Warn("cleaning up without a journal entry", "error", err)
 	}
 	return nil
 }
 
 // tryBegin leaves what there is of the intent when it fails. The semaphore of the
 // cookie comes after the intent that names it: it outlives a process that dies.
-func (s *session) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
-	if i, err = s.intent(p); err != nil {
+func (w intentWriter) tryBegin(p *plan.Plan, r *run.Runner) (i journal.Intent, err error) {
+	if i, err = w.intentOf(p); err != nil {
 		return i, err
 	}
-	r.Cookie, err = s.writeIntent(&i)
-	r.Renew = func() (*ioctl.Cookie, error) { return s.notedAgain(p.ID, p.Op) }
+	r.Cookie, err = w.write(&i)
+	r.Renew = func() (*ioctl.Cookie, error) { return w.writeAgain(p.ID, p.Op) }
 	return i, err
 }
 
-// notedAgain changes the cookie of an intent as it is on disk: the process may die
+// writeAgain changes the cookie of an intent as it is on disk: the process may die
 // while it takes back, too.
-func (s *session) notedAgain(id, op string) (*ioctl.Cookie, error) {
-	intents, err := s.state.Intents()
+func (w intentWriter) writeAgain(id, op string) (*ioctl.Cookie, error) {
+	intents, err := w.state.Intents()
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range intents {
 		if i.ID == id && i.Op == op && i.Unread == nil {
-			return s.writeIntent(&i)
+			return w.write(&i)
 		}
 	}
 	return nil, fs.ErrNotExist
 }
 
-// writeIntent writes an intent with a new udev cookie, nil on a host without udev.
-func (s *session) writeIntent(i *journal.Intent) (*ioctl.Cookie, error) {
-	if !s.kernel.UdevRunning() {
-		return nil, s.state.Begin(*i)
+// write writes an intent to disk with a new udev cookie, nil on a host without udev.
+func (w intentWriter) write(i *journal.Intent) (*ioctl.Cookie, error) {
+	if !w.kernel.UdevRunning() {
+		return nil, w.state.Begin(*i)
 	}
-	cookie, err := s.kernel.PickCookie()
+	cookie, err := w.kernel.PickCookie()
 	if err != nil {
 		return nil, err
 	}
 	i.Cookie = cookie.String()
-	if err := s.state.Begin(*i); err != nil {
+	if err := w.state.Begin(*i); err != nil {
 		return nil, err
 	}
 	err = cookie.Make()
 	if errors.Is(err, unix.EEXIST) { // another program has it
-		return s.writeIntent(i)
+		return w.write(i)
 	}
 	if err != nil {
 		return nil, err
@@ -78,8 +90,8 @@ func (s *session) writeIntent(i *journal.Intent) (*ioctl.Cookie, error) {
 	return cookie, nil
 }
 
-func (s *session) intent(p *plan.Plan) (journal.Intent, error) {
-	boot, err := s.read.BootID()
+func (w intentWriter) intentOf(p *plan.Plan) (journal.Intent, error) {
+	boot, err := w.read.BootID()
 	i := journal.Intent{
 		Op: p.Op, Set: p.Set, ID: p.ID, BootID: boot, PID: ownPID(), Started: time.Now().UTC().Truncate(time.Second),
 	}

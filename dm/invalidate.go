@@ -30,7 +30,7 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.warnOfStalls(ctx, "inspect the stores")()
+	defer s.watching(ctx, "inspect the stores")()
 	ours, err := s.read.Look()
 	var stores []stack.Device
 	if err == nil {
@@ -43,11 +43,11 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 		s.close()
 		return s.fail(err)
 	}
-	s.stalls.Now(fmt.Sprintf("wait until the driver below %s ends the I/O in flight", stores[0].Name))
+	s.watch.Now(fmt.Sprintf("wait until the driver below %s ends the I/O in flight", stores[0].Name))
 	done := make(chan error, 1)
 	go func() {
 		defer s.close()
-		done <- s.giveUp(stores)
+		done <- invalidation{s.ctl}.giveUp(stores)
 	}()
 	select {
 	case err = <-done:
@@ -57,11 +57,14 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 	return s.fail(err)
 }
 
+// invalidation gives stores up. It goes on when its caller does not wait any more.
+type invalidation struct{ ctl *ioctl.Control }
+
 // giveUp does it with all at the same time: each may have to wait.
-func (s *session) giveUp(stores []stack.Device) error {
+func (v invalidation) giveUp(stores []stack.Device) error {
 	errs := make(chan error, len(stores))
 	for _, d := range stores {
-		go func() { errs <- s.giveUpStore(d) }()
+		go func() { errs <- v.giveUpStore(d) }()
 	}
 	var all []error
 	for range stores {
@@ -73,21 +76,21 @@ func (s *session) giveUp(stores []stack.Device) error {
 // giveUpStore swaps the table of errors in. A resume suspends the store for that: new
 // bios wait from then on, those under way are waited for. An extend that is under way
 // may have put its table in the place of ours meanwhile, so we look.
-func (s *session) giveUpStore(d stack.Device) error {
+func (v invalidation) giveUpStore(d stack.Device) error {
 	id := ioctl.ID{UUID: d.UUID}
 	table := []ioctl.Spec{{Length: uint64(d.Table.Size()), Type: targets.Error{}.Type()}}
 	for range 3 {
-		if err := s.ctl.Load(id, 0, table); err != nil {
+		if err := v.ctl.Load(id, 0, table); err != nil {
 			return err
 		}
 		err := error(unix.EINTR) // of a signal, the wait begins again
 		for errors.Is(err, unix.EINTR) {
-			_, err = s.ctl.Resume(id, ioctl.SkipLockFS|ioctl.NoFlush, ioctl.FlagsOnly(ioctl.Hidden|ioctl.DisableDMRules))
+			_, err = v.ctl.Resume(id, ioctl.SkipLockFS|ioctl.NoFlush, ioctl.FlagsOnly(ioctl.Hidden|ioctl.DisableDMRules))
 		}
 		if err != nil {
 			return err
 		}
-		_, live, err := s.read.Table(id, 0)
+		_, live, err := stack.Table(v.ctl, id, 0)
 		if err != nil || stack.GivenUp(live) {
 			return err
 		}

@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -33,14 +34,14 @@ var (
 // lvmNotes says of an origin that holds a physical volume, itself or on a device
 // above it, what lvm2 must be told. It is empty where there is none, where lvm2 is
 // not installed, and where it knows.
-func (s *session) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
-	main, err := s.kernel.ReadFile(lvmConfig)
+func (x *examiner) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
+	main, err := x.kernel.ReadFile(lvmConfig)
 	if err != nil {
 		return nil
 	}
-	local, _ := s.kernel.ReadFile(lvmLocal) // need not be there
+	local, _ := x.kernel.ReadFile(lvmLocal) // need not be there
 	text := string(main) + "\n" + string(local)
-	if _, err := s.kernel.Stat(lvmDevices); err == nil && !devicesOff.MatchString(text) || ownFilter.MatchString(text) || !s.holdsPV(above) {
+	if _, err := x.kernel.Stat(lvmDevices); err == nil && !devicesOff.MatchString(text) || ownFilter.MatchString(text) || !x.holdsPV(above) {
 		return nil
 	}
 	hint := `echo 'devices/global_filter = [ ` + lvmFilter + ` ]' >> ` + lvmLocal
@@ -57,26 +58,25 @@ func (s *session) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
 }
 
 // warnLVM says it before a set is cut.
-func (s *session) warnLVM(o plan.Origin, above []targets.DevNo) {
-	for _, n := range s.lvmNotes(o, above) {
-		s.log.Warn(n.Message, "hint", n.Hint)
+func (x *examiner) warnLVM(o plan.Origin, above []targets.DevNo) {
+	for _, n := range x.lvmNotes(o, above) {
+		x.log.Warn(n.Message, "hint", n.Hint)
 	}
 }
 
 // holdsPV looks for LVM's label. What cannot be read has none; reading from a
 // suspended device would not return.
-func (s *session) holdsPV(devices []targets.DevNo) bool {
+func (x *examiner) holdsPV(devices []targets.DevNo) bool {
 	for _, d := range devices {
-		if _, suspended, err := s.read.Suspended(d); err != nil || suspended {
+		if _, suspended, err := x.read.Suspended(d); err != nil || suspended {
 			continue
 		}
-		f, err := s.kernel.Open(s.read.Node(d), unix.O_RDONLY, 0)
+		f, err := x.kernel.Open(x.read.Node(d), unix.O_RDONLY, 0)
 		if err != nil {
 			continue
 		}
 		found, err := probe.Identify(f)
-		s.tidy("device", f.Close())
-		if err == nil && strings.HasPrefix(found.Type, "LVM2") {
+		if err = errors.Join(err, f.Close()); err == nil && strings.HasPrefix(found.Type, "LVM2") {
 			return true
 		}
 	}

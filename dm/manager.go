@@ -93,7 +93,7 @@ type Manager struct {
 	fail func(plan.Step) error
 	// slowAfter is how long a call may take before a warning says so.
 	slowAfter time.Duration
-	// sample is for how long writes are counted to size a store.
+	// sample is how long writes are watched to size a store.
 	sample time.Duration
 	// flattenTimeout is how long a flattening waits for an operation on its origin, such as
 	// the cut of another set.
@@ -134,10 +134,10 @@ type session struct {
 	read    *stack.Reader
 	remains *remains.Reader
 	sets    *lister
+	origins *examiner
 	log     *slog.Logger
 	life    lifecycle
-	stalls  *run.StallWarner         // nil: nobody waits for the operation
-	rates   map[targets.DevNo]uint64 // at which origins are written to
+	watch   *run.StallWarner // nil: nobody waits for the operation
 }
 
 // open opens the control node, once for a whole operation.
@@ -149,21 +149,25 @@ func (m *Manager) open(op, set string) (*session, error) {
 	}
 	s := &session{
 		Manager: m, op: op, set: set, kernel: k, ctl: ctl, log: m.opts.Logger, life: m.life,
-		read: &stack.Reader{Kernel: k, Control: ctl}, rates: map[targets.DevNo]uint64{},
+		read: &stack.Reader{Kernel: k, Control: ctl},
 	}
 	s.remains = &remains.Reader{Kernel: k, Read: s.read, State: m.state, Log: s.log}
 	s.sets = &lister{kernel: k, read: s.read, remains: s.remains, state: m.state, log: s.log, leases: leaseClock{s.read, s.log}}
+	s.origins = &examiner{
+		kernel: k, read: s.read, sets: s.sets, log: s.log,
+		load: &loadMeter{read: s.read, sample: m.sample, rates: map[targets.DevNo]uint64{}},
+	}
 	if s.life == nil {
 		s.life = controlLifecycle{ctl}
 	}
 	return s, nil
 }
 
-// warnOfStalls says what the operation does first; run, and whoever knows better,
+// watching says what the operation does first; run, and whoever knows better,
 // says later what it does then.
-func (s *session) warnOfStalls(ctx context.Context, what string) (stop func()) {
-	s.stalls = run.NewStallWarner(ctx, s.log, s.slowAfter, what)
-	return s.stalls.Stop
+func (s *session) watching(ctx context.Context, what string) (stop func()) {
+	s.watch = run.NewStallWarner(ctx, s.log, s.slowAfter, what)
+	return s.watch.Stop
 }
 
 // fail makes the Error of the operation out of whatever its parts returned.
@@ -182,8 +186,8 @@ func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 
 // lock takes the locks of an operation, all or none.
 func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journal.Locks, error) {
-	s.stalls.Now("take the locks")
-	defer s.stalls.Now("inspect the devices again")
+	s.watch.Now("take the locks")
+	defer s.watch.Now("inspect the devices again")
 	if noWait {
 		return s.state.Lock(ownPID(), keys...)
 	}

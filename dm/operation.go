@@ -136,7 +136,7 @@ func (s *session) carryOut(ctx context.Context, o change) (err error) {
 	} else {
 		d.runner = s.usualRunner()
 	}
-	if err := s.begin(&d, o.covered); err != nil {
+	if err := s.intents().begin(&d, o.covered); err != nil {
 		return err
 	}
 	if o.begun != nil {

@@ -40,13 +40,13 @@ func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
 
 // pinFiles holds filesystems again that stores' files lie on: after Unpin, or where
 // an earlier dmsnap made them.
-func (s *session) pinFiles(v *view) error {
+func (s *recovery) pinFiles(v *view) error {
 	records, err := s.state.Sets()
 	if err != nil {
 		s.log.Warn("a record cannot be read", "error", err)
 	}
 	for _, r := range records {
-		if !slices.ContainsFunc(v.set(r.ID, r).Volumes, lostItsPin) {
+		if !slices.ContainsFunc(v.set(r.ID, r).Volumes, loose) {
 			continue
 		}
 		if err := s.pinSet(r.Name); err != nil {
@@ -58,7 +58,7 @@ func (s *session) pinFiles(v *view) error {
 
 // endPins lets files go that have no name any more and whose sets nobody knows: a
 // dmsnap that made no pins has removed them.
-func (s *session) endPins(ctx context.Context, ours *stack.View) error {
+func (s *recovery) endPins(ctx context.Context, ours *stack.View) error {
 	pins, err := store.Pins(s.kernel)
 	if err != nil {
 		return err
@@ -75,14 +75,12 @@ func (s *session) endPins(ctx context.Context, ours *stack.View) error {
 	return err
 }
 
-// lostItsPin tells a store whose file should hold its filesystem, and does not. Of what
+// loose tells a store whose file should hold its filesystem, and does not. Of what
 // is damaged nobody knows where it lies.
-func lostItsPin(v Volume) bool {
-	return v.Store.Pinned != nil && !*v.Store.Pinned && v.State == StateActive
-}
+func loose(v Volume) bool { return v.Store.Held != nil && !*v.Store.Held && v.State == StateActive }
 
 // pinSet looks again, under the lock. A set that is being worked on stays as it is.
-func (s *session) pinSet(name string) error {
+func (s *recovery) pinSet(name string) error {
 	locks, err := s.state.Lock(ownPID(), journal.SetKey(name))
 	if _, held := errors.AsType[*journal.LockedError](err); held {
 		return nil
@@ -103,7 +101,7 @@ func (s *session) pinSet(name string) error {
 		return err
 	}
 	for _, vol := range v.set(r.ID, r).Volumes {
-		if !lostItsPin(vol) {
+		if !loose(vol) {
 			continue
 		}
 		for _, f := range r.Volumes[vol.number].Files() {
@@ -119,23 +117,23 @@ func (s *session) pinSet(name string) error {
 	return nil
 }
 
-// setPin tells whether the kernel keeps a store's files and their filesystem where
+// pinned tells whether the kernel keeps a store's files and their filesystem where
 // they are.
-func (v *view) setPin(vol *Volume, id string, i int, files []*plan.File) {
+func (v *view) pinned(vol *Volume, id string, i int, files []*plan.File) {
 	d := v.Member(id, i, plan.RoleStore)
 	if d == nil || !d.Info.Live || len(files) == 0 || files[0].Path == "" {
 		return
 	}
 	loose := func(f *plan.File) bool { return f.Backing != plan.Loop && !v.pins[plan.OwnerOf(f.Path, id, i)] }
 	held := !slices.ContainsFunc(files, loose)
-	vol.Store.Pinned = &held
+	vol.Store.Held = &held
 }
 
-// addPin tells who keeps a filesystem from being unmounted, and how that ends.
-func (x *explainer) addPin(v Volume) {
+// pinned tells who keeps a filesystem from being unmounted, and how that ends.
+func (x *explainer) pinned(v Volume) {
 	switch {
-	case v.Store.Pinned == nil:
-	case *v.Store.Pinned:
+	case v.Store.Held == nil:
+	case *v.Store.Held:
 		x.add(Finding{
 			Level: LevelNote, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
 			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),

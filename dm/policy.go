@@ -52,12 +52,12 @@ func (p OriginPolicy) over(all OriginPolicy) OriginPolicy {
 
 // policy finds what counts for an origin. Names that lead nowhere today, such as
 // a mount point where nothing is mounted, are passed over.
-func (s *session) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
+func (x *examiner) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
 	if own, found := p.Origins[o.Spec]; found {
 		return own.over(p.OriginPolicy)
 	}
 	for name, own := range p.Origins {
-		if dev, err := s.read.Resolve(name, mounts); err == nil && dev == o.Dev {
+		if dev, err := x.read.Resolve(name, mounts); err == nil && dev == o.Dev {
 			return own.over(p.OriginPolicy)
 		}
 	}

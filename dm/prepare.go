@@ -90,7 +90,7 @@ func (p *Prepared) plans(ctx context.Context, o change) (err error) {
 
 func (p *Prepared) begin(ctx context.Context, o change) error {
 	p.done.runner = o.runner()
-	if err := p.s.begin(&p.done, false); err != nil {
+	if err := p.s.intents().begin(&p.done, false); err != nil {
 		return err
 	}
 	if err := o.begun(&p.done); err != nil {
@@ -153,11 +153,11 @@ func (p *Prepared) resume(s *session) (err error) {
 	if err := p.checkUnchanged(s); err != nil {
 		return err
 	}
-	if err := s.openFilesystems(p.creation.facts); err != nil {
+	if err := p.creation.facts.openFilesystems(s.kernel); err != nil {
 		return err
 	}
 	p.done.runner.Freezers = p.creation.facts.freezers
-	p.done.runner.Cookie, err = s.writeIntent(&p.done.intent)
+	p.done.runner.Cookie, err = s.intents().write(&p.done.intent)
 	return err
 }
 
@@ -181,7 +181,7 @@ func (p *Prepared) checkUnchanged(s *session) error {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it again", "%s has changed since the snapshot was prepared: %s", v.Origin.Path, why)
 		}
 	}
-	if err := s.sameAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
+	if err := p.creation.uses().sameAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
 		return err
 	}
 	was := p.creation.facts.systems

@@ -30,8 +30,8 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("%s is %s: %s", e.Device, e.State, e.Reason)
 }
 
-// unusableError is the error of a volume that must not be served as good.
-func unusableError(v Volume) error {
+// unusable is the error of a volume that must not be served as good.
+func unusable(v Volume) error {
 	e := &Error{
 		Device: v.Device, Code: CodeFailed, Hint: "remove the set and take a new one",
 		Err: &StateError{Device: v.Device, State: v.State, Reason: v.Reason},
@@ -109,7 +109,7 @@ func (r *Reader) open(volume string) error {
 		return err
 	}
 	if !v.readable() {
-		return unusableError(v)
+		return unusable(v)
 	}
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {
@@ -203,15 +203,15 @@ func (r *Reader) Check() error {
 }
 
 func (r *Reader) check() error {
-	v, err := r.current()
+	v, err := r.now()
 	if err == nil && !v.readable() {
-		err = unusableError(v)
+		err = unusable(v)
 	}
 	return r.s.fail(err)
 }
 
-// current is the volume as it is.
-func (r *Reader) current() (Volume, error) {
+// now is the volume as it is.
+func (r *Reader) now() (Volume, error) {
 	sets, err := r.s.sets.list()
 	if err != nil {
 		return Volume{}, err

@@ -34,7 +34,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	defer s.close()
 	end := recovery{session: s, done: Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}}
-	defer s.warnOfStalls(ctx, "inspect existing sets")()
+	defer s.watching(ctx, "inspect existing sets")()
 	if err := end.recover(ctx); err != nil {
 		return &end.done, s.fail(err)
 	}
@@ -84,7 +84,7 @@ func (s *recovery) recover(ctx context.Context) error {
 	if s.done.Left, err = s.remains.LeftFiles(now.View); err != nil {
 		return err
 	}
-	s.done.Ended, err = s.endedVolumes()
+	s.done.Ended, err = endedReader{s.kernel, s.read, s.state, s.log}.volumes()
 	return err
 }
 

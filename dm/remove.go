@@ -3,6 +3,7 @@ package dm
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -42,9 +43,9 @@ func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.warnOfStalls(ctx, "inspect the set")()
+	defer s.watching(ctx, "inspect the set")()
 	if r.Flatten {
-		err = s.removeAndFlatten(ctx, r)
+		err = (&flattening{session: s, request: r}).run(ctx)
 	} else {
 		err = s.remove(ctx, r.Name)
 	}
@@ -71,7 +72,7 @@ func (m *Manager) PlanRemove(_ context.Context, r RemoveRequest) (p *Plan, err e
 
 func (s *session) planRemove(request RemoveRequest) (*plan.Plan, error) {
 	if request.Flatten {
-		return s.planRemoveAndFlatten(request.Name)
+		return (&flattening{session: s, request: request}).plan()
 	}
 	r := &removal{session: s, name: request.Name}
 	if _, err := r.look(); err != nil {
@@ -96,7 +97,7 @@ type removal struct {
 
 func (r *removal) run(ctx context.Context, leases bool) error {
 	ended, err := r.perform(ctx, change{
-		look: r.look, plan: r.plan, begun: r.intentWritten, commit: r.commit,
+		look: r.look, plan: r.plan, begun: r.begun, commit: r.commit,
 		leases: leases, spare: r.name,
 	})
 	if isNoSet(err) && slices.Contains(ended, r.name) {
@@ -139,7 +140,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ours, err = r.waitIdle(ctx, ours, r.id); err != nil {
+	if ours, err = r.idle(ctx, ours); err != nil {
 		return nil, err
 	}
 	if ours != r.ours {
@@ -148,7 +149,30 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	return takingDown(r.rest), err
 }
 
-func (r *removal) intentWritten(*done) error { return r.keepRecord(r.rest) }
+func (r *removal) begun(*done) error { return r.keepRecord() }
+
+// keepRecord writes the record of what stays of a set that others read through:
+// its files cannot be told from tables. It is on disk before anything is renamed.
+func (r *removal) keepRecord() error {
+	if plan.IsLayer(r.name) || !slices.ContainsFunc(r.rest.Volumes, func(v plan.RemoveVolume) bool { return len(v.ReadBy) > 0 }) {
+		return nil
+	}
+	set, err := r.state.LoadSet(r.name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && set.ID != r.id {
+		return nil // the tables are all there is
+	}
+	if err != nil {
+		return err
+	}
+	set.Name, set.Labels, set.Lease, set.LeaseEnd, set.LeaseStart, set.Held = plan.LayerName(r.id), nil, "", 0, "", false
+	for i := range set.Volumes {
+		stays := func(v plan.RemoveVolume) bool { return v.Number == i && len(v.ReadBy) > 0 }
+		if !slices.ContainsFunc(r.rest.Volumes, stays) {
+			set.Volumes[i].StoreFile, set.Volumes[i].MoreFiles = nil, nil // deleted with its volume
+		}
+	}
+	return r.state.SaveSet(set)
+}
 
 // commit comes last. The intent outlives it: a record without devices would be a
 // broken set for ever.
@@ -178,7 +202,7 @@ func (v *view) find(name string) (string, error) {
 	if err == nil {
 		return r.ID, nil
 	}
-	if set, err := pickSet(v.sets(), name); err == nil {
+	if set, err := pick(v.sets(), name); err == nil {
 		return set.UUID, nil
 	}
 	return "", noSet(name)
@@ -201,18 +225,27 @@ func setKeys(r plan.RemoveRequest) []string {
 	return append(originKeys(r), journal.SetKey(r.Set), journal.IDKey(r.ID))
 }
 
-// waitIdle waits until nobody has an image open, for as long as udev may need, and
+func originKeys(r plan.RemoveRequest) (keys []string) {
+	for _, v := range r.Volumes {
+		if v.Origin.Known() {
+			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+		}
+	}
+	return keys
+}
+
+// idle waits until nobody has an image open, for as long as udev may need, and
 // names who does otherwise. It is the last moment at which nothing has changed. It
 // returns our devices as they are then.
-func (s *session) waitIdle(ctx context.Context, ours *stack.View, id string) (*stack.View, error) {
-	end := time.Now().Add(s.opts.BusyTimeout)
+func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, error) {
+	end := time.Now().Add(r.opts.BusyTimeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
-		held := s.busyImage(ours, id)
+		held := r.busyImage(ours)
 		if held == nil {
 			return ours, nil
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != HolderProcess {
-			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: s.freeHint(held)}
+			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: r.freeing(held)}
 		}
 		select {
 		case <-ctx.Done():
@@ -220,26 +253,26 @@ func (s *session) waitIdle(ctx context.Context, ours *stack.View, id string) (*s
 		case <-time.After(wait):
 		}
 		var err error
-		if ours, err = s.read.Look(); err != nil {
+		if ours, err = r.read.Look(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// freeHint is how the user gets an image free.
-func (s *session) freeHint(held *BusyError) string {
+// freeing is how the user gets an image free.
+func (r *removal) freeing(held *BusyError) string {
 	for _, h := range held.Holders {
 		if h.Kind != HolderMount || h.Namespace != "" {
 			return "stop what uses it, then try again"
 		}
 	}
-	return "dmsnap umount " + s.set
+	return "dmsnap umount " + r.name
 }
 
-func (s *session) busyImage(ours *stack.View, id string) *BusyError {
+func (r *removal) busyImage(ours *stack.View) *BusyError {
 	for d := range ours.Devices() {
-		if d.ID == id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
-			return s.holders().busy("/dev/mapper/"+d.Name, d.Dev)
+		if d.ID == r.id && d.Role == plan.RoleImage && d.Info.OpenCount > 0 {
+			return r.holders().busy("/dev/mapper/"+d.Name, d.Dev)
 		}
 	}
 	return nil
@@ -260,6 +293,6 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 			r.rest.Unmade = covered
 			return takingDown(r.rest), err
 		},
-		begun: r.intentWritten, commit: func(context.Context, done) error { return last() }, covered: covered,
+		begun: r.begun, commit: func(context.Context, done) error { return last() }, covered: covered,
 	})
 }

@@ -85,7 +85,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	defer s.close()
 	check(t, m.state.Init())
 	// Small chunks against large writes: the case the rules are about.
-	f, err := s.gather(CreateRequest{
+	f, err := s.origins.gather(CreateRequest{
 		Name: "rule", Origins: []string{"/dev/mapper/drift"}, Stores: map[string]string{"": disks[1]}, ChunkBytes: 4096,
 	}, newID())
 	check(t, err)
@@ -94,7 +94,7 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	spoil(p)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Verify })
 	d := done{plan: p, runner: s.runner(f, CreateRequest{})}
-	check(t, s.begin(&d, false)) // the intent by which the base is found again when no image stands on it
+	check(t, s.intents().begin(&d, false)) // the intent by which the base is found again when no image stands on it
 	_, err = d.runner.Run(context.Background(), p)
 	check(t, err)
 	defer func() { check(t, m.state.End(d.intent)) }()

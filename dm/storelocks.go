@@ -5,6 +5,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
 // storeKeys are the locks of a store. Its device is its own: whoever takes it for
@@ -12,7 +13,7 @@ import (
 // others that do, two partitions of one disk for example, but no origin and no
 // store meanwhile: else two sets could each have their store on the other's origin,
 // and each copy would wait for one of the other.
-func (s *session) storeKeys(st plan.Store) (keys []string, err error) {
+func storeKeys(read *stack.Reader, st plan.Store) (keys []string, err error) {
 	if st.Backing == plan.Memory {
 		return nil, nil
 	}
@@ -20,13 +21,13 @@ func (s *session) storeKeys(st plan.Store) (keys []string, err error) {
 	if st.Backing == plan.Whole {
 		keys = append(keys, journal.OriginKey(st.Dev.String()))
 	}
-	own, err := s.read.Beneath(st.Dev)
+	own, err := read.Beneath(st.Dev)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range append(own, beneath...) {
 		keys = append(keys, journal.BeneathKey(d.String()))
-		disk, is, err := s.read.Whole(d)
+		disk, is, err := read.Whole(d)
 		if err != nil {
 			return nil, err
 		}
@@ -39,15 +40,15 @@ func (s *session) storeKeys(st plan.Store) (keys []string, err error) {
 
 // namedStoreKeys are those of a store that is a device, by the path that was given.
 // What cannot be found is refused later, when the store is looked at.
-func (s *session) namedStoreKeys(spec string) []string {
+func namedStoreKeys(read *stack.Reader, spec string) []string {
 	if !strings.HasPrefix(spec, "/") {
 		return nil
 	}
-	dev, err := s.read.Resolve(spec, nil)
+	dev, err := read.Resolve(spec, nil)
 	if err != nil {
 		return nil
 	}
-	keys, err := s.storeKeys(plan.Store{Dev: dev})
+	keys, err := storeKeys(read, plan.Store{Dev: dev})
 	if err != nil {
 		return nil
 	}

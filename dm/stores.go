@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
 // gatherStores comes after all origins are known: a store may lie on any.
-func (s *session) gatherStores(f *facts, r CreateRequest) error {
-	h := &store.Host{Read: s.read, Ours: f.ours, Mounts: f.mounts.Table, Force: r.ForceStore}
+func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
+	h := &store.Host{Read: x.read, Ours: f.ours, Mounts: f.mounts.Table, Force: r.ForceStore}
 	for _, v := range f.request.Volumes {
 		h.Origins = append(h.Origins, v.Origin)
 	}
@@ -24,7 +25,7 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 		if !named {
 			spec = r.Stores[""]
 		}
-		own := s.policy(r.Policy, f.mounts, v.Origin)
+		own := x.policy(r.Policy, f.mounts, v.Origin)
 		h.Policy = own.store()
 		kind, err := store.Parse(spec)
 		if err != nil {
@@ -33,7 +34,7 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 		var demand plan.Demand
 		chunk := cmp.Or(v.Chunk, plan.UsualChunk)
 		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
-			if demand, err = s.demand(f, v.Origin, chunk); err != nil {
+			if demand, err = x.demand(f, v.Origin, chunk); err != nil {
 				return err
 			}
 		}
@@ -47,7 +48,7 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 			h.Need, h.Least = v.StoreSize, v.StoreSize
 		}
 		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
-			return s.whose(spec, err)
+			return x.whose(spec, err)
 		}
 		v.Store.Demand = demand
 		if v.Store.Disks, err = h.Waits(v.Store); err != nil {
@@ -59,12 +60,12 @@ func (s *session) gatherStores(f *facts, r CreateRequest) error {
 
 // whose names the set that a refused file serves already. One that others read
 // through keeps its file when it is removed, under a name that its user never gave.
-func (s *session) whose(spec string, refused error) error {
+func (x *examiner) whose(spec string, refused error) error {
 	path, file := strings.CutPrefix(spec, "file:")
 	if r, is := errors.AsType[*plan.Refusal](refused); !file || !is || r.Kind != plan.Usage {
 		return refused
 	}
-	sets, err := s.sets.list()
+	sets, err := x.sets.list()
 	if err != nil {
 		return refused
 	}
@@ -87,11 +88,11 @@ const leastUptime = 10 * time.Minute
 
 // demand is what a store of the origin is likely to take: by what is in use, and
 // by the writes since boot and just now, whichever were more.
-func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
+func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
 	var d plan.Demand
 	for _, dev := range f.above[o.Dev] {
 		for _, m := range f.mounts.Of(dev) {
-			st, err := s.kernel.Statfs(m.Reach)
+			st, err := x.kernel.Statfs(m.Reach)
 			if err == nil {
 				d.Used += (st.Blocks - st.Free) * uint64(st.BlockSize)
 				break
@@ -99,34 +100,41 @@ func (s *session) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.D
 		}
 	}
 	var err error
-	d.Rate, err = s.sampled(o.Dev, chunk)
+	d.Rate, err = x.load.sampled(o.Dev, chunk)
 	return d, err
+}
+
+// loadMeter finds out how fast devices are written to.
+type loadMeter struct {
+	read   *stack.Reader
+	sample time.Duration
+	rates  map[targets.DevNo]uint64 // found so far
 }
 
 // sampled is the rate at which a device is written to. An operation that finds that
 // it needs another lock looks again, and does not wait for the sample again.
-func (s *session) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
-	if rate, known := s.rates[dev]; known {
+func (m *loadMeter) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
+	if rate, known := m.rates[dev]; known {
 		return rate, nil
 	}
-	first, err := s.writes(dev)
+	first, err := m.writes(dev)
 	if err != nil {
 		return 0, err
 	}
 	start := time.Now()
-	time.Sleep(s.sample)
-	second, err := s.writes(dev)
+	time.Sleep(m.sample)
+	second, err := m.writes(dev)
 	if err != nil {
 		return 0, err
 	}
-	if took := time.Since(start); took >= s.sample {
+	if took := time.Since(start); took >= m.sample {
 		rate = second.sub(first).rate(took, chunk)
 	}
-	up, err := s.read.Uptime()
+	up, err := m.read.Uptime()
 	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
 	rate = max(rate, second.rate(max(up, leastUptime), chunk))
 	if err == nil {
-		s.rates[dev] = rate
+		m.rates[dev] = rate
 	}
 	return rate, err
 }
@@ -148,8 +156,8 @@ func (w writes) rate(in time.Duration, chunk targets.Sectors) uint64 {
 
 // writes reads a device's statistics (Documentation/block/stat.rst): the fifth
 // field counts writes, the seventh their sectors.
-func (s *session) writes(d targets.DevNo) (w writes, err error) {
-	text, err := s.read.Statistics(d)
+func (m *loadMeter) writes(d targets.DevNo) (w writes, err error) {
+	text, err := m.read.Statistics(d)
 	fields := strings.Fields(text)
 	if err != nil || len(fields) < 7 {
 		return w, err

@@ -14,14 +14,14 @@ import (
 // store instead, if that began with the same bytes. They prefer a device-mapper
 // device on which nothing stands: so is the origin itself, if a filesystem lies
 // directly on it, and a store's device never is.
-func (s *session) lookalike(o plan.Origin, above []targets.DevNo) (string, error) {
+func (x *examiner) lookalike(o plan.Origin, above []targets.DevNo) (string, error) {
 	switch {
 	case o.Plain != nil:
 		return "the origin is found by its contents, and a device-mapper device with the same contents would be found first", nil
 	case len(above) > 1:
 		return "other devices are stacked on the origin, and a device with the same contents would be found too", nil
 	}
-	f, err := s.kernel.Open(o.Path, unix.O_RDONLY, 0)
+	f, err := x.kernel.Open(o.Path, unix.O_RDONLY, 0)
 	if err != nil {
 		return "", err
 	}
