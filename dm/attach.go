@@ -38,7 +38,7 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 	if err != nil {
 		return nil, err
 	}
-	defer s.watching(ctx, "inspect the device")()
+	defer s.warnOfStalls(ctx, "inspect the device")()
 	defer s.close()
 	a, err = s.attach(ctx, origin)
 	return a, s.fail(err)
@@ -53,7 +53,7 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.watching(ctx, "inspect the device")()
+	defer s.warnOfStalls(ctx, "inspect the device")()
 	defer s.close()
 	return s.fail(s.detach(ctx, origin))
 }

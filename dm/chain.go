@@ -36,7 +36,7 @@ func (v *view) link(sets []Set) {
 			if snap := v.Snapshot(sets[i].UUID, vol.number); snap != nil && snap.Info.Live {
 				vol.ReadBy = append(vol.ReadBy, readBy[snap.Dev]...)
 				v.linkOne(vol, *snap, names)
-				sets[i].State = worse(sets[i].State, vol.State)
+				sets[i].State = worseState(sets[i].State, vol.State)
 			}
 		}
 	}
@@ -66,11 +66,11 @@ func (v *view) linkOne(vol *Volume, snap stack.Device, names map[string]string) 
 		vol.Beside = v.beside(snap, names)
 		return
 	}
-	vol.ReadsThrough, vol.Layers = names[through[0].ID], len(through)
+	vol.ReadsThrough, vol.Depth = names[through[0].ID], len(through)
 	vol.Store.stopGrowth()
 	base, _ := v.BaseOf(snap)
 	for _, d := range through {
-		if state, why := v.condition(d, base); worse(vol.State, state) != vol.State {
+		if state, why := v.imageState(d, base); worseState(vol.State, state) != vol.State {
 			vol.State, vol.Reason = state, fmt.Sprintf("it reads through set %s: %s", names[d.ID], why)
 		}
 	}
@@ -111,7 +111,7 @@ func (v *view) checkRemovable(name string) error {
 	if !plan.IsLayer(name) {
 		return nil
 	}
-	set, err := pick(v.sets(), name)
+	set, err := pickSet(v.sets(), name)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (s *session) layerRemoval(id string) change {
 			}
 			return takingDown(r.rest), nil
 		},
-		begun: r.begun, commit: r.commit,
+		begun: r.intentWritten, commit: r.commit,
 	}
 }
 

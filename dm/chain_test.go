@@ -126,7 +126,7 @@ func TestOnlyTheNewestSetIsCopiedFor(t *testing.T) {
 		c.cut(t, "c")
 		c.right(t, "three sets")
 		a, b, last := c.set(t, "a"), c.set(t, "b"), c.set(t, "c")
-		if a.ReadsThrough != "b" || a.Layers != 2 || b.ReadsThrough != "c" || !slices.Equal(b.ReadBy, []string{"a"}) || !slices.Equal(last.ReadBy, []string{"a", "b"}) || last.ReadsThrough != "" || len(last.Beside) > 0 {
+		if a.ReadsThrough != "b" || a.Depth != 2 || b.ReadsThrough != "c" || !slices.Equal(b.ReadBy, []string{"a"}) || !slices.Equal(last.ReadBy, []string{"a", "b"}) || last.ReadsThrough != "" || len(last.Beside) > 0 {
 			t.Errorf("a: %+v\nb: %+v\nc: %+v", a, b, last)
 		}
 		c.cuts++

@@ -31,7 +31,7 @@ func (m *Manager) Create(ctx context.Context, r CreateRequest) (set *Set, err er
 	}
 	defer s.close()
 	r.Name = nameOf(r)
-	defer s.watching(ctx, "inspect origins, filesystems and stores")()
+	defer s.warnOfStalls(ctx, "inspect origins, filesystems and stores")()
 	set, err = s.create(ctx, r)
 	return set, s.fail(err)
 }
@@ -181,7 +181,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	if err := c.unclaimed(); err != nil {
 		return nil, err
 	}
-	c.watch.Now("open the filesystems")
+	c.stalls.Now("open the filesystems")
 	if err := f.openFilesystems(c.kernel); err != nil {
 		return nil, err
 	}
@@ -287,7 +287,7 @@ func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
 		StartGuard: s.guard(f, timeout),
 		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(cmp.Or(r.Name, s.set)),
 		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
-		Watch: s.watch,
+		Stalls: s.stalls,
 	}
 }
 

@@ -17,10 +17,10 @@ const (
 // FlattenDepth, one after the other. It runs in a goroutine of its own: a copy may take
 // hours, and stores must not wait to grow. One that failed is not tried again, since
 // it needs room.
-func (w *watch) flattenDeepChains(ctx context.Context) {
+func (w *monitorRun) flattenDeepChains(ctx context.Context) {
 	tried := map[string]bool{}
 	for {
-		if layer := w.deep(tried); layer != "" {
+		if layer := w.nextToFlatten(tried); layer != "" {
 			err := w.Remove(ctx, RemoveRequest{Name: layer, Flatten: true, Rate: w.r.FlattenRate})
 			tried[layer] = err != nil && CodeOf(err) != CodeLocked
 			if err != nil && ctx.Err() == nil {
@@ -39,9 +39,9 @@ func (w *watch) flattenDeepChains(ctx context.Context) {
 	}
 }
 
-// deep is the leftover to flatten next: the oldest one that gets no more copies, if a
+// nextToFlatten is the leftover to flatten next: the oldest one that gets no more copies, if a
 // chain is longer than FlattenDepth. It is empty if there is none.
-func (w *watch) deep(tried map[string]bool) string {
+func (w *monitorRun) nextToFlatten(tried map[string]bool) string {
 	v, err := w.sets.scanDevices()
 	if err != nil {
 		w.log.Warn("cannot inspect the chains of images", "error", err)
@@ -57,7 +57,7 @@ func (w *watch) deep(tried map[string]bool) string {
 	var layers []Set
 	for _, s := range sets {
 		for _, vol := range s.Volumes {
-			depth = max(depth, vol.Layers)
+			depth = max(depth, vol.Depth)
 		}
 		still := slices.ContainsFunc(s.Volumes, func(vol Volume) bool { return vol.ReadsThrough == "" })
 		if s.Layer && !still && !tried[s.Name] {

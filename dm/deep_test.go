@@ -26,7 +26,7 @@ func TestMonitorFlattens(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	c.right(t, "flattened")
-	if a := c.set(t, "a"); a.ReadsThrough != layers[2] || a.Layers != 2 {
+	if a := c.set(t, "a"); a.ReadsThrough != layers[2] || a.Depth != 2 {
 		t.Errorf("%+v", a)
 	}
 }

@@ -96,7 +96,7 @@ func (e *extender) look() (keys []string, err error) {
 	if e.ours, err = e.sets.scanDevices(); err != nil {
 		return nil, err
 	}
-	if e.set, err = pick(e.ours.sets(), e.request.Name); err != nil {
+	if e.set, err = pickSet(e.ours.sets(), e.request.Name); err != nil {
 		return nil, err
 	}
 	keys = append(namedStoreKeys(e.read, e.request.Store), journal.SetKey(e.set.Name), journal.IDKey(e.set.UUID))

@@ -46,10 +46,10 @@ func (d diagnosis) failure(err error) *Error {
 		return nil
 	}
 	if done, ok := errors.AsType[*Error](err); ok {
-		done.Op, done.Set, done.Err = d.op, d.set, readable(done.Err)
+		done.Op, done.Set, done.Err = d.op, d.set, explainCancel(done.Err)
 		return done
 	}
-	e := &Error{Op: d.op, Set: d.set, Err: readable(err), Code: CodeFailed}
+	e := &Error{Op: d.op, Set: d.set, Err: explainCancel(err), Code: CodeFailed}
 	if step, ok := errors.AsType[*run.StepError](err); ok {
 		e.Device, e.Step = step.Step.Device, step.Step.String()
 		if step.Step.Filesystem != nil {

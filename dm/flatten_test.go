@@ -35,8 +35,8 @@ func TestFlatten(t *testing.T) {
 		check(t, c.m.Remove(c.ctx, r))
 		c.right(t, "flattened")
 		a := c.set(t, "a")
-		if a.ReadsThrough != "c" || a.Layers != 1 {
-			t.Errorf("a reads through %s, %d layers", a.ReadsThrough, a.Layers)
+		if a.ReadsThrough != "c" || a.Depth != 1 {
+			t.Errorf("a reads through %s, %d layers", a.ReadsThrough, a.Depth)
 		}
 		// Of sixteen chunks a has those written after it; five were left out, and then written after b.
 		if want := []string{plan.LayerName(id) + " 5 of 5"}; strings.Join(told, ",") != strings.Join(want, ",") {

@@ -63,7 +63,7 @@ func (l *lister) graph(names []string) (*Graph, error) {
 		return nil, err
 	}
 	b := grapher{view: v, sets: v.sets(), nodes: map[targets.DevNo]*GraphNode{}}
-	seeds, err := b.seeds(names)
+	seeds, err := b.findSeeds(names)
 	if err != nil {
 		return nil, err
 	}
@@ -72,12 +72,12 @@ func (l *lister) graph(names []string) (*Graph, error) {
 			return nil, err
 		}
 	}
-	return &Graph{Nodes: b.sorted()}, nil
+	return &Graph{Nodes: b.sortNodes()}, nil
 }
 
-// seeds are the devices to begin with: all of ours, all origins and what stands
+// findSeeds are the devices to begin with: all of ours, all origins and what stands
 // on those; or, of all these, what is connected with what was named.
-func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
+func (b *grapher) findSeeds(names []string) ([]targets.DevNo, error) {
 	groups := map[targets.DevNo]targets.DevNo{} // device to the base it belongs to
 	var all []targets.DevNo
 	put := func(d, base targets.DevNo) {
@@ -108,7 +108,7 @@ func (b *grapher) seeds(names []string) ([]targets.DevNo, error) {
 	}
 	wanted := map[targets.DevNo]bool{}
 	for _, name := range names {
-		found, err := b.named(name)
+		found, err := b.findNamed(name)
 		if err != nil {
 			return nil, err
 		}
@@ -139,9 +139,9 @@ func (b *grapher) baseOf(d stack.Device) targets.DevNo {
 	return image.Dev
 }
 
-// named finds the images of a set, or a device and all that stands on it.
-func (b *grapher) named(name string) (found []targets.DevNo, err error) {
-	set, dev, err := b.subject(name, b.sets)
+// findNamed finds the images of a set, or a device and all that stands on it.
+func (b *grapher) findNamed(name string) (found []targets.DevNo, err error) {
+	set, dev, err := b.findSubject(name, b.sets)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +156,8 @@ func (b *grapher) named(name string) (found []targets.DevNo, err error) {
 	return found, nil
 }
 
-// subject is what a user means by a name: a set, or else an origin.
-func (v *view) subject(name string, sets []Set) (*Set, targets.DevNo, error) {
+// findSubject is what a user means by a name: a set, or else an origin.
+func (v *view) findSubject(name string, sets []Set) (*Set, targets.DevNo, error) {
 	for i := range sets {
 		if sets[i].Name == name {
 			return &sets[i], targets.DevNo{}, nil
@@ -232,9 +232,9 @@ func (b *grapher) describe(n *GraphNode, found stack.Node) {
 	}
 }
 
-// sorted puts those first that nothing stands on: origins, then images; the
+// sortNodes puts those first that nothing stands on: origins, then images; the
 // rest follows by number.
-func (b *grapher) sorted() []GraphNode {
+func (b *grapher) sortNodes() []GraphNode {
 	lower := map[string]bool{}
 	for _, n := range b.nodes {
 		for _, l := range n.Lower {

@@ -70,7 +70,7 @@ func TestFileOfAnOlderReleaseThatGrew(t *testing.T) {
 	}
 	for want := range uint64(2) {
 		set, err := h.m.Show(context.Background(), "nightly")
-		if err != nil || set.State != StateActive || set.Volumes[0].Store.SizeBytes != (2+want)*mib || !*set.Volumes[0].Store.Held {
+		if err != nil || set.State != StateActive || set.Volumes[0].Store.SizeBytes != (2+want)*mib || !*set.Volumes[0].Store.Pinned {
 			t.Errorf("%+v, %v", set, err)
 		}
 		_, err = h.m.Extend(context.Background(), ExtendRequest{Name: "nightly", Size: Size{Bytes: mib}, Relative: true})

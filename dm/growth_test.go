@@ -146,7 +146,7 @@ func (h *host) agrees(t *testing.T, spec string, m *Manager) {
 	if madeStores[spec] == "" {
 		return
 	}
-	if !*redactedPlan.Held {
+	if !*redactedPlan.Pinned {
 		t.Error("a file does not hold its filesystem")
 	}
 	for i, file := range of.Files() {

@@ -85,10 +85,10 @@ type owner struct {
 	unlock   func() error
 }
 
-// Watch takes the switch of the grace periods and locks our memory, then tells
+// Prepare takes the switch of the grace periods and locks our memory, then tells
 // the guard what it needs to know.
-func (o *owner) Watch(fronts []guard.Front, keys []int) (err error) {
-	w := guard.Watch{Deadline: o.deadline, Fronts: fronts}
+func (o *owner) Prepare(fronts []guard.Front, keys []int) (err error) {
+	w := guard.Spec{Deadline: o.deadline, Fronts: fronts}
 	for _, key := range keys {
 		w.Mounts = append(w.Mounts, o.facts.handles[key].Fd())
 	}
@@ -101,7 +101,7 @@ func (o *owner) Watch(fronts []guard.Front, keys []int) (err error) {
 			return err
 		}
 	}
-	return o.Guard.Watch(w)
+	return o.Guard.Prepare(w)
 }
 
 // Open starts the guard's clock, then expedites grace periods: the switch is the

@@ -169,7 +169,7 @@ func turn(m *Manager, p part) error {
 		return err
 	}
 	defer s.close()
-	w := &watch{session: s, r: MonitorRequest{Threshold: 1, Spill: p.stores[1:2]}.withDefaults(), news: make(chan Event)}
+	w := &monitorRun{session: s, r: MonitorRequest{Threshold: 1, Spill: p.stores[1:2]}.withDefaults(), fromOthers: make(chan Event)}
 	return s.fail(w.scanAll(context.Background()))
 }
 

@@ -10,8 +10,8 @@ import (
 // words of its user. It still is context.Canceled, and all else it wraps.
 type interruption struct{ error }
 
-// readable puts what the context says of itself into words.
-func readable(err error) error {
+// explainCancel puts what the context says of itself into words.
+func explainCancel(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return interruption{err}
 	}

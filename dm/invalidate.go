@@ -30,7 +30,7 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer s.watching(ctx, "inspect the stores")()
+	defer s.warnOfStalls(ctx, "inspect the stores")()
 	ours, err := s.read.Look()
 	var stores []stack.Device
 	if err == nil {
@@ -43,7 +43,7 @@ func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 		s.close()
 		return s.fail(err)
 	}
-	s.watch.Now(fmt.Sprintf("wait until the driver below %s ends the I/O in flight", stores[0].Name))
+	s.stalls.Now(fmt.Sprintf("wait until the driver below %s ends the I/O in flight", stores[0].Name))
 	done := make(chan error, 1)
 	go func() {
 		defer s.close()

@@ -29,7 +29,7 @@ func TestLayer(t *testing.T) {
 	c.cuts++ // another store
 	c.cut(t, "b")
 	c.right(t, "b anew")
-	if a := c.set(t, "a"); a.ReadsThrough != layer || a.Layers != 2 {
+	if a := c.set(t, "a"); a.ReadsThrough != layer || a.Depth != 2 {
 		t.Errorf("%+v", a)
 	}
 	if _, err := c.m.Create(c.ctx, c.request(layer)); !errors.Is(err, ErrUsage) {

@@ -81,7 +81,7 @@ func (s *session) expire(ctx context.Context, spare string) (removed []string, e
 	}
 	var errs []error
 	for _, r := range records {
-		over, err := s.sets.leases.over(r)
+		over, err := s.sets.leases.hasEnded(r)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -121,7 +121,7 @@ func (s *session) unwanted(was journal.Set) error {
 	if err != nil {
 		return err
 	}
-	over, err := s.sets.leases.over(now)
+	over, err := s.sets.leases.hasEnded(now)
 	if err == nil && (!over || now.Held) {
 		err = errWanted
 	}
@@ -146,7 +146,7 @@ func (m *Manager) setHold(ctx context.Context, op, name string, held bool) (set 
 		return nil, err
 	}
 	defer s.close()
-	_, err = locked(ctx, s, name, func(set *Set) (struct{}, error) {
+	_, err = withSetLock(ctx, s, name, func(set *Set) (struct{}, error) {
 		r, err := s.state.LoadSet(name)
 		if err == nil && r.ID != set.UUID {
 			err = fs.ErrNotExist

@@ -15,9 +15,9 @@ type leaseClock struct {
 	log  *slog.Logger
 }
 
-// over tells whether the lease of a record has ended. Within one boot the clock
+// hasEnded tells whether the lease of a record has ended. Within one boot the clock
 // that nobody sets decides, after it the wall clock is all there is.
-func (c leaseClock) over(r journal.Set) (bool, error) {
+func (c leaseClock) hasEnded(r journal.Set) (bool, error) {
 	if r.Lease == "" {
 		return false, nil
 	}
@@ -78,7 +78,7 @@ func (c leaseClock) state(r journal.Set) *LeaseState {
 		until := r.Created.Add(l.For)
 		st.Until = &until
 	}
-	over, err := c.over(r)
+	over, err := c.hasEnded(r)
 	if err != nil {
 		c.log.Warn("a lease cannot be checked", "set", r.Name, "error", err)
 	}

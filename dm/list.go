@@ -59,7 +59,7 @@ func (l *lister) showWhole(name string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := pick(v.sets(), name)
+	set, err := pickSet(v.sets(), name)
 	if err != nil || !set.Persistent {
 		return set, err
 	}
@@ -79,10 +79,10 @@ func (l *lister) show(name string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pick(sets, name)
+	return pickSet(sets, name)
 }
 
-func pick(sets []Set, name string) (*Set, error) {
+func pickSet(sets []Set, name string) (*Set, error) {
 	for i := range sets {
 		if sets[i].Name == name {
 			return &sets[i], nil
@@ -124,7 +124,7 @@ func (v *view) sets() []Set {
 	sets := make([]Set, 0, len(ids))
 	for id := range ids {
 		set := v.set(id, byID[id])
-		set.Watched = watched
+		set.Monitored = watched
 		sets = append(sets, set)
 	}
 	v.link(sets)
@@ -193,7 +193,7 @@ func (v *view) set(id string, r journal.Set) Set {
 		set.Volumes = append(set.Volumes, v.volume(id, i, r))
 	}
 	for _, vol := range set.Volumes {
-		set.State = worse(set.State, vol.State)
+		set.State = worseState(set.State, vol.State)
 		if r.ID == "" {
 			set.Name = v.guessName(id, vol)
 			set.Persistent = vol.persistent
@@ -239,10 +239,10 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 		vol.State, vol.Reason = StateInvalid, "its store was given up"
 	}
 	if i < len(r.Volumes) {
-		v.damage(&vol, id, i, r.Volumes[i].Files())
-		v.pinned(&vol, id, i, r.Volumes[i].Files())
+		v.noteDamage(&vol, id, i, r.Volumes[i].Files())
+		v.setPin(&vol, id, i, r.Volumes[i].Files())
 		if vol.State != StateBypassed { // nothing is copied into its store any more
-			vol.Store.fill(r.Created)
+			vol.Store.setFillRate(r.Created)
 		}
 	}
 	if vol.ChunkBytes >= 512 {
@@ -284,7 +284,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	}
 	base, _ := v.BaseOf(d)
 	v.origin(vol, base)
-	switch vol.State, vol.Reason = v.condition(d, base); {
+	switch vol.State, vol.Reason = v.imageState(d, base); {
 	case vol.State != StateActive:
 	case image == nil && !plan.IsLayer(inventory.NameOf(d, vol.Name)):
 		vol.State, vol.Reason = StateBroken, "its image does not exist"
@@ -313,8 +313,8 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 
 const neverCut = "no snapshot was taken yet: an operation is in progress or was interrupted"
 
-// condition is what an image is worth now.
-func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
+// imageState is what an image is worth now.
+func (v *view) imageState(d stack.Device, base targets.DevNo) (State, string) {
 	switch {
 	case !d.Info.Live:
 		return StateBroken, neverCut
@@ -329,11 +329,11 @@ func (v *view) condition(d stack.Device, base targets.DevNo) (State, string) {
 	case d.Info.Suspended:
 		return StateBroken, "its image is suspended"
 	}
-	return v.redirected(base)
+	return v.redirectState(base)
 }
 
-// redirected tells whether all writers of a plain device come by the front.
-func (v *view) redirected(base targets.DevNo) (State, string) {
+// redirectState tells whether all writers of a plain device come by the front.
+func (v *view) redirectState(base targets.DevNo) (State, string) {
 	d := v.Base(base)
 	if d == nil {
 		return StateActive, ""
@@ -352,7 +352,7 @@ var severity = []State{
 	StateActive, StateMerging, StateMerged, StateOverflow, StateInvalid, StateBypassed, StateBroken,
 }
 
-func worse(a, b State) State {
+func worseState(a, b State) State {
 	if slices.Index(severity, b) > slices.Index(severity, a) {
 		return b
 	}

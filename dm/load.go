@@ -17,9 +17,9 @@ type counts struct {
 	written *uint64 // bytes to the origin since it was made
 }
 
-// loads looks at the volumes of a set, waits, and looks again.
-func (x *explainer) loads(ctx context.Context, set *Set, sample time.Duration) ([]Load, error) {
-	before := x.count(set)
+// measureLoads looks at the volumes of a set, waits, and looks again.
+func (x *explainer) measureLoads(ctx context.Context, set *Set, sample time.Duration) ([]Load, error) {
+	before := x.readCounters(set)
 	after := before
 	if sample > 0 {
 		timer := time.NewTimer(sample)
@@ -31,30 +31,30 @@ func (x *explainer) loads(ctx context.Context, set *Set, sample time.Duration) (
 		}
 		if now, err := x.s.sets.show(set.Name); err == nil && now.UUID == set.UUID && len(now.Volumes) == len(set.Volumes) {
 			*set = *now
-			after = x.count(set)
+			after = x.readCounters(set)
 		}
 	}
 	out := make([]Load, len(set.Volumes))
 	for i, v := range set.Volumes {
-		out[i] = load(before[i], after[i], set.Created, v.Store)
+		out[i] = compareCounts(before[i], after[i], set.Created, v.Store)
 	}
 	return out, nil
 }
 
-func (x *explainer) count(set *Set) []counts {
+func (x *explainer) readCounters(set *Set) []counts {
 	out := make([]counts, len(set.Volumes))
 	for i, v := range set.Volumes {
 		out[i] = counts{at: time.Now(), used: v.Store.UsedBytes}
 		if d, err := targets.ParseDevNo(v.OriginDevno); err == nil {
-			out[i].written = x.written(d)
+			out[i].written = x.readWritten(d)
 		}
 	}
 	return out
 }
 
-// written is the seventh figure of a device's statistics, sectors written
+// readWritten is the seventh figure of a device's statistics, sectors written
 // (Documentation/block/stat.rst).
-func (x *explainer) written(d targets.DevNo) *uint64 {
+func (x *explainer) readWritten(d targets.DevNo) *uint64 {
 	b, err := x.s.kernel.ReadFile("/sys/dev/block/" + d.String() + "/stat")
 	if err != nil {
 		return nil
@@ -71,14 +71,14 @@ func (x *explainer) written(d targets.DevNo) *uint64 {
 	return &n
 }
 
-// load compares two counts. How fast a store fills is the larger of what it did
+// compareCounts compares two counts. How fast a store fills is the larger of what it did
 // just now and since the cut: a quiet second does not make it safe.
-func load(before, after counts, cut *time.Time, s Store) (l Load) {
-	l.WriteRate = rate(before.written, after.written, after.at.Sub(before.at))
-	l.FillRate = rate(before.used, after.used, after.at.Sub(before.at))
+func compareCounts(before, after counts, cut *time.Time, s Store) (l Load) {
+	l.WriteRate = rateOf(before.written, after.written, after.at.Sub(before.at))
+	l.FillRate = rateOf(before.used, after.used, after.at.Sub(before.at))
 	if cut != nil {
 		zero := uint64(0)
-		average := rate(&zero, after.used, after.at.Sub(*cut))
+		average := rateOf(&zero, after.used, after.at.Sub(*cut))
 		if l.FillRate == nil || average != nil && *average > *l.FillRate {
 			l.FillRate = average
 		}
@@ -89,8 +89,8 @@ func load(before, after counts, cut *time.Time, s Store) (l Load) {
 	return l
 }
 
-// rate is bytes per second, nil if it cannot be known.
-func rate(before, after *uint64, took time.Duration) *Rate {
+// rateOf is bytes per second, nil if it cannot be known.
+func rateOf(before, after *uint64, took time.Duration) *Rate {
 	if before == nil || after == nil || took <= 0 || *after < *before {
 		return nil
 	}
@@ -104,7 +104,7 @@ const (
 	soon    = 10 * time.Minute
 )
 
-func (x *explainer) store(v Volume, l Load) {
+func (x *explainer) addStore(v Volume, l Load) {
 	if v.Store.UsedBytes == nil || v.Store.SizeBytes == 0 {
 		return // it is lost; the state says why
 	}

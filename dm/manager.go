@@ -93,7 +93,7 @@ type Manager struct {
 	fail func(plan.Step) error
 	// slowAfter is how long a call may take before a warning says so.
 	slowAfter time.Duration
-	// sample is how long writes are watched to size a store.
+	// sample is for how long writes are counted to size a store.
 	sample time.Duration
 	// flattenTimeout is how long a flattening waits for an operation on its origin, such as
 	// the cut of another set.
@@ -137,7 +137,7 @@ type session struct {
 	origins *examiner
 	log     *slog.Logger
 	life    lifecycle
-	watch   *run.StallWarner // nil: nobody waits for the operation
+	stalls  *run.StallWarner // nil: nobody waits for the operation
 }
 
 // open opens the control node, once for a whole operation.
@@ -163,11 +163,11 @@ func (m *Manager) open(op, set string) (*session, error) {
 	return s, nil
 }
 
-// watching says what the operation does first; run, and whoever knows better,
+// warnOfStalls says what the operation does first; run, and whoever knows better,
 // says later what it does then.
-func (s *session) watching(ctx context.Context, what string) (stop func()) {
-	s.watch = run.NewStallWarner(ctx, s.log, s.slowAfter, what)
-	return s.watch.Stop
+func (s *session) warnOfStalls(ctx context.Context, what string) (stop func()) {
+	s.stalls = run.NewStallWarner(ctx, s.log, s.slowAfter, what)
+	return s.stalls.Stop
 }
 
 // fail makes the Error of the operation out of whatever its parts returned.
@@ -186,8 +186,8 @@ func (s *session) close() { s.tidy("control node", s.ctl.Close()) }
 
 // lock takes the locks of an operation, all or none.
 func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journal.Locks, error) {
-	s.watch.Now("take the locks")
-	defer s.watch.Now("inspect the devices again")
+	s.stalls.Now("take the locks")
+	defer s.stalls.Now("inspect the devices again")
 	if noWait {
 		return s.state.Lock(ownPID(), keys...)
 	}

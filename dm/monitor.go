@@ -14,7 +14,7 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// MonitorRequest says how stores are watched. The zero value works.
+// MonitorRequest says how stores are monitored. The zero value works.
 type MonitorRequest struct {
 	// Threshold is how full a store may be, in percent, before it grows. Zero: 70.
 	Threshold int
@@ -32,10 +32,10 @@ type MonitorRequest struct {
 	// for that. Zero: 16, and 16 MiB a second.
 	FlattenDepth int
 	FlattenRate  Rate
-	// Interval is the longest time between two looks at everything. Zero: 10 s.
+	// Interval is the longest time between two scans of all sets. Zero: 10 s.
 	Interval time.Duration
-	// Events gets what happens, Look what there is after each look at everything.
-	// They are called by the goroutine that watches, which waits for them.
+	// Events gets each event, Look all sets after each scan. Both are called by the
+	// goroutine of Monitor, which waits for them to return.
 	Events func(Event)
 	Look   func([]Set)
 }
@@ -60,13 +60,13 @@ func (r MonitorRequest) withDefaults() MonitorRequest {
 	return r
 }
 
-// Monitor watches the stores of all sets, those made later too, and makes them
-// grow, until ctx ends; then it returns nil. The kernel tells when an image was
-// dropped, but not how full its store is: that is asked for, the more often the
-// less room is left for the rate at which chunks are copied.
+// Monitor grows the stores of all sets before they fill up, those of later sets too,
+// until ctx ends; then it returns nil. The kernel reports that an image was dropped,
+// but not how full its store is. So stores are polled, more often the faster they fill
+// and the less room they have left.
 //
-// One process watches for a state directory: a second gets CodeLocked. A monitor
-// that dies leaves nothing undone that the next command would not end.
+// There is one monitor per state directory: a second gets CodeLocked. What a monitor
+// that was killed leaves unfinished, the next command finishes.
 func (m *Manager) Monitor(ctx context.Context, r MonitorRequest) error {
 	s, err := m.open("monitor", "")
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 		return err
 	}
 	defer s.unlock(locks)
-	w := &watch{session: s, r: r, news: make(chan Event)}
+	w := &monitorRun{session: s, r: r, fromOthers: make(chan Event)}
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	ctx, stop := context.WithCancel(ctx)
@@ -116,18 +116,18 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	return nil
 }
 
-// watch is one Monitor at work.
-type watch struct {
+// monitorRun is one Monitor at work.
+type monitorRun struct {
 	*session
-	r       MonitorRequest
-	volumes []*watched
-	until   time.Time  // of the next survey
-	news    chan Event // of who works beside
+	r          MonitorRequest
+	volumes    []*monitoredVolume
+	nextScan   time.Time
+	fromOthers chan Event // of endLeases and flattenDeepChains
 }
 
-// endLeases removes sets whose leases are over. That may have to wait for who
-// uses them, and stores must not wait for that.
-func (w *watch) endLeases(ctx context.Context) {
+// endLeases removes sets whose leases have ended. It has a goroutine of its own: a
+// removal may wait for users of an image, and stores must not wait to grow.
+func (w *monitorRun) endLeases(ctx context.Context) {
 	for {
 		names, err := w.Expire(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -144,21 +144,21 @@ func (w *watch) endLeases(ctx context.Context) {
 	}
 }
 
-// announce gives an event to the goroutine that watches.
-func (w *watch) announce(ctx context.Context, e Event) {
+// announce passes an event of another goroutine to that of Monitor.
+func (w *monitorRun) announce(ctx context.Context, e Event) {
 	select {
-	case w.news <- e:
+	case w.fromOthers <- e:
 	case <-ctx.Done():
 	}
 }
 
-// scanAll looks at everything. Events are forgotten before, so that none is
-// missed.
-func (w *watch) scanAll(ctx context.Context) error {
+// scanAll reads the state of all sets. Events are forgotten before it, not after, so
+// that one that comes meanwhile causes another scan.
+func (w *monitorRun) scanAll(ctx context.Context) error {
 	if err := w.ctl.ArmPoll(); err != nil {
 		return err
 	}
-	w.until = time.Now().Add(w.r.Interval)
+	w.nextScan = time.Now().Add(w.r.Interval)
 	v, err := w.sets.scanDevices()
 	if err != nil {
 		return err
@@ -169,31 +169,31 @@ func (w *watch) scanAll(ctx context.Context) error {
 	for _, set := range sets {
 		for _, vol := range set.Volumes {
 			image := vol.snapshot
-			x := &watched{image: image}
-			if at := slices.IndexFunc(old, func(o *watched) bool { return o.image == image }); at >= 0 {
+			x := &monitoredVolume{image: image}
+			if at := slices.IndexFunc(old, func(o *monitoredVolume) bool { return o.image == image }); at >= 0 {
 				x = old[at]
 			}
 			w.volumes = append(w.volumes, x)
-			if vol.State == StateBypassed && x.told != vol.State {
-				if passing, err := w.passing(set.Name, image); err != nil {
+			if vol.State == StateBypassed && x.reported != vol.State {
+				if passing, err := w.isBeingRemoved(set.Name, image); err != nil {
 					return err
 				} else if passing {
-					x.state = StateBroken // so that nobody makes it grow
-					w.until = time.Now().Add(pollSlice)
+					x.state = StateBroken // so that it does not grow
+					w.nextScan = time.Now().Add(pollSlice)
 					continue
 				}
 			}
-			w.condition(x, set.Name, vol)
+			w.noteState(x, set.Name, vol)
 		}
 	}
 	w.r.Look(sets)
 	return w.growDue(ctx)
 }
 
-// passing tells whether an image looks bypassed only because its set is being
-// removed: its front has its own table back a moment before the image goes. A
-// removal that has ended since the first look is seen by a second one.
-func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
+// isBeingRemoved reports whether an image seems bypassed only because its set is being
+// removed: the front gets its own table back before the image is removed. A second scan
+// finds out whether a removal has ended since the first one.
+func (w *monitorRun) isBeingRemoved(set string, image ioctl.ID) (bool, error) {
 	if owner, err := w.state.Owner(journal.SetKey(set)); err != nil || owner != nil {
 		return owner != nil, err
 	}
@@ -211,11 +211,11 @@ func (w *watch) passing(set string, image ioctl.ID) (bool, error) {
 	return true, nil
 }
 
-// pollStores measures each store when it is due, until something happens to any
-// device or the next survey is due.
-func (w *watch) pollStores(ctx context.Context) error {
-	for now := time.Now(); ctx.Err() == nil && now.Before(w.until); now = time.Now() {
-		next := w.until
+// pollStores measures each store when it is due, until the kernel reports an event or
+// the next scan is due.
+func (w *monitorRun) pollStores(ctx context.Context) error {
+	for now := time.Now(); ctx.Err() == nil && now.Before(w.nextScan); now = time.Now() {
+		next := w.nextScan
 		for _, x := range w.volumes {
 			if x.growable() && x.due.Before(next) {
 				next = x.due
@@ -232,11 +232,11 @@ func (w *watch) pollStores(ctx context.Context) error {
 	return nil
 }
 
-// growDue measures the stores that are due and makes those grow that need it. It
-// passes on what happened beside.
-func (w *watch) growDue(ctx context.Context) error {
+// growDue measures the stores that are due and grows those that need it. It also passes
+// on an event of the other goroutines.
+func (w *monitorRun) growDue(ctx context.Context) error {
 	select {
-	case n := <-w.news:
+	case n := <-w.fromOthers:
 		w.r.Events(n)
 	default:
 	}
@@ -244,23 +244,23 @@ func (w *watch) growDue(ctx context.Context) error {
 		if !x.growable() || time.Now().Before(x.due) || ctx.Err() != nil {
 			continue
 		}
-		if err := w.measure(x); err != nil {
+		if err := w.measureStore(x); err != nil {
 			return err
 		}
 		if !x.growable() {
-			w.until = time.Time{} // it was dropped: look what became of it
+			w.nextScan = time.Time{} // the image was dropped: scan why
 			return nil
 		}
 		if x.used*100 >= x.size*uint64(w.r.Threshold) {
-			w.grow(ctx, x)
+			w.growStore(ctx, x)
 		}
 		x.due = time.Now().Add(x.pollInterval(w.r.Threshold, w.r.Interval))
 	}
 	return nil
 }
 
-// measure asks the kernel how full a store is.
-func (w *watch) measure(x *watched) error {
+// measureStore reads from the kernel how full a store is.
+func (w *monitorRun) measureStore(x *monitoredVolume) error {
 	_, specs, err := w.ctl.TargetStatus(x.image, 0)
 	if errors.Is(err, ioctl.ErrNotFound) {
 		x.state = StateBroken
@@ -277,42 +277,42 @@ func (w *watch) measure(x *watched) error {
 		x.state = StateInvalid
 		return nil
 	}
-	x.measured(time.Now(), st.Used.Bytes(), st.Total.Bytes())
+	x.addMeasurement(time.Now(), st.Used.Bytes(), st.Total.Bytes())
 	return nil
 }
 
-// grow gives a store what it will need soon.
-func (w *watch) grow(ctx context.Context, x *watched) {
+// growStore extends a store to what it will need soon.
+func (w *monitorRun) growStore(ctx context.Context, x *monitoredVolume) {
 	if !x.low {
-		w.tell(x, EventLow, "")
+		w.sendEvent(x, EventLow, "")
 		x.low = true
 	}
-	want, limit := x.wanted(w.r), w.r.Limit.Of(x.origin)
+	want, limit := x.wantedSize(w.r), w.r.Limit.Of(x.origin)
 	if !w.r.Limit.IsZero() {
 		want = min(want, limit)
 	}
 	if want <= x.size {
-		w.full(x, "it has reached its limit")
+		w.noteFull(x, "it has reached its limit")
 		return
 	}
 	err := w.growOn(ctx, x, want)
 	switch code := CodeOf(err); {
 	case err == nil:
 		x.low, x.stuck = false, false
-		if merr := w.measure(x); merr == nil {
-			w.tell(x, EventGrown, "")
+		if merr := w.measureStore(x); merr == nil {
+			w.sendEvent(x, EventGrown, "")
 		}
-	case code == CodeLocked, ctx.Err() != nil: // somebody is at the set; soon again
+	case code == CodeLocked, ctx.Err() != nil: // another operation works on the set: try again soon
 	case code == CodeNoSpace:
-		w.full(x, err.Error())
+		w.noteFull(x, err.Error())
 	case !x.stuck:
-		w.tell(x, EventFailed, err.Error())
+		w.sendEvent(x, EventFailed, err.Error())
 		x.stuck = true
 	}
 }
 
-// growOn tries the store's own device first, then those it may go on with.
-func (w *watch) growOn(ctx context.Context, x *watched, want uint64) error {
+// growOn tries the store's own device first, then the spill devices.
+func (w *monitorRun) growOn(ctx context.Context, x *monitoredVolume, want uint64) error {
 	r := ExtendRequest{Name: x.set, Volumes: []string{x.name}, Size: Size{Bytes: want}, Partly: true}
 	err := w.fail(w.extend(ctx, r))
 	for _, r.Store = range w.r.Spill {
@@ -328,14 +328,14 @@ func (w *watch) growOn(ctx context.Context, x *watched, want uint64) error {
 	return err
 }
 
-func (w *watch) full(x *watched, why string) {
+func (w *monitorRun) noteFull(x *monitoredVolume, why string) {
 	if !x.stuck {
-		w.tell(x, EventFull, why)
+		w.sendEvent(x, EventFull, why)
 		x.stuck = true
 	}
 }
 
-func (w *watch) tell(x *watched, kind EventKind, why string) {
+func (w *monitorRun) sendEvent(x *monitoredVolume, kind EventKind, why string) {
 	n := Event{Time: time.Now().UTC(), Kind: kind, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why, ReadBy: x.readBy}
 	if x.state == StateActive {
 		used := x.used
@@ -344,21 +344,22 @@ func (w *watch) tell(x *watched, kind EventKind, why string) {
 	w.r.Events(n)
 }
 
-// condition takes over what a survey found, and tells of what has become bad.
-func (w *watch) condition(x *watched, set string, v Volume) {
-	before := x.told
-	x.set, x.name, x.state, x.told = set, v.Name, v.State, v.State
+// noteState takes over the state that a scan found, and sends an event if it became
+// worse.
+func (w *monitorRun) noteState(x *monitoredVolume, set string, v Volume) {
+	before := x.reported
+	x.set, x.name, x.state, x.reported = set, v.Name, v.State, v.State
 	x.origin, x.chunk, x.size = v.SizeBytes, v.ChunkBytes, v.Store.SizeBytes
-	x.readBy, x.settled = v.ReadBy, v.ReadsThrough != ""
+	x.readBy, x.stopped = v.ReadBy, v.ReadsThrough != ""
 	if before == v.State {
 		return
 	}
 	switch v.State {
 	case StateOverflow:
-		w.tell(x, EventFull, v.Reason)
+		w.sendEvent(x, EventFull, v.Reason)
 	case StateInvalid:
-		w.tell(x, EventInvalid, v.Reason)
+		w.sendEvent(x, EventInvalid, v.Reason)
 	case StateBypassed:
-		w.tell(x, EventBypassed, v.Reason)
+		w.sendEvent(x, EventBypassed, v.Reason)
 	}
 }

@@ -112,7 +112,7 @@ func TestOneMonitor(t *testing.T) {
 		t.Error(on, err)
 	}
 	set := h.small(t)
-	if set.Watched {
+	if set.Monitored {
 		t.Error("nobody watches")
 	}
 	h.monitored(t, MonitorRequest{})
@@ -120,7 +120,7 @@ func TestOneMonitor(t *testing.T) {
 		t.Error(on, err)
 	}
 	set, err := h.m.Show(context.Background(), "nightly")
-	if err != nil || !set.Watched {
+	if err != nil || !set.Monitored {
 		t.Errorf("%+v, %v", set, err)
 	}
 	if err := h.m.Monitor(context.Background(), MonitorRequest{}); !errors.Is(err, ErrLocked) {
@@ -134,13 +134,13 @@ func TestOneMonitor(t *testing.T) {
 // TestPace: the less is left for the rate, the sooner the next look, between
 // bounds.
 func TestPace(t *testing.T) {
-	x := &watched{image: ioctl.ID{Name: "x"}, state: StateActive, origin: 100 << 30, chunk: 64 << 10, size: 10 << 30}
+	x := &monitoredVolume{image: ioctl.ID{Name: "x"}, state: StateActive, origin: 100 << 30, chunk: 64 << 10, size: 10 << 30}
 	start := time.Now()
-	x.measured(start, 0, x.size)
+	x.addMeasurement(start, 0, x.size)
 	idle := x.pollInterval(70, time.Hour)
-	x.measured(start.Add(time.Second), 1<<30, x.size)
+	x.addMeasurement(start.Add(time.Second), 1<<30, x.size)
 	busy := x.pollInterval(70, time.Hour)
-	x.measured(start.Add(2*time.Second), 6<<30, x.size)
+	x.addMeasurement(start.Add(2*time.Second), 6<<30, x.size)
 	late := x.pollInterval(70, time.Hour)
 	if !(idle > busy && busy > late && late >= fastest && x.pollInterval(1, time.Hour) == fastest && x.pollInterval(70, time.Millisecond) == time.Millisecond) {
 		t.Error(idle, busy, late)
@@ -148,11 +148,11 @@ func TestPace(t *testing.T) {
 	if rate := x.rate; rate != 5<<30 {
 		t.Error(rate)
 	}
-	if got := x.wanted(MonitorRequest{}); got != x.most() { // 100 GiB would be needed
-		t.Error(got, x.most())
+	if got := x.wantedSize(MonitorRequest{}); got != x.neededSize() { // 100 GiB would be needed
+		t.Error(got, x.neededSize())
 	}
-	x.measured(start.Add(3*time.Second), 6<<30, x.size)
-	if x.rate = 0; x.wanted(MonitorRequest{}) != 15<<30 || x.wanted(MonitorRequest{Step: Size{Percent: 1}}) != 11<<30 {
+	x.addMeasurement(start.Add(3*time.Second), 6<<30, x.size)
+	if x.rate = 0; x.wantedSize(MonitorRequest{}) != 15<<30 || x.wantedSize(MonitorRequest{Step: Size{Percent: 1}}) != 11<<30 {
 		t.Error("steps")
 	}
 }

@@ -27,7 +27,7 @@ func (m *Manager) Mount(ctx context.Context, name, dir string) (done []Mounted, 
 		return nil, err
 	}
 	defer s.close()
-	defer s.watching(ctx, "inspect the images")()
+	defer s.warnOfStalls(ctx, "inspect the images")()
 	done, err = s.mount(ctx, name, dir)
 	return done, s.fail(err)
 }
@@ -42,7 +42,7 @@ func (m *Manager) Unmount(ctx context.Context, name string) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "inspect the images")()
+	defer s.warnOfStalls(ctx, "inspect the images")()
 	return s.fail(s.unmount(ctx, name))
 }
 
@@ -50,12 +50,12 @@ func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error
 	if !path.IsAbs(dir) {
 		return nil, plan.Refuse(plan.Usage, dir, "use an absolute path", "%s is not an absolute path", dir)
 	}
-	return locked(ctx, s, name, func(set *Set) ([]Mounted, error) {
+	return withSetLock(ctx, s, name, func(set *Set) ([]Mounted, error) {
 		todo, err := mountPlan(s.kernel, set, path.Clean(dir))
 		if err != nil {
 			return nil, err
 		}
-		j := mountJob{kernel: s.kernel, watch: s.watch, dirs: mountDirs{s.kernel, s.state}}
+		j := mountJob{kernel: s.kernel, watch: s.stalls, dirs: mountDirs{s.kernel, s.state}}
 		for _, m := range todo {
 			if err := j.add(ctx, m); err != nil {
 				return nil, j.undo(err)
@@ -68,8 +68,8 @@ func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error
 	})
 }
 
-// locked runs f on a set under the lock of its name.
-func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T, error)) (result T, err error) {
+// withSetLock runs f on a set under the lock of its name.
+func withSetLock[T any](ctx context.Context, s *session, name string, f func(*Set) (T, error)) (result T, err error) {
 	if err := s.state.Init(); err != nil {
 		return result, err
 	}
@@ -88,8 +88,8 @@ func locked[T any](ctx context.Context, s *session, name string, f func(*Set) (T
 }
 
 func (s *session) unmount(ctx context.Context, name string) error {
-	_, err := locked(ctx, s, name, func(set *Set) (struct{}, error) {
-		u := unmounter{s.kernel, s.read, s.watch, mountDirs{s.kernel, s.state}}
+	_, err := withSetLock(ctx, s, name, func(set *Set) (struct{}, error) {
+		u := unmounter{s.kernel, s.read, s.stalls, mountDirs{s.kernel, s.state}}
 		return struct{}{}, u.unmount(ctx, set)
 	})
 	return err
@@ -152,23 +152,23 @@ func (u unmounter) unmount(ctx context.Context, set *Set) error {
 	slices.SortFunc(all, func(a, b mountedImage) int { return strings.Compare(b.path, a.path) })
 	for i, m := range all {
 		if err := ctx.Err(); err != nil {
-			return begun(i, err)
+			return partialUnmount(i, err)
 		}
 		u.watch.Now("unmount " + m.path)
 		if err := u.kernel.Unmount(m.path, 0); err != nil {
-			return begun(i, u.failed(m, err))
+			return partialUnmount(i, u.failed(m, err))
 		}
 	}
 	forgot, err := u.dirs.forget(set.Name)
 	if err == nil && !forgot && len(all) == 0 {
 		return plan.Refuse(plan.NotFound, "", "dmsnap mount mounts it", "no image of %s is mounted", set.Name)
 	}
-	return begun(len(all), err)
+	return partialUnmount(len(all), err)
 }
 
-// begun is the error of an unmount that had unmounted some images before. The
+// partialUnmount is the error of an unmount that had unmounted some images before. The
 // same command again goes on.
-func begun(unmounted int, err error) error {
+func partialUnmount(unmounted int, err error) error {
 	if err == nil || unmounted == 0 {
 		return err
 	}

@@ -26,7 +26,7 @@ func mountPlan(k *ioctl.Kernel, set *Set, dir string) ([]Mounted, error) {
 		}
 		m.Path = dir
 		if len(set.Volumes) > 1 {
-			m.Path = path.Join(dir, below(v))
+			m.Path = path.Join(dir, mountDirOf(v))
 		}
 		out = append(out, m)
 	}
@@ -39,8 +39,8 @@ func mountPlan(k *ioctl.Kernel, set *Set, dir string) ([]Mounted, error) {
 	return out, nil
 }
 
-// below is a volume's place among several.
-func below(v Volume) string {
+// mountDirOf is a volume's place among several.
+func mountDirOf(v Volume) string {
 	if len(v.Mountpoints) > 0 {
 		return v.Mountpoints[0]
 	}
@@ -50,7 +50,7 @@ func below(v Volume) string {
 func mountOptions(k *ioctl.Kernel, v Volume) (Mounted, error) {
 	m := Mounted{Volume: v.Name, Device: v.Device}
 	if !v.readable() {
-		return m, unusable(v)
+		return m, unusableError(v)
 	}
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {

@@ -46,7 +46,7 @@ func (s *recovery) pinFiles(v *view) error {
 		s.log.Warn("a record cannot be read", "error", err)
 	}
 	for _, r := range records {
-		if !slices.ContainsFunc(v.set(r.ID, r).Volumes, loose) {
+		if !slices.ContainsFunc(v.set(r.ID, r).Volumes, lostItsPin) {
 			continue
 		}
 		if err := s.pinSet(r.Name); err != nil {
@@ -75,9 +75,11 @@ func (s *recovery) endPins(ctx context.Context, ours *stack.View) error {
 	return err
 }
 
-// loose tells a store whose file should hold its filesystem, and does not. Of what
+// lostItsPin tells a store whose file should hold its filesystem, and does not. Of what
 // is damaged nobody knows where it lies.
-func loose(v Volume) bool { return v.Store.Held != nil && !*v.Store.Held && v.State == StateActive }
+func lostItsPin(v Volume) bool {
+	return v.Store.Pinned != nil && !*v.Store.Pinned && v.State == StateActive
+}
 
 // pinSet looks again, under the lock. A set that is being worked on stays as it is.
 func (s *recovery) pinSet(name string) error {
@@ -101,7 +103,7 @@ func (s *recovery) pinSet(name string) error {
 		return err
 	}
 	for _, vol := range v.set(r.ID, r).Volumes {
-		if !loose(vol) {
+		if !lostItsPin(vol) {
 			continue
 		}
 		for _, f := range r.Volumes[vol.number].Files() {
@@ -117,23 +119,23 @@ func (s *recovery) pinSet(name string) error {
 	return nil
 }
 
-// pinned tells whether the kernel keeps a store's files and their filesystem where
+// setPin tells whether the kernel keeps a store's files and their filesystem where
 // they are.
-func (v *view) pinned(vol *Volume, id string, i int, files []*plan.File) {
+func (v *view) setPin(vol *Volume, id string, i int, files []*plan.File) {
 	d := v.Member(id, i, plan.RoleStore)
 	if d == nil || !d.Info.Live || len(files) == 0 || files[0].Path == "" {
 		return
 	}
 	loose := func(f *plan.File) bool { return f.Backing != plan.Loop && !v.pins[plan.OwnerOf(f.Path, id, i)] }
 	held := !slices.ContainsFunc(files, loose)
-	vol.Store.Held = &held
+	vol.Store.Pinned = &held
 }
 
-// pinned tells who keeps a filesystem from being unmounted, and how that ends.
-func (x *explainer) pinned(v Volume) {
+// addPin tells who keeps a filesystem from being unmounted, and how that ends.
+func (x *explainer) addPin(v Volume) {
 	switch {
-	case v.Store.Held == nil:
-	case *v.Store.Held:
+	case v.Store.Pinned == nil:
+	case *v.Store.Pinned:
 		x.add(Finding{
 			Level: LevelNote, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
 			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),

@@ -32,7 +32,7 @@ func TestStoreHoldsItsFilesystem(t *testing.T) {
 		check(t, h.createIn(spec))
 		set, err := h.m.Show(context.Background(), "nightly")
 		check(t, err)
-		if held := set.Volumes[0].Store.Held; held == nil || !*held {
+		if held := set.Volumes[0].Store.Pinned; held == nil || !*held {
 			t.Errorf("%s: it is not said to be held: %+v", spec, set.Volumes[0].Store)
 		}
 		if err := h.Border().Unmount("/home", 0); !errors.Is(err, unix.EBUSY) {
@@ -89,7 +89,7 @@ func TestUnpin(t *testing.T) {
 		for _, f := range x.Findings {
 			said = said || strings.Contains(f.Message, "/home/cow") && (f.Level == LevelNote) == want && f.Hint != ""
 		}
-		if got := set.Volumes[0].Store.Held; set.State != StateActive || got == nil || *got != want || !said {
+		if got := set.Volumes[0].Store.Pinned; set.State != StateActive || got == nil || *got != want || !said {
 			t.Errorf("%s, held %v, want %v; %+v", set.State, got, want, x.Findings)
 		}
 	}

@@ -30,8 +30,8 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("%s is %s: %s", e.Device, e.State, e.Reason)
 }
 
-// unusable is the error of a volume that must not be served as good.
-func unusable(v Volume) error {
+// unusableError is the error of a volume that must not be served as good.
+func unusableError(v Volume) error {
 	e := &Error{
 		Device: v.Device, Code: CodeFailed, Hint: "remove the set and take a new one",
 		Err: &StateError{Device: v.Device, State: v.State, Reason: v.Reason},
@@ -109,7 +109,7 @@ func (r *Reader) open(volume string) error {
 		return err
 	}
 	if !v.readable() {
-		return unusable(v)
+		return unusableError(v)
 	}
 	dev, err := targets.ParseDevNo(v.Devno)
 	if err != nil {
@@ -203,15 +203,15 @@ func (r *Reader) Check() error {
 }
 
 func (r *Reader) check() error {
-	v, err := r.now()
+	v, err := r.current()
 	if err == nil && !v.readable() {
-		err = unusable(v)
+		err = unusableError(v)
 	}
 	return r.s.fail(err)
 }
 
-// now is the volume as it is.
-func (r *Reader) now() (Volume, error) {
+// current is the volume as it is.
+func (r *Reader) current() (Volume, error) {
 	sets, err := r.s.sets.list()
 	if err != nil {
 		return Volume{}, err

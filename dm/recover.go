@@ -34,7 +34,7 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	defer s.close()
 	end := recovery{session: s, done: Recovered{Sets: []string{}, Left: []string{}, Ended: []EndedVolume{}}}
-	defer s.watching(ctx, "inspect existing sets")()
+	defer s.warnOfStalls(ctx, "inspect existing sets")()
 	if err := end.recover(ctx); err != nil {
 		return &end.done, s.fail(err)
 	}

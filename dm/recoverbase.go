@@ -15,7 +15,7 @@ import (
 // is about to use. What it was given to look at may be old.
 func (s *recovery) recoverBases(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {
-		alone, err := s.alone(ours, d)
+		alone, err := s.isUnused(ours, d)
 		if err != nil {
 			return err
 		}
@@ -34,9 +34,9 @@ func (s *recovery) recoverBases(ctx context.Context, ours *stack.View) error {
 	return nil
 }
 
-// alone tells whether a device is a base on which nothing stands, and which no
+// isUnused tells whether a device is a base on which nothing stands, and which no
 // operation or attachment claims.
-func (s *recovery) alone(ours *stack.View, d stack.Device) (bool, error) {
+func (s *recovery) isUnused(ours *stack.View, d stack.Device) (bool, error) {
 	known := inventory.Host{View: ours}
 	if !known.Unused(d) {
 		return false, nil
@@ -66,7 +66,7 @@ func (s *recovery) baseRemoval(base stack.Device) change {
 			}
 			if d := ours.Named(base.Name); d != nil && d.UUID == base.UUID {
 				base = *d
-				alone, err = s.alone(ours, base)
+				alone, err = s.isUnused(ours, base)
 			}
 			if err == nil && !alone {
 				err = errInUse

@@ -14,7 +14,7 @@ import (
 // recoverIntent takes an interrupted operation down, if nobody is at it or at any
 // of its origins: its locks tell, and not the process that it names.
 func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
-	if i, err = s.readable(i); err != nil {
+	if i, err = s.reconstructIntent(i); err != nil {
 		return false, err
 	}
 	boot, err := s.read.BootID()
@@ -29,7 +29,7 @@ func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bo
 	// Writers first, and before any file is written: the state directory itself
 	// may lie on what is frozen. But not before nobody can be at its origins.
 	locks, err := s.state.LockHostFirst(ownPID(), func() (err error) {
-		if now, err = s.stillThere(i); err != nil || now.BootID != boot {
+		if now, err = s.rereadIntent(i); err != nil || now.BootID != boot {
 			return err
 		}
 		return s.rescuer().EndWindow(ctx, now)
@@ -47,14 +47,14 @@ func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bo
 // errEnded: an operation has come to its end since its intent was read.
 var errEnded = errors.New("it has ended")
 
-// stillThere reads an intent again, with its locks held.
-func (s *recovery) stillThere(i journal.Intent) (journal.Intent, error) {
+// rereadIntent reads an intent again, with its locks held.
+func (s *recovery) rereadIntent(i journal.Intent) (journal.Intent, error) {
 	now, err := s.state.Again(i)
 	if errors.Is(err, fs.ErrNotExist) {
 		return now, errEnded
 	}
 	if err == nil {
-		now, err = s.readable(now)
+		now, err = s.reconstructIntent(now)
 	}
 	had := i.Keys()
 	if err == nil && slices.ContainsFunc(now.Keys(), func(k string) bool { return !slices.Contains(had, k) }) {
@@ -100,9 +100,9 @@ func (s *recovery) finishIntent(ctx context.Context, i journal.Intent) (down boo
 	return true, s.state.End(i)
 }
 
-// readable makes an intent that cannot be read out of the tables and the set's
+// reconstructIntent makes an intent that cannot be read out of the tables and the set's
 // record, if it has one. What has devices in the kernel is of this boot.
-func (s *recovery) readable(i journal.Intent) (journal.Intent, error) {
+func (s *recovery) reconstructIntent(i journal.Intent) (journal.Intent, error) {
 	if i.Unread == nil {
 		return i, nil
 	}

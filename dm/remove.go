@@ -43,7 +43,7 @@ func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
 		return err
 	}
 	defer s.close()
-	defer s.watching(ctx, "inspect the set")()
+	defer s.warnOfStalls(ctx, "inspect the set")()
 	if r.Flatten {
 		err = (&flattening{session: s, request: r}).run(ctx)
 	} else {
@@ -97,7 +97,7 @@ type removal struct {
 
 func (r *removal) run(ctx context.Context, leases bool) error {
 	ended, err := r.perform(ctx, change{
-		look: r.look, plan: r.plan, begun: r.begun, commit: r.commit,
+		look: r.look, plan: r.plan, begun: r.intentWritten, commit: r.commit,
 		leases: leases, spare: r.name,
 	})
 	if isNoSet(err) && slices.Contains(ended, r.name) {
@@ -140,7 +140,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ours, err = r.idle(ctx, ours); err != nil {
+	if ours, err = r.waitIdle(ctx, ours); err != nil {
 		return nil, err
 	}
 	if ours != r.ours {
@@ -149,7 +149,7 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	return takingDown(r.rest), err
 }
 
-func (r *removal) begun(*done) error { return r.keepRecord() }
+func (r *removal) intentWritten(*done) error { return r.keepRecord() }
 
 // keepRecord writes the record of what stays of a set that others read through:
 // its files cannot be told from tables. It is on disk before anything is renamed.
@@ -202,7 +202,7 @@ func (v *view) find(name string) (string, error) {
 	if err == nil {
 		return r.ID, nil
 	}
-	if set, err := pick(v.sets(), name); err == nil {
+	if set, err := pickSet(v.sets(), name); err == nil {
 		return set.UUID, nil
 	}
 	return "", noSet(name)
@@ -234,10 +234,10 @@ func originKeys(r plan.RemoveRequest) (keys []string) {
 	return keys
 }
 
-// idle waits until nobody has an image open, for as long as udev may need, and
+// waitIdle waits until nobody has an image open, for as long as udev may need, and
 // names who does otherwise. It is the last moment at which nothing has changed. It
 // returns our devices as they are then.
-func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, error) {
+func (r *removal) waitIdle(ctx context.Context, ours *stack.View) (*stack.View, error) {
 	end := time.Now().Add(r.opts.BusyTimeout)
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		held := r.busyImage(ours)
@@ -245,7 +245,7 @@ func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, erro
 			return ours, nil
 		}
 		if time.Now().After(end) || len(held.Holders) > 0 && held.Holders[0].Kind != HolderProcess {
-			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: r.freeing(held)}
+			return nil, &Error{Device: held.Device, Code: CodeBusy, Err: held, Hint: r.freeHint(held)}
 		}
 		select {
 		case <-ctx.Done():
@@ -259,8 +259,8 @@ func (r *removal) idle(ctx context.Context, ours *stack.View) (*stack.View, erro
 	}
 }
 
-// freeing is how the user gets an image free.
-func (r *removal) freeing(held *BusyError) string {
+// freeHint is how the user gets an image free.
+func (r *removal) freeHint(held *BusyError) string {
 	for _, h := range held.Holders {
 		if h.Kind != HolderMount || h.Namespace != "" {
 			return "stop what uses it, then try again"
@@ -293,6 +293,6 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 			r.rest.Unmade = covered
 			return takingDown(r.rest), err
 		},
-		begun: r.begun, commit: func(context.Context, done) error { return last() }, covered: covered,
+		begun: r.intentWritten, commit: func(context.Context, done) error { return last() }, covered: covered,
 	})
 }

@@ -39,9 +39,9 @@ func (v *view) guessStore(to *Store, d stack.Device) {
 	to.Kind, to.Path = StoreDevice, v.from.read.Node(lower)
 }
 
-// damage tells of a store's files that were changed by somebody. The image may be
+// noteDamage tells of a store's files that were changed by somebody. The image may be
 // wrong then, or what is written to the origin may hit another file.
-func (v *view) damage(vol *Volume, id string, i int, files []*plan.File) {
+func (v *view) noteDamage(vol *Volume, id string, i int, files []*plan.File) {
 	d := v.Member(id, i, plan.RoleStore)
 	if d == nil || !d.Info.Live || vol.State != StateActive {
 		return
@@ -61,9 +61,9 @@ func (v *view) damage(vol *Volume, id string, i int, files []*plan.File) {
 	}
 }
 
-// fill tells how fast the store filled since the cut, and when it is full if it
+// setFillRate tells how fast the store filled since the cut, and when it is full if it
 // goes on like that.
-func (s *Store) fill(since time.Time) {
+func (s *Store) setFillRate(since time.Time) {
 	took := uint64(time.Since(since) / time.Second)
 	if s.UsedBytes == nil || took == 0 {
 		return

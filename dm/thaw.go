@@ -106,7 +106,7 @@ func (r *thawing) readJournal() {
 	}
 	got := make(chan result, 1)
 	go func() {
-		list, err := r.unfinished()
+		list, err := r.listUnfinished()
 		got <- result{list, err}
 	}()
 	select {
@@ -121,7 +121,7 @@ func (r *thawing) readJournal() {
 	}
 }
 
-func (r *thawing) unfinished() (list []unfinished, err error) {
+func (r *thawing) listUnfinished() (list []unfinished, err error) {
 	boot, err := r.read.BootID()
 	if err != nil {
 		return nil, err
@@ -150,10 +150,10 @@ func (r *thawing) resumeOurs(ours *stack.View) error {
 		held, err := r.rescuer().Holds(d)
 		errs = append(errs, err)
 		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // whoever suspended it
-		if others || !held || r.busy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
+		if others || !held || r.isBusy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
-		errs = append(errs, r.resumed(d.Name, r.rescuer().Resume(d.Info)))
+		errs = append(errs, r.noteResumed(d.Name, r.rescuer().Resume(d.Info)))
 	}
 	return errors.Join(errs...)
 }
@@ -169,7 +169,7 @@ func (r *thawing) resumeFronts(ours *stack.View) (running, stuck []string, err e
 		fronts, err := r.read.Fronts(d)
 		errs = append(errs, err)
 		for _, f := range fronts {
-			runs, err := r.front(f, d)
+			runs, err := r.resumeFront(f, d)
 			errs = append(errs, err)
 			if dev := rescue.OriginOf(d, f).String(); runs {
 				running = append(running, dev)
@@ -181,8 +181,8 @@ func (r *thawing) resumeFronts(ours *stack.View) (running, stuck []string, err e
 	return running, stuck, errors.Join(errs...)
 }
 
-// front resumes a front if it is suspended and that is ours to end.
-func (r *thawing) front(f stack.Front, base stack.Device) (runs bool, err error) {
+// resumeFront resumes a front if it is suspended and that is ours to end.
+func (r *thawing) resumeFront(f stack.Front, base stack.Device) (runs bool, err error) {
 	name, dev := f.Info.Name, rescue.OriginOf(base, f).String()
 	mine := func(i journal.Intent) bool {
 		return slices.Contains(i.Bases, base.Name) || slices.Contains(i.Origins, dev)
@@ -191,42 +191,42 @@ func (r *thawing) front(f stack.Front, base stack.Device) (runs bool, err error)
 	switch {
 	case !f.Info.Suspended:
 		return true, nil
-	case r.busy(name, mine):
+	case r.isBusy(name, mine):
 		return false, nil
 	case f.Foreign && !known:
-		r.left(name, "suspended by another program that is changing its table")
+		r.leave(name, "suspended by another program that is changing its table")
 		return false, nil
 	case !known && !f.Pending && !r.blind && !r.all:
-		r.left(name, "suspended, but not by an operation in the journal; --all resumes it")
+		r.leave(name, "suspended, but not by an operation in the journal; --all resumes it")
 		return false, nil
 	}
-	err = r.resumed(name, r.rescuer().ResumeFront(f, base))
+	err = r.noteResumed(name, r.rescuer().ResumeFront(f, base))
 	return err == nil, err
 }
 
-// busy leaves a device to the operation that is at it.
-func (r *thawing) busy(name string, mine func(journal.Intent) bool) bool {
+// isBusy leaves a device to the operation that is at it.
+func (r *thawing) isBusy(name string, mine func(journal.Intent) bool) bool {
 	if r.all {
 		return false
 	}
 	for _, u := range r.journal {
 		if u.owner != nil && mine(u.Intent) {
 			r.locked = u.owner
-			r.left(name, u.owner.Error())
+			r.leave(name, u.owner.Error())
 			return true
 		}
 	}
 	return false
 }
 
-func (r *thawing) resumed(name string, err error) error {
+func (r *thawing) noteResumed(name string, err error) error {
 	if err == nil {
 		r.done.Resumed = append(r.done.Resumed, name)
 	}
 	return err
 }
 
-func (r *thawing) left(name, reason string) {
+func (r *thawing) leave(name, reason string) {
 	r.done.Left = append(r.done.Left, Left{Device: name, Reason: reason})
 }
 
@@ -241,7 +241,7 @@ func (r *thawing) thaw(ctx context.Context, ours *stack.View, running, stuck []s
 	if r.all {
 		origins = append(origins, running...)
 	} else if r.blind {
-		if err := r.suspects(running); err != nil {
+		if err := r.nameSuspects(running); err != nil {
 			return err
 		}
 	}
@@ -251,11 +251,11 @@ func (r *thawing) thaw(ctx context.Context, ours *stack.View, running, stuck []s
 	return err
 }
 
-// suspects names the filesystems that a lost journal may have been about.
-func (r *thawing) suspects(fronts []string) error {
+// nameSuspects names the filesystems that a lost journal may have been about.
+func (r *thawing) nameSuspects(fronts []string) error {
 	systems, err := r.rescuer().Filesystems(fronts)
 	for _, f := range systems {
-		r.left(f.Mountpoint(), "possibly frozen by dmsnap, but the journal cannot be read; --all thaws it")
+		r.leave(f.Mountpoint(), "possibly frozen by dmsnap, but the journal cannot be read; --all thaws it")
 	}
 	return err
 }

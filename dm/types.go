@@ -43,7 +43,7 @@ type Set struct {
 	Labels     map[string]string `json:"labels"`
 	Lease      *LeaseState       `json:"lease"`   // null if it is for ever
 	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
-	Watched    bool              `json:"watched"` // a monitor runs that makes its stores grow
+	Monitored  bool              `json:"watched"` // a monitor runs that makes its stores grow
 	Layer      bool              `json:"layer"`   // it was removed, but sets read through it
 	Volumes    []Volume          `json:"volumes"`
 }
@@ -67,7 +67,7 @@ type Volume struct {
 	// origin; Layers is how many images that is down to the origin. If one of them is
 	// lost, so is this.
 	ReadsThrough string `json:"reads_through"`
-	Layers       int    `json:"layers"`
+	Depth        int    `json:"layers"`
 	// ReadBy are the sets that read through this one, directly or through others.
 	// Removed before them, it lives on as a layer.
 	ReadBy []string `json:"read_by"`
@@ -102,9 +102,9 @@ type Store struct {
 	Files []string `json:"files,omitempty"`
 	// Spill are the devices it goes on with, in order.
 	Spill []string `json:"spill"`
-	// Held tells of a file whether the kernel refuses to unmount its filesystem, and to
-	// make another in its place; null of other stores, and when it is not known.
-	Held *bool `json:"held"`
+	// Pinned is true if the kernel refuses to unmount the filesystem of a store's file
+	// and to make a new one in its place; nil for other stores, and if not known.
+	Pinned *bool `json:"held"`
 	// Why dmsnap chose it; "" if the user did, or if the record is lost.
 	Why string `json:"why"`
 }

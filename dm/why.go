@@ -68,21 +68,21 @@ func (s *session) why(ctx context.Context, name string, sample time.Duration) (*
 		return nil, err
 	}
 	sets := v.sets()
-	set, dev, err := v.subject(name, sets)
+	set, dev, err := v.findSubject(name, sets)
 	if err != nil {
 		return nil, err
 	}
 	x := &explainer{s: s, view: v, Explanation: &Explanation{Subject: name, Kind: SubjectSet, Findings: []Finding{}}}
 	if set != nil {
-		err = x.set(ctx, set, sample)
+		err = x.explainSet(ctx, set, sample)
 	} else {
 		x.Kind = SubjectOrigin
-		x.origin(name, dev, sets)
+		x.explainOrigin(name, dev, sets)
 	}
 	if err != nil {
 		return nil, err
 	}
-	x.kernel()
+	x.addMissingTargets()
 	x.summarise()
 	return x.Explanation, nil
 }
@@ -96,19 +96,19 @@ type explainer struct {
 
 func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
 
-func (x *explainer) set(ctx context.Context, set *Set, sample time.Duration) error {
-	loads, err := x.loads(ctx, set, sample)
+func (x *explainer) explainSet(ctx context.Context, set *Set, sample time.Duration) error {
+	loads, err := x.measureLoads(ctx, set, sample)
 	if err != nil {
 		return err
 	}
 	for i, v := range set.Volumes {
-		x.state(v)
-		x.store(v, loads[i])
-		x.pinned(v)
+		x.addState(v)
+		x.addStore(v, loads[i])
+		x.addPin(v)
 		x.addHolders(v)
-		x.waiting(v)
+		x.addSuspended(v)
 	}
-	x.operation(set.Name, set.UUID, func(i journal.Intent) bool { return i.Set == set.Name || i.ID == set.UUID })
+	x.addOperation(set.Name, set.UUID, func(i journal.Intent) bool { return i.Set == set.Name || i.ID == set.UUID })
 	return nil
 }
 
@@ -120,7 +120,7 @@ var remedies = map[State]string{
 	StateBroken:   "dmsnap recover cleans up an interrupted operation; dmsnap remove removes the rest",
 }
 
-func (x *explainer) state(v Volume) {
+func (x *explainer) addState(v Volume) {
 	f := Finding{Level: LevelOK, Topic: TopicState, Volume: v.Name, Message: "its image is " + string(v.State)}
 	if v.State != StateActive {
 		f.Level, f.Message, f.Hint = LevelProblem, f.Message+": "+v.Reason, remedies[v.State]
@@ -155,8 +155,8 @@ func holderHint(set string, h Holder) string {
 	return "remove device " + h.Path + " first"
 }
 
-// waiting finds suspended devices: whoever reads or writes above them waits.
-func (x *explainer) waiting(v Volume) {
+// addSuspended finds suspended devices: whoever reads or writes above them waits.
+func (x *explainer) addSuspended(v Volume) {
 	for _, part := range []struct{ what, devno string }{{"image", v.Devno}, {"origin", v.OriginDevno}} {
 		d, err := targets.ParseDevNo(part.devno)
 		if err != nil {
@@ -172,8 +172,8 @@ func (x *explainer) waiting(v Volume) {
 	}
 }
 
-// operation tells what is under way on the subject, or was interrupted.
-func (x *explainer) operation(name, id string, concerns func(journal.Intent) bool) {
+// addOperation tells what is under way on the subject, or was interrupted.
+func (x *explainer) addOperation(name, id string, concerns func(journal.Intent) bool) {
 	intents, err := x.s.state.Intents()
 	if err != nil {
 		x.s.log.Warn("a journal entry cannot be read", "error", err)
@@ -190,8 +190,8 @@ func (x *explainer) operation(name, id string, concerns func(journal.Intent) boo
 	}
 }
 
-// origin explains what a cut of an origin would meet, and what its sets cost.
-func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
+// explainOrigin explains what a cut of an origin would meet, and what its sets cost.
+func (x *explainer) explainOrigin(spec string, dev targets.DevNo, sets []Set) {
 	r := x.s.doctor().examine(spec)
 	for _, p := range r.Problems {
 		x.add(Finding{Level: LevelProblem, Topic: TopicCut, Message: p.Message, Hint: p.Hint})
@@ -204,13 +204,13 @@ func (x *explainer) origin(spec string, dev targets.DevNo, sets []Set) {
 			x.add(Finding{Level: LevelNote, Topic: TopicCut, Message: fmt.Sprintf("the freeze of %s on %s cannot be verified: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
 		}
 	}
-	x.copies(dev, sets)
-	x.waiting(Volume{OriginDevno: dev.String()})
-	x.operation("", "", func(i journal.Intent) bool { return slices.Contains(i.Origins, dev.String()) })
+	x.addCopies(dev, sets)
+	x.addSuspended(Volume{OriginDevno: dev.String()})
+	x.addOperation("", "", func(i journal.Intent) bool { return slices.Contains(i.Origins, dev.String()) })
 }
 
-// copies tells what the sets of an origin make of its writes.
-func (x *explainer) copies(dev targets.DevNo, sets []Set) {
+// addCopies tells what the sets of an origin make of its writes.
+func (x *explainer) addCopies(dev targets.DevNo, sets []Set) {
 	var names []string
 	for _, set := range sets {
 		for _, v := range set.Volumes {
@@ -232,8 +232,8 @@ func (x *explainer) copies(dev targets.DevNo, sets []Set) {
 	})
 }
 
-// kernel names the parts that every set needs and this kernel lacks.
-func (x *explainer) kernel() {
+// addMissingTargets names the parts that every set needs and this kernel lacks.
+func (x *explainer) addMissingTargets() {
 	for _, t := range needed[:3] {
 		if found, err := x.s.read.Target(t.name); err == nil && !found.Available {
 			x.add(Finding{Level: LevelProblem, Topic: TopicKernel, Message: missingTarget(t.name, t.why), Hint: targetHint(t.name)})

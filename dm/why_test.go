@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 		"empty":    {counts{start, n(0), nil}, counts{start, n(0), nil}, &cut, 2000, nil, n(0), nil},
 		"lost":     {counts{start, nil, nil}, counts{start, nil, nil}, nil, 2000, nil, nil, nil},
 	} {
-		l := load(c.before, c.after, c.cut, Store{SizeBytes: c.size})
+		l := compareCounts(c.before, c.after, c.cut, Store{SizeBytes: c.size})
 		var full *uint64
 		if l.FullIn != nil {
 			full = n(uint64(*l.FullIn / time.Second))

@@ -61,7 +61,7 @@ func writeSet(w io.Writer, s *dm.Set) {
 func growText(s *dm.Set) string {
 	short := slices.ContainsFunc(s.Volumes, func(v dm.Volume) bool { return v.Store.SizeBytes < v.Store.NeededBytes })
 	switch {
-	case s.Watched:
+	case s.Monitored:
 		return "on"
 	case short:
 		return "off (no monitor running; start dmsnap-monitor.service or dmsnap monitor)"
@@ -157,7 +157,7 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 	field(w, "image", "%s, %s, %s", deviceText(v.Device, v.Devno), sizeText(v.SizeBytes), access(v.Writable))
 	field(w, "image mounts", "%s", list(v.ImageMounts))
 	if v.ReadsThrough != "" {
-		field(w, "reads through", "%s, and is lost with it; %d layers above the origin", clean(v.ReadsThrough), v.Layers)
+		field(w, "reads through", "%s, and is lost with it; %d layers above the origin", clean(v.ReadsThrough), v.Depth)
 	}
 	if len(v.ReadBy) > 0 {
 		field(w, "read by", "%s, lost with this one", list(v.ReadBy))
@@ -166,8 +166,8 @@ func writeVolume(w io.Writer, v *dm.Volume) {
 		field(w, "beside", "%s", besideText(b))
 	}
 	field(w, "store", "%s", storeText(&v.Store))
-	if v.Store.Held != nil {
-		field(w, "umount", "%s", pinnedText(*v.Store.Held))
+	if v.Store.Pinned != nil {
+		field(w, "umount", "%s", pinnedText(*v.Store.Pinned))
 	}
 	field(w, "used", "%s", usedText(&v.Store))
 	field(w, "chunk", "%s", sizeText(v.ChunkBytes))

@@ -201,7 +201,7 @@ func nightly() *dm.Set {
 				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: "254:1", Mountpoints: []string{"/srv\n/evil\x1b[31m"},
 				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: "254:6", SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
 				Writable: true, State: dm.StateOverflow, Reason: "store full",
-				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20, Held: new(true)},
+				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20, Pinned: new(true)},
 			},
 		},
 	}

@@ -39,8 +39,8 @@ type Guard struct {
 	patience time.Duration
 }
 
-// Watch is what a guard is told beforehand.
-type Watch struct {
+// Spec is what a guard has to know before the window.
+type Spec struct {
 	Deadline time.Duration
 	Fronts   []Front   // in the order of their suspends
 	Mounts   []int     // descriptors of what is frozen, in the order of their freezes
@@ -86,7 +86,7 @@ const (
 // with the reason, which may be a text of the guard's.
 var ErrStart = errors.New("the guard process could not start")
 
-// Start starts a guard and does not wait for it; [Guard.Watch] does. If
+// Start starts a guard and does not wait for it; [Guard.Prepare] does. If
 // somebody listens on the socket, that one makes the process, else the command
 // does; it must call [Main]. The socket may be empty.
 func Start(command []string, socket string) (*Guard, error) {
@@ -167,10 +167,10 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// Watch tells the guard what the window will hold, and returns when it is ready:
-// memory locked, calls encoded. A service whose process does not get ready is done
-// without.
-func (g *Guard) Watch(w Watch) error {
+// Prepare tells the guard what the window will suspend and freeze, and returns when the
+// guard is ready: memory locked, calls encoded. If the process of a service does not get
+// ready, a child takes its place.
+func (g *Guard) Prepare(w Spec) error {
 	if g.cmd == nil {
 		err := g.conn.SetDeadline(time.Now().Add(g.patience))
 		if err == nil {
@@ -187,7 +187,7 @@ func (g *Guard) Watch(w Watch) error {
 	return g.instruct(w)
 }
 
-func (g *Guard) instruct(w Watch) error {
+func (g *Guard) instruct(w Spec) error {
 	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Mounts: len(w.Mounts)}
 	fds := []int{int(g.mem.File().Fd())}
 	fds = append(fds, w.Mounts...)
@@ -229,7 +229,7 @@ func (g *Guard) send(message byte) error {
 // Lost tells whether the guard took over. It makes no system call.
 func (g *Guard) Lost() bool { return g.mem.Load(byteLost) != 0 }
 
-// Freezing notes that filesystem i of the watch is about to be frozen.
+// Freezing notes that filesystem i of the Spec is about to be frozen.
 func (g *Guard) Freezing(i int) { g.mem.Store(byteFirst+i, freezeStarted) }
 
 // Froze notes whether filesystem i is frozen now.

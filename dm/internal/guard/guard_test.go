@@ -79,7 +79,7 @@ func (r *guardRig) notFrozen() {
 // watch is the guard at work.
 func (r *guardRig) watch() {
 	go func() {
-		r.g.watch()
+		r.g.superviseWindow()
 		r.g.closeAll()
 		close(r.ended)
 	}()

@@ -40,7 +40,7 @@ func Main() int {
 		return 0
 	}
 	// From here on nothing is opened, read, written or logged but the socket.
-	g.watch()
+	g.superviseWindow()
 	g.closeAll()
 	return 0
 }

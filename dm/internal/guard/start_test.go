@@ -119,7 +119,7 @@ func TestServiceWithoutGuard(t *testing.T) {
 	if g.Kind() != Service {
 		t.Errorf("a guard of kind %s", g.Kind())
 	}
-	if err := g.Watch(Watch{}); !errors.Is(err, ErrStart) || g.Kind() != Process {
+	if err := g.Prepare(Spec{}); !errors.Is(err, ErrStart) || g.Kind() != Process {
 		t.Errorf("%v, kind %s", err, g.Kind())
 	}
 	ok(t, <-asked)
@@ -160,7 +160,7 @@ func TestServiceThatHangs(t *testing.T) {
 			g, err := Start(command, socket)
 			ok(t, err)
 			g.patience = time.Millisecond
-			ok(t, g.Watch(Watch{}))
+			ok(t, g.Prepare(Spec{}))
 			if g.Kind() != Process {
 				t.Errorf("a guard of kind %s", g.Kind())
 			}

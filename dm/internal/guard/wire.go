@@ -24,7 +24,7 @@ import (
 // wireVersion changes with anything below: a service may be another version's.
 const wireVersion = 1
 
-// program is Watch on its way to the guard. Its descriptors follow: the shared
+// program is a Spec on its way to the guard. Its descriptors follow: the shared
 // page, the mounts, the switch.
 type program struct {
 	Version  int           `json:"version"`

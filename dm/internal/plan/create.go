@@ -145,7 +145,7 @@ func admit(o Origin) (Redirector, error) {
 	case o.Size == 0:
 		return nil, Refuse(Usage, o.Path, "name a device that holds data", "%s has no size", o.Path)
 	case o.Base != nil && o.Plain != nil:
-		return nil, checkLayer(o)
+		return nil, checkRedirect(o)
 	case o.Base != nil && !o.Base.Fronted:
 		return nil, Refuse(Busy, o.Path, "remove its sets first; dmsnap list shows them", "snapshots of %s are bypassed: another program changed its table", o.Path)
 	case o.Base == nil:
@@ -280,7 +280,7 @@ func finishCreate(vs []Volume) []Step {
 	}
 	steps = append(steps, Step{Phase: Finish, Action: Settle})
 	for _, v := range vs {
-		steps = append(steps, verifyLayer(v)...)
+		steps = append(steps, verifyFront(v)...)
 		steps = append(steps, v.snapshot(Step{Phase: Finish, Action: Verify, Table: v.ImageTable}))
 	}
 	return steps
@@ -288,7 +288,7 @@ func finishCreate(vs []Volume) []Step {
 
 func numbered(d targets.DevNo) targets.Device { return targets.Device{DevNo: d} }
 
-func verifyLayer(v Volume) []Step {
+func verifyFront(v Volume) []Step {
 	var steps []Step
 	if v.Origin.Plain != nil {
 		steps = append(steps, Step{Phase: Finish, Action: Verify, Role: RoleBase, Device: v.Base, Table: interposeTable(v.Origin), Front: v.Front})

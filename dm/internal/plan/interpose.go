@@ -25,8 +25,8 @@ func interposed(o Origin) (Redirector, error) {
 	return moduleRedirector{}, nil
 }
 
-// checkLayer refuses a plain device whose layer cannot carry a set.
-func checkLayer(o Origin) error {
+// checkRedirect refuses a plain device whose layer cannot carry a set.
+func checkRedirect(o Origin) error {
 	const again = "remove its sets or run dmsnap detach, then try again"
 	switch {
 	case !o.Base.Fronted || !o.Base.Redirect.Attached():
@@ -110,6 +110,6 @@ func AttachOnly(r AttachRequest) (*Plan, error) {
 		p.Steps = moduleRedirector{}.Attach(o, base, BaseUUID(r.ID))
 	}
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
-	p.Steps = append(p.Steps, verifyLayer(p.Volumes[0])...)
+	p.Steps = append(p.Steps, verifyFront(p.Volumes[0])...)
 	return p, nil
 }

@@ -140,7 +140,7 @@ func (r *Reader) Front(v *plan.RemoveVolume, base stack.Device, known inventory.
 // says which one it was.
 func (r *Reader) plain(v *plan.RemoveVolume, base stack.Device, dev targets.DevNo, known inventory.Set) error {
 	v.Origin = plan.Origin{Dev: dev, Path: r.Read.Node(dev), Volume: strings.TrimPrefix(base.Name, plan.BaseName(""))}
-	if err := r.Read.Layer(&v.Origin, base, known.View); err != nil {
+	if err := r.Read.Redirected(&v.Origin, base, known.View); err != nil {
 		return err
 	}
 	held, err := r.State.IsAttached(base.Name, base.ID)

@@ -67,7 +67,7 @@ func (w *window) instructGuard() error {
 			keys = append(keys, c.step.Filesystem.Key)
 		}
 	}
-	return w.guard.Watch(fronts, keys)
+	return w.guard.Prepare(fronts, keys)
 }
 
 // handedOver is the base that must not run together with its front's own table,

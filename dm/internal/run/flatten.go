@@ -69,7 +69,7 @@ func (r *Runner) flatten(ctx context.Context, s plan.Step) (err error) {
 		if r.Copied != nil {
 			r.Copied(done, total)
 		}
-		r.Watch.Now(s.String())
+		r.Stalls.Now(s.String())
 		if err := r.rest(ctx, done, began); err != nil {
 			return err
 		}

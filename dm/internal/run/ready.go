@@ -25,7 +25,7 @@ func (r *Runner) ready(ctx context.Context) (*window, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Watch.Now("get the window ready")
+	r.Stalls.Now("get the window ready")
 	w, err := r.arm(r.plan.In(plan.Window))
 	if err == nil {
 		err = r.lastLook()

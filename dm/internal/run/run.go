@@ -83,7 +83,7 @@ func (r *Runner) late(ctx context.Context) (Trace, error) {
 	if len(w.calls) > 0 {
 		r.observe(plan.Window, plan.Step{})
 	}
-	r.Watch.Now("")
+	r.Stalls.Now("")
 	trace, err := w.run()
 	r.done += len(w.calls)
 	if err != nil {
@@ -147,7 +147,7 @@ func (r *Runner) rollback(ctx context.Context, cause error) error {
 		s := r.undo[i]
 		r.Log.Debug("undo", "action", string(s.Action), "device", s.Device)
 		r.observe(plan.Undo, s)
-		r.Watch.Now("undo: " + s.String())
+		r.Stalls.Now("undo: " + s.String())
 		err := r.do(ctx, s)
 		if errors.Is(err, ErrBypassed) { // what we wrote there is not where we could write it any more
 			r.Log.Warn("not touched", "step", s.String(), "error", err)

@@ -23,8 +23,8 @@ type Runner struct {
 	// checked before the window.
 	Freezers map[int]Freezer
 	Log      *slog.Logger
-	// Watch says when a step outside the window does not come back; may be nil.
-	Watch *StallWarner
+	// Stalls warns when a step outside the window takes long; may be nil.
+	Stalls *StallWarner
 	// Deadline bounds the window.
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal, and the wait for lvm2; UdevTimeout the wait for udev.
@@ -103,9 +103,9 @@ type Freezer interface {
 
 // Guard is the owner's side of a guard process; see guard.Guard.
 type Guard interface {
-	// Watch tells it what to resume and to thaw, and returns when it is ready: fronts in
+	// Prepare tells it what to resume and to thaw, and returns when it is ready: fronts in
 	// the order of their suspends, filesystems by key in the order of their freezes.
-	Watch(fronts []guard.Front, keys []int) error
+	Prepare(fronts []guard.Front, keys []int) error
 	// Open comes right before the first call of the window, Close right after the
 	// last one, Stop some time later. Abandon in place of both leaves it to the
 	// guard to end what could not be undone.

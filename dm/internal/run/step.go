@@ -31,7 +31,7 @@ func (r *Runner) step(ctx context.Context, s plan.Step) error {
 	r.Log.Debug("step", "action", string(s.Action), "device", s.Device)
 	r.observe(s.Phase, s)
 	r.done++
-	r.Watch.Now(s.String())
+	r.Stalls.Now(s.String())
 	err := r.failpoint(s)
 	if err == nil {
 		err = r.do(ctx, s)

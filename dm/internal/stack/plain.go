@@ -39,7 +39,7 @@ func (r *Reader) plain(o *plan.Origin, ours *View) error {
 	}
 	for d := range ours.Devices() {
 		if dev, ok := d.Interposed(); ok && dev == o.Dev {
-			return r.Layer(o, d, ours)
+			return r.Redirected(o, d, ours)
 		}
 	}
 	interposer, err := r.Target("interpose")
@@ -47,9 +47,9 @@ func (r *Reader) plain(o *plan.Origin, ours *View) error {
 	return err
 }
 
-// Layer fills in what stands on a plain device: base, and the front made with
+// Redirected fills in what stands on a plain device: base, and the front made with
 // it, which may be incomplete. The plain device itself may be gone.
-func (r *Reader) Layer(o *plan.Origin, base Device, ours *View) error {
+func (r *Reader) Redirected(o *plan.Origin, base Device, ours *View) error {
 	if o.Plain == nil {
 		o.Plain = &plan.Plain{}
 	}

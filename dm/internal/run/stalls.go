@@ -27,7 +27,7 @@ type StallWarner struct {
 // soon is when somebody who asked for the end of an operation wants to know.
 const soon = time.Second
 
-// NewStallWarner watches an operation until Stop.
+// NewStallWarner warns of steps that take long until Stop.
 func NewStallWarner(ctx context.Context, log *slog.Logger, slowAfter time.Duration, what string) *StallWarner {
 	w := &StallWarner{ctx: ctx, log: log, slowAfter: slowAfter}
 	w.mu.Lock()

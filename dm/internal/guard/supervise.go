@@ -11,14 +11,15 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// What listen hears beside the messages.
+// What listen returns beside the messages.
 const (
 	heardNothing = 0
 	heardEnd     = 'E' // the owner is gone
 )
 
-// watch waits for the window, then for its end.
-func (g *process) watch() {
+// superviseWindow waits until the window opens, then until it closes. If the owner dies
+// in it, or the deadline passes, the guard takes over.
+func (g *process) superviseWindow() {
 	for message := byte(heardNothing); message != msgOpen; {
 		switch message = g.listen(-1); message {
 		case heardEnd: // the window never began; its note is all there is
