@@ -18,7 +18,7 @@ import (
 // led there ("module"), or its users mount it ("adopted").
 type Attachment struct {
 	Origin      string     `json:"origin"`
-	OriginDevno string     `json:"origin_devno"`
+	OriginDevno DevNo      `json:"origin_devno"`
 	Redirector  Redirector `json:"redirector"`
 	Front       string     `json:"front"`
 	Mountpoints []string   `json:"mountpoints"`
@@ -152,7 +152,7 @@ func (a *attacher) commit(ctx context.Context, d done) error {
 	}
 	o := a.origin()
 	a.made = &Attachment{
-		Origin: o.Path, OriginDevno: o.Dev.String(), Redirector: Redirector(plan.RedirectorOf(o).Name()),
+		Origin: o.Path, OriginDevno: o.Dev, Redirector: Redirector(plan.RedirectorOf(o).Name()),
 		Front: "/dev/mapper/" + d.plan.Volumes[0].Front, Mountpoints: a.facts.mountpoints(o.Dev),
 	}
 	return nil
@@ -166,7 +166,7 @@ func (a *attacher) adopted(o plan.Origin) *Attachment {
 	}
 	made := &Attachment{Redirector: Redirector(plan.RedirectorOf(o).Name()), Front: "/dev/mapper/" + o.Name, Mountpoints: a.facts.mountpoints(o.Dev)}
 	for _, d := range table.Devices() {
-		made.Origin, made.OriginDevno = a.read.Node(d.DevNo), d.DevNo.String()
+		made.Origin, made.OriginDevno = a.read.Node(d.DevNo), d.DevNo
 	}
 	return made
 }

@@ -252,7 +252,7 @@ func TestMountChangesBeforeTheLock(t *testing.T) {
 		})
 	})
 	set := h.create(t, CreateRequest{Name: "nightly", Origins: []string{"/home"}, Stores: map[string]string{"": "/dev/vdd"}})
-	if v := set.Volumes[0]; v.OriginDevno != h.vard.String() {
+	if v := set.Volumes[0]; v.OriginDevno != h.vard {
 		t.Errorf("%+v", v)
 	}
 }

@@ -42,7 +42,7 @@ type Problem struct {
 type OriginReport struct {
 	Origin      string     `json:"origin"`
 	Device      string     `json:"device"`
-	Devno       string     `json:"devno"`
+	Devno       DevNo      `json:"devno"`
 	Redirector  Redirector `json:"redirector"`
 	Attached    bool       `json:"attached"` // by Attach: the layer stays when the last set goes
 	Filesystems []FSReport `json:"filesystems"`
@@ -176,7 +176,7 @@ func (d originDoctor) examine(spec string) OriginReport {
 	r := OriginReport{Origin: spec, Redirector: RedirectNone, Filesystems: []FSReport{}, Problems: []Problem{}}
 	f, o, err := d.examineOrigin(spec)
 	if r.Device = o.Path; o.Path != "" {
-		r.Devno = o.Dev.String()
+		r.Devno = o.Dev
 	}
 	if err != nil {
 		e := d.fail(err)

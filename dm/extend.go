@@ -288,11 +288,10 @@ func (e *extender) further(request *plan.ExtendRequest) error {
 		return err
 	}
 	v := set.Volumes[slices.IndexFunc(set.Volumes, func(v Volume) bool { return v.Name == request.Volumes[0].Name })]
-	front, err := targets.ParseDevNo(v.OriginDevno)
-	if err != nil {
-		return err
+	if v.OriginDevno == (DevNo{}) {
+		return plan.Refuse(plan.NotFound, "", "remove the set", "the origin of volume %s is not known", v.Name)
 	}
-	origin, err := e.read.Origin(v.Origin, front, ours)
+	origin, err := e.read.Origin(v.Origin, v.OriginDevno, ours)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ type Graph struct {
 
 // GraphNode is one device.
 type GraphNode struct {
-	Devno     string   `json:"devno"`
+	Devno     DevNo    `json:"devno"`
 	Name      string   `json:"name"` // its device-mapper name, or else the kernel's
 	Role      Role     `json:"role"`
 	Targets   string   `json:"targets"`
@@ -28,7 +28,7 @@ type GraphNode struct {
 	Suspended bool     `json:"suspended"`
 	Mounts    []string `json:"mounts"`
 	File      string   `json:"file,omitempty"` // a loop device's
-	Lower     []string `json:"lower"`          // numbers of the devices it stands on
+	Lower     []DevNo  `json:"lower"`          // numbers of the devices it stands on
 
 	// Of images and stores only.
 	Set       string  `json:"set,omitempty"`
@@ -149,8 +149,8 @@ func (b *grapher) findNamed(name string) (found []targets.DevNo, err error) {
 		return b.from.read.Above(dev)
 	}
 	for _, v := range set.Volumes {
-		if d, err := targets.ParseDevNo(v.Devno); err == nil {
-			found = append(found, d)
+		if v.Devno != (DevNo{}) {
+			found = append(found, v.Devno)
 		}
 	}
 	return found, nil
@@ -180,8 +180,8 @@ func (b *grapher) add(d targets.DevNo) error {
 		return err
 	}
 	n := &GraphNode{
-		Devno: d.String(), Name: cmp.Or(found.Name, d.String()), Role: b.role(found), Targets: found.Targets,
-		SizeBytes: found.Size.Bytes(), Suspended: found.Suspended, Mounts: []string{}, File: found.File, Lower: []string{},
+		Devno: d, Name: cmp.Or(found.Name, d.String()), Role: b.role(found), Targets: found.Targets,
+		SizeBytes: found.Size.Bytes(), Suspended: found.Suspended, Mounts: []string{}, File: found.File, Lower: []DevNo{},
 	}
 	b.nodes[d] = n
 	for _, m := range b.mounts.Of(d) {
@@ -191,7 +191,7 @@ func (b *grapher) add(d targets.DevNo) error {
 	}
 	b.describe(n, found)
 	for _, low := range found.Lower {
-		n.Lower = append(n.Lower, low.String())
+		n.Lower = append(n.Lower, low)
 		if err := b.add(low); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (b *grapher) describe(n *GraphNode, found stack.Node) {
 // sortNodes puts those first that nothing stands on: origins, then images; the
 // rest follows by number.
 func (b *grapher) sortNodes() []GraphNode {
-	lower := map[string]bool{}
+	lower := map[DevNo]bool{}
 	for _, n := range b.nodes {
 		for _, l := range n.Lower {
 			lower[l] = true
@@ -255,16 +255,7 @@ func (b *grapher) sortNodes() []GraphNode {
 		out = append(out, *n)
 	}
 	slices.SortFunc(out, func(x, y GraphNode) int {
-		return cmp.Or(cmp.Compare(rank(x), rank(y)), compareDevnos(x.Devno, y.Devno))
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x.Devno.Major, y.Devno.Major), cmp.Compare(x.Devno.Minor, y.Devno.Minor))
 	})
 	return out
-}
-
-func compareDevnos(x, y string) int {
-	a, errA := targets.ParseDevNo(x)
-	b, errB := targets.ParseDevNo(y)
-	if errA != nil || errB != nil {
-		return cmp.Compare(x, y)
-	}
-	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
 }

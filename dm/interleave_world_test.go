@@ -176,9 +176,8 @@ func (w *world) imageRight(set Set, c cut) {
 	if err := w.Protected("dmsnap-" + set.Name + "-" + set.Volumes[0].Name); err != nil {
 		w.complain("set %s: %v", set.Name, err)
 	}
-	dev, err := ioctl.ParseDevNo(set.Volumes[0].Devno)
 	got := make([]byte, writtenChunks*writtenChunk)
-	if err = errors.Join(err, w.Read(dev, writtenAt, got)); err != nil {
+	if err := w.Read(set.Volumes[0].Devno, writtenAt, got); err != nil {
 		w.complain("the image of %s: %v", set.Name, err)
 		return
 	}

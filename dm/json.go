@@ -115,6 +115,18 @@ func (x Unpinned) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 func (x Failure) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
+func (x *Volume) UnmarshalJSON(b []byte) error { return jsonform.Unmarshal(b, x) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (x *Attachment) UnmarshalJSON(b []byte) error { return jsonform.Unmarshal(b, x) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (x *OriginReport) UnmarshalJSON(b []byte) error { return jsonform.Unmarshal(b, x) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (x *GraphNode) UnmarshalJSON(b []byte) error { return jsonform.Unmarshal(b, x) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
 func (x *Store) UnmarshalJSON(b []byte) error { return jsonform.Unmarshal(b, x) }
 
 // UnmarshalJSON reads what MarshalJSON wrote.

@@ -31,6 +31,7 @@ func TestResultsHaveOneJSON(t *testing.T) {
 	for want, v := range map[string]any{
 		`"lease":null`: Set{}, `"reads_through":null`: Volume{}, `"spill":[]`: Volume{}, `"why":null`: &Store{}, `"labels":{}`: []Set{{}},
 		`"window_us":4180`: Receipt{Window: 4180*time.Microsecond + 999}, `"thawed_us":null`: VolumeReceipt{},
+		`"devno":"254:3"`: Volume{Devno: DevNo{Major: 254, Minor: 3}}, `"origin_devno":null`: Volume{}, `"lower":["7:0"]`: GraphNode{Lower: []DevNo{{Major: 7}}},
 		`"full_in_seconds":243`: Store{FullIn: new(243 * time.Second)}, `"io_timeout":0.5`: Medium{IOTimeout: new(time.Second / 2)},
 		`"fill_bytes_per_second":0`: Store{FillRate: new(Rate)}, `"start":"2026-01-01T00:00:00Z"`: Receipt{Start: time.Date(2026, 1, 1, 1, 0, 0, 0, time.FixedZone("", 3600))},
 	} {
@@ -56,6 +57,9 @@ func TestResultsAreReadBack(t *testing.T) {
 		if json.Unmarshal([]byte(bad), new(Receipt)) == nil {
 			t.Errorf("%s is read", bad)
 		}
+	}
+	if json.Unmarshal([]byte(`{"lower":["sda"]}`), new(GraphNode)) == nil {
+		t.Error("a name is read as a number")
 	}
 	check(t, json.Unmarshal([]byte(`{"window_us":null,"later":1}`), new(Receipt)))
 }

@@ -26,6 +26,12 @@ func TestLayer(t *testing.T) {
 	if err := c.m.Remove(c.ctx, RemoveRequest{Name: layer}); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "still read by a") {
 		t.Errorf("removing a layer: %v", err)
 	}
+	if _, err := c.m.OpenVolume(c.ctx, OpenRequest{Set: layer}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a layer has no image to read: %v", err)
+	}
+	if _, err := c.m.Mount(c.ctx, layer, "/mnt/layer"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a layer has no image to mount: %v", err)
+	}
 	c.cuts++ // another store
 	c.cut(t, "b")
 	c.right(t, "b anew")

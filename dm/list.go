@@ -252,7 +252,8 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 }
 
 func fromRecord(vol *Volume, r journal.Volume) {
-	vol.Name, vol.Origin, vol.OriginDevno, vol.FSType, vol.asked = r.Name, r.Origin, r.OriginDevno, r.FSType, r.Asked
+	vol.Name, vol.Origin, vol.FSType, vol.asked = r.Name, r.Origin, r.FSType, r.Asked
+	vol.OriginDevno, _ = targets.ParseDevNo(r.OriginDevno) // no number: not known
 	vol.SizeBytes, vol.ChunkBytes, vol.Writable = r.SizeBytes, r.ChunkBytes, r.Writable
 	vol.Store = Store{Kind: StoreKind(r.StoreKind), Path: r.StorePath, Why: r.StoreWhy, SizeBytes: r.StoreBytes, Spill: r.Spill}
 	for _, f := range r.MoreFiles {
@@ -269,7 +270,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	vol.snapshot = ioctl.ID{UUID: d.UUID}
 	vol.SizeBytes = d.Table.Size().Bytes()
 	if image != nil {
-		vol.Device, vol.Devno, vol.Writable = "/dev/mapper/"+image.Name, image.Dev.String(), !image.Info.ReadOnly
+		vol.Device, vol.Devno, vol.Writable = "/dev/mapper/"+image.Name, image.Dev, !image.Info.ReadOnly
 		vol.ImageMounts = append(vol.ImageMounts, v.mounted[image.Dev]...)
 	}
 	snap, ok := targets.Only[targets.Snapshot](d.Table)
@@ -298,13 +299,13 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	if d := v.Base(base); d != nil {
 		vol.Name = cmp.Or(vol.Name, strings.TrimPrefix(d.Name, plan.BaseName("")))
 		if dev, plain := d.Interposed(); plain {
-			vol.OriginDevno = dev.String()
+			vol.OriginDevno = dev
 			vol.Origin = cmp.Or(vol.Origin, v.from.read.Node(dev))
 			return
 		}
 	}
 	if front := v.fronts[base]; front != nil {
-		vol.OriginDevno = front.Dev.String()
+		vol.OriginDevno = front.Dev
 		if vol.Origin == "" {
 			vol.Origin = "/dev/mapper/" + front.Name
 		}

@@ -45,8 +45,8 @@ func (x *explainer) readCounters(set *Set) []counts {
 	out := make([]counts, len(set.Volumes))
 	for i, v := range set.Volumes {
 		out[i] = counts{at: time.Now(), used: v.Store.UsedBytes}
-		if d, err := targets.ParseDevNo(v.OriginDevno); err == nil {
-			out[i].written = x.readWritten(d)
+		if v.OriginDevno != (DevNo{}) {
+			out[i].written = x.readWritten(v.OriginDevno)
 		}
 	}
 	return out

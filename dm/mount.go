@@ -14,7 +14,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Mount mounts the images of a set read-only: one volume on dir itself, several
@@ -189,8 +188,8 @@ func (u unmounter) failed(m mountedImage, err error) error {
 		return err
 	}
 	b := &BusyError{Device: m.path}
-	if dev, perr := targets.ParseDevNo(m.volume.Devno); perr == nil {
-		for _, p := range u.read.Users(dev) {
+	if m.volume.Devno != (DevNo{}) {
+		for _, p := range u.read.Users(m.volume.Devno) {
 			b.Holders = append(b.Holders, Holder{Kind: HolderProcess, Device: m.volume.Device, PID: p.PID, Command: p.Command})
 		}
 	}

@@ -2,7 +2,6 @@ package dm
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/probe"
 	"github.com/dmsnap/dmsnap/ioctl"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // mountPlan decides what goes where, outer mount points first, before anything
@@ -52,11 +50,11 @@ func mountOptions(k *ioctl.Kernel, v Volume) (Mounted, error) {
 	if !v.readable() {
 		return m, unusableError(v)
 	}
-	dev, err := targets.ParseDevNo(v.Devno)
+	node, err := v.imageNode()
 	if err != nil {
 		return m, err
 	}
-	f, err := k.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), unix.O_RDONLY, 0)
+	f, err := k.Open(node, unix.O_RDONLY, 0)
 	if err != nil {
 		return m, err
 	}

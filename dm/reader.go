@@ -14,7 +14,6 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // StateError says that an image is not, or no longer, what its origin held at
@@ -48,6 +47,15 @@ func unusableError(v Volume) error {
 // readable tells whether an image still reads as it was cut. In an overflow only
 // its writers have lost something.
 func (v Volume) readable() bool { return v.State == StateActive || v.State == StateOverflow }
+
+// imageNode is where the image is opened, by number: a name may be mangled, or another
+// device's by now. What is left of a removed set has no image.
+func (v Volume) imageNode() (string, error) {
+	if v.Devno == (DevNo{}) {
+		return "", plan.Refuse(plan.NotFound, "", "name a set that reads through it", "volume %s has no image: its set was removed", v.Name)
+	}
+	return fmt.Sprintf("/dev/dm-%d", v.Devno.Minor), nil
+}
 
 // OpenRequest names the image to be read.
 type OpenRequest struct {
@@ -111,16 +119,15 @@ func (r *Reader) open(volume string) error {
 	if !v.readable() {
 		return unusableError(v)
 	}
-	dev, err := targets.ParseDevNo(v.Devno)
-	if err != nil {
-		return err
-	}
 	flags := unix.O_RDONLY
 	if r.direct {
 		flags |= unix.O_DIRECT
 	}
-	// By number: a name may be mangled, or another device's by now.
-	f, err := r.s.kernel.Open(fmt.Sprintf("/dev/dm-%d", dev.Minor), flags, 0)
+	node, err := v.imageNode()
+	if err != nil {
+		return err
+	}
+	f, err := r.s.kernel.Open(node, flags, 0)
 	if err != nil {
 		return err
 	}

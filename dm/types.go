@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/ioctl"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // State is the condition of a volume or a set. A set has the worst state of its
@@ -13,8 +14,8 @@ type State string
 // The states, best first.
 const (
 	StateActive   State = "active"
-	StateMerging  State = "merging"
-	StateMerged   State = "merged"
+	StateMerging  State = "merging"  // reserved: nothing is merged into its origin yet
+	StateMerged   State = "merged"   // reserved, too
 	StateOverflow State = "overflow" // store full; what was read before is still right
 	StateInvalid  State = "invalid"  // the kernel dropped the snapshot
 	StateBypassed State = "bypassed" // the front no longer carries our layer
@@ -48,15 +49,18 @@ type Set struct {
 	Volumes    []Volume          `json:"volumes"`
 }
 
+// DevNo is the number of a device; its String is "254:3". The zero value is no device.
+type DevNo = targets.DevNo
+
 // Volume is one origin inside a set.
 type Volume struct {
 	Name        string   `json:"name"`
 	Origin      string   `json:"origin"`
-	OriginDevno string   `json:"origin_devno"`
+	OriginDevno DevNo    `json:"origin_devno"`
 	Mountpoints []string `json:"mountpoints"` // of the origin at the cut
 	FSType      string   `json:"fstype"`      // "" when unknown
 	Device      string   `json:"device"`      // the image
-	Devno       string   `json:"devno"`
+	Devno       DevNo    `json:"devno"`
 	SizeBytes   uint64   `json:"size_bytes"`
 	ChunkBytes  uint64   `json:"chunk_bytes"`
 	Writable    bool     `json:"writable"`

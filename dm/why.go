@@ -130,11 +130,10 @@ func (x *explainer) addState(v Volume) {
 
 // addHolders names what keeps an image from being removed.
 func (x *explainer) addHolders(v Volume) {
-	dev, err := targets.ParseDevNo(v.Devno)
-	if err != nil {
+	if v.Devno == (DevNo{}) {
 		return // there is no image
 	}
-	for _, h := range x.s.holders().busy(v.Device, dev).Holders {
+	for _, h := range x.s.holders().busy(v.Device, v.Devno).Holders {
 		x.add(Finding{
 			Level: LevelNote, Topic: TopicHolder, Volume: v.Name, Holder: &h,
 			Message: "its image is " + h.String() + ", and cannot be removed until that ends", Hint: holderHint(x.Subject, h),
@@ -157,12 +156,14 @@ func holderHint(set string, h Holder) string {
 
 // addSuspended finds suspended devices: whoever reads or writes above them waits.
 func (x *explainer) addSuspended(v Volume) {
-	for _, part := range []struct{ what, devno string }{{"image", v.Devno}, {"origin", v.OriginDevno}} {
-		d, err := targets.ParseDevNo(part.devno)
-		if err != nil {
+	for _, part := range []struct {
+		what string
+		dev  DevNo
+	}{{"image", v.Devno}, {"origin", v.OriginDevno}} {
+		if part.dev == (DevNo{}) {
 			continue // there is none
 		}
-		if which, found, err := x.s.read.Suspended(d); err == nil && found {
+		if which, found, err := x.s.read.Suspended(part.dev); err == nil && found {
 			name := x.s.read.Node(which)
 			x.add(Finding{
 				Level: LevelProblem, Topic: TopicSuspended, Volume: v.Name, Message: fmt.Sprintf("%s is suspended: all I/O to the %s is blocked", name, part.what),
@@ -205,7 +206,7 @@ func (x *explainer) explainOrigin(spec string, dev targets.DevNo, sets []Set) {
 		}
 	}
 	x.addCopies(dev, sets)
-	x.addSuspended(Volume{OriginDevno: dev.String()})
+	x.addSuspended(Volume{OriginDevno: dev})
 	x.addOperation("", "", func(i journal.Intent) bool { return slices.Contains(i.Origins, dev.String()) })
 }
 
@@ -214,7 +215,7 @@ func (x *explainer) addCopies(dev targets.DevNo, sets []Set) {
 	var names []string
 	for _, set := range sets {
 		for _, v := range set.Volumes {
-			if v.OriginDevno != dev.String() {
+			if v.OriginDevno != dev {
 				continue
 			}
 			if names = append(names, set.Name); v.State != StateActive {

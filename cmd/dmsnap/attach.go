@@ -41,5 +41,5 @@ func (c *attachCmd) Run(ctx context.Context, env *Env) error {
 
 func writeAttachment(w io.Writer, a *dm.Attachment) {
 	fmt.Fprintln(w, "ORIGIN\tDEVICE\tMOUNTED ON\tFRONT\tREDIRECTOR")
-	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", clean(a.Origin), clean(a.OriginDevno), list(a.Mountpoints), clean(a.Front), orDash(a.Redirector))
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", clean(a.Origin), a.OriginDevno, list(a.Mountpoints), clean(a.Front), orDash(a.Redirector))
 }

@@ -73,12 +73,12 @@ func setsOrOrigins(names []string) ([]string, error) {
 
 // drawing finds the nodes of a graph by number.
 type drawing struct {
-	nodes  map[string]*dm.GraphNode
-	parent map[string]bool // something stands on it
+	nodes  map[dm.DevNo]*dm.GraphNode
+	parent map[dm.DevNo]bool // something stands on it
 }
 
 func draw(g *dm.Graph) drawing {
-	d := drawing{nodes: map[string]*dm.GraphNode{}, parent: map[string]bool{}}
+	d := drawing{nodes: map[dm.DevNo]*dm.GraphNode{}, parent: map[dm.DevNo]bool{}}
 	for i := range g.Nodes {
 		d.nodes[g.Nodes[i].Devno] = &g.Nodes[i]
 		for _, l := range g.Nodes[i].Lower {
@@ -91,7 +91,7 @@ func draw(g *dm.Graph) drawing {
 // writeTrees draws a tree for each device that nothing stands on. What is
 // beneath several is drawn once.
 func writeTrees(w io.Writer, g *dm.Graph) {
-	d, drawn := draw(g), map[string]bool{}
+	d, drawn := draw(g), map[dm.DevNo]bool{}
 	for i := range g.Nodes {
 		if n := &g.Nodes[i]; !d.parent[n.Devno] {
 			d.tree(w, n, "", "", drawn)
@@ -99,7 +99,7 @@ func writeTrees(w io.Writer, g *dm.Graph) {
 	}
 }
 
-func (d drawing) tree(w io.Writer, n *dm.GraphNode, first, rest string, drawn map[string]bool) {
+func (d drawing) tree(w io.Writer, n *dm.GraphNode, first, rest string, drawn map[dm.DevNo]bool) {
 	if drawn[n.Devno] {
 		fmt.Fprintf(w, "%s%s  (above)\n", first, clean(n.Name))
 		return
@@ -130,7 +130,7 @@ func nodeFacts(n *dm.GraphNode) []string {
 			facts[0] = "disk"
 		}
 	}
-	facts = append(facts, n.Devno, sizeText(n.SizeBytes))
+	facts = append(facts, n.Devno.String(), sizeText(n.SizeBytes))
 	if n.Set != "" {
 		facts = append(facts, "of "+clean(n.Set))
 	}

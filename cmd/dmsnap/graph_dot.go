@@ -14,13 +14,13 @@ func writeDot(w io.Writer, g *dm.Graph) {
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		label := strings.Join(append([]string{clean(n.Name)}, nodeFacts(n)...), "\n")
-		fmt.Fprintf(w, "  %s [label=%s, fillcolor=%s]\n", dotText(n.Devno), dotText(label), dotText(colour(n)))
+		fmt.Fprintf(w, "  %s [label=%s, fillcolor=%s]\n", dotText(n.Devno.String()), dotText(label), dotText(colour(n)))
 		for _, l := range n.Lower {
-			fmt.Fprintf(w, "  %s -> %s\n", dotText(n.Devno), dotText(l))
+			fmt.Fprintf(w, "  %s -> %s\n", dotText(n.Devno.String()), dotText(l.String()))
 		}
 		if n.File != "" {
-			file := "file of " + n.Devno
-			fmt.Fprintf(w, "  %s [label=%s, shape=note]\n  %s -> %s\n", dotText(file), dotText(clean(n.File)), dotText(n.Devno), dotText(file))
+			file := "file of " + n.Devno.String()
+			fmt.Fprintf(w, "  %s [label=%s, shape=note]\n  %s -> %s\n", dotText(file), dotText(clean(n.File)), dotText(n.Devno.String()), dotText(file))
 		}
 	}
 	fmt.Fprintln(w, "}")

@@ -57,9 +57,9 @@ func writeSVG(w io.Writer, g *dm.Graph) {
 }
 
 // layout gives each device the row below all that stand on it.
-func layout(g *dm.Graph) (rows [][]*box, boxes map[string]*box) {
-	boxes = map[string]*box{}
-	depth := map[string]int{}
+func layout(g *dm.Graph) (rows [][]*box, boxes map[dm.DevNo]*box) {
+	boxes = map[dm.DevNo]*box{}
+	depth := map[dm.DevNo]int{}
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		lines := append([]string{clean(n.Name)}, nodeFacts(n)...)

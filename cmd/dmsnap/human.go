@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/dmsnap/dmsnap/dm"
 )
 
 // clean makes text from outside (paths, labels) fit for one line of a terminal.
@@ -68,11 +70,11 @@ func sizeText(n uint64) string {
 }
 
 // deviceText gives a path with its major:minor, as far as they are known.
-func deviceText(path, devno string) string {
-	if devno == "" {
+func deviceText(path string, devno dm.DevNo) string {
+	if devno == (dm.DevNo{}) {
 		return orDash(path)
 	}
-	return fmt.Sprintf("%s (%s)", orDash(path), clean(devno))
+	return fmt.Sprintf("%s (%s)", orDash(path), devno)
 }
 
 // percent gives used/size; a part that is used at all is never shown as 0.

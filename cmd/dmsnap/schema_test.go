@@ -129,7 +129,7 @@ func (m *schemaMaker) of(t reflect.Type, unit string) map[string]any {
 		return map[string]any{"type": "integer"}
 	case t == reflect.TypeFor[time.Duration]():
 		return map[string]any{"type": "number", "minimum": 0}
-	case t.Kind() == reflect.Struct && t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+	case isText(t):
 		return map[string]any{"type": "string"}
 	case t.Kind() == reflect.Struct:
 		m.define(t)
@@ -196,8 +196,13 @@ func nullable(in, t reflect.Type) bool {
 	case in.PkgPath() != reflect.TypeFor[dm.Set]().PkgPath(), slices.Contains(always, t.Name()):
 		return false
 	}
-	text := t.Kind() == reflect.Struct && t != reflect.TypeFor[time.Time]() && t.Implements(reflect.TypeFor[encoding.TextMarshaler]())
-	return text || t.Kind() == reflect.String || t.Kind() == reflect.Uint64
+	return isText(t) || t.Kind() == reflect.String || t.Kind() == reflect.Uint64
+}
+
+// isText tells structs whose JSON is a string.
+func isText(t reflect.Type) bool {
+	return t == reflect.TypeFor[dm.DevNo]() ||
+		t.Kind() == reflect.Struct && t != reflect.TypeFor[time.Time]() && t.Implements(reflect.TypeFor[encoding.TextMarshaler]())
 }
 
 func orNull(s map[string]any) map[string]any {

@@ -108,7 +108,7 @@ func (s *stub) Unmount(_ context.Context, name string) error { return s.call("um
 
 func (s *stub) Attach(_ context.Context, origin string) (*dm.Attachment, error) {
 	return &dm.Attachment{
-		Origin: "/dev/vda1", OriginDevno: "254:1", Redirector: "module", Front: "/dev/mapper/dmsnap-front-vda1", Mountpoints: []string{"/"},
+		Origin: "/dev/vda1", OriginDevno: dm.DevNo{Major: 254, Minor: 1}, Redirector: "module", Front: "/dev/mapper/dmsnap-front-vda1", Mountpoints: []string{"/"},
 	}, s.call("attach", origin)
 }
 
@@ -192,14 +192,14 @@ func nightly() *dm.Set {
 		},
 		Volumes: []dm.Volume{
 			{
-				Name: "vg-home", Origin: "/dev/mapper/vg-home", OriginDevno: "254:0", Mountpoints: []string{"/home"},
-				FSType: "ext4", Device: "/dev/mapper/dmsnap-nightly-vg-home", Devno: "254:5", SizeBytes: 1 << 30,
+				Name: "vg-home", Origin: "/dev/mapper/vg-home", OriginDevno: dm.DevNo{Major: 254, Minor: 0}, Mountpoints: []string{"/home"},
+				FSType: "ext4", Device: "/dev/mapper/dmsnap-nightly-vg-home", Devno: dm.DevNo{Major: 254, Minor: 5}, SizeBytes: 1 << 30,
 				ChunkBytes: 64 << 10, State: dm.StateActive, ImageMounts: []string{"/mnt"},
 				Store: dm.Store{Kind: "device", Path: "/dev/vdc", SizeBytes: 256 << 20, UsedBytes: &used, MetadataBytes: &meta, FillRate: &rate, FullIn: &left},
 			},
 			{
-				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: "254:1", Mountpoints: []string{"/srv\n/evil\x1b[31m"},
-				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: "254:6", SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
+				Name: "vg-srv", Origin: "/dev/mapper/vg-srv", OriginDevno: dm.DevNo{Major: 254, Minor: 1}, Mountpoints: []string{"/srv\n/evil\x1b[31m"},
+				Device: "/dev/mapper/dmsnap-nightly-vg-srv", Devno: dm.DevNo{Major: 254, Minor: 6}, SizeBytes: 3 << 29, ChunkBytes: 64 << 10,
 				Writable: true, State: dm.StateOverflow, Reason: "store full",
 				Store: dm.Store{Kind: "file", Path: "/var/store", Why: "there is room", SizeBytes: 300 << 20, Pinned: new(true)},
 			},
@@ -229,11 +229,11 @@ func sampleReport() *dm.Report {
 		},
 		Origins: []dm.OriginReport{
 			{
-				Origin: "/home", Device: "/dev/mapper/vg-home", Devno: "254:0", Redirector: "dm", Possible: true,
+				Origin: "/home", Device: "/dev/mapper/vg-home", Devno: dm.DevNo{Major: 254, Minor: 0}, Redirector: "dm", Possible: true,
 				Filesystems: []dm.FSReport{{Type: "ext4", Mountpoints: []string{"/home"}, Method: "fifreeze"}},
 			},
 			{
-				Origin: "/", Device: "/dev/vda1", Devno: "253:1", Redirector: "none",
+				Origin: "/", Device: "/dev/vda1", Devno: dm.DevNo{Major: 253, Minor: 1}, Redirector: "none",
 				Filesystems: []dm.FSReport{{Type: "vfat", Mountpoints: []string{"/"}, Method: "none", Reason: "cannot be frozen"}},
 				Problems:    []dm.Problem{{Message: "/dev/vda1 is not a device-mapper device", Hint: "attach it first"}},
 			},
@@ -244,12 +244,12 @@ func sampleReport() *dm.Report {
 func sampleGraph() *dm.Graph {
 	used := uint64(13 << 20)
 	return &dm.Graph{Nodes: []dm.GraphNode{
-		{Devno: "254:0", Name: "vg-home", Role: "front", Targets: "snapshot-origin", SizeBytes: 1 << 30, Mounts: []string{"/home"}, Lower: []string{"254:3"}},
-		{Devno: "254:5", Name: "dmsnap-nightly-vg-home", Role: "image", Targets: "snapshot", SizeBytes: 1 << 30, Set: "nightly", Volume: "vg-home", State: dm.StateInvalid, Lower: []string{"254:3", "254:4"}},
-		{Devno: "254:3", Name: "dmsnap-base-vg-home", Role: "base", Targets: "linear", SizeBytes: 1 << 30, Suspended: true, Lower: []string{"252:0"}},
-		{Devno: "254:4", Name: "dmsnap-store-nightly-vg-home", Role: "store", Targets: "linear", SizeBytes: 256 << 20, Set: "nightly", UsedBytes: &used, Lower: []string{"7:0"}},
-		{Devno: "7:0", Name: "loop0", Role: "device", SizeBytes: 256 << 20, File: "/var/\"store\" <1>"},
-		{Devno: "252:0", Name: "vda", Role: "device", SizeBytes: 2 << 30},
+		{Devno: dm.DevNo{Major: 254, Minor: 0}, Name: "vg-home", Role: "front", Targets: "snapshot-origin", SizeBytes: 1 << 30, Mounts: []string{"/home"}, Lower: []dm.DevNo{{Major: 254, Minor: 3}}},
+		{Devno: dm.DevNo{Major: 254, Minor: 5}, Name: "dmsnap-nightly-vg-home", Role: "image", Targets: "snapshot", SizeBytes: 1 << 30, Set: "nightly", Volume: "vg-home", State: dm.StateInvalid, Lower: []dm.DevNo{{Major: 254, Minor: 3}, {Major: 254, Minor: 4}}},
+		{Devno: dm.DevNo{Major: 254, Minor: 3}, Name: "dmsnap-base-vg-home", Role: "base", Targets: "linear", SizeBytes: 1 << 30, Suspended: true, Lower: []dm.DevNo{{Major: 252, Minor: 0}}},
+		{Devno: dm.DevNo{Major: 254, Minor: 4}, Name: "dmsnap-store-nightly-vg-home", Role: "store", Targets: "linear", SizeBytes: 256 << 20, Set: "nightly", UsedBytes: &used, Lower: []dm.DevNo{{Major: 7, Minor: 0}}},
+		{Devno: dm.DevNo{Major: 7, Minor: 0}, Name: "loop0", Role: "device", SizeBytes: 256 << 20, File: "/var/\"store\" <1>"},
+		{Devno: dm.DevNo{Major: 252, Minor: 0}, Name: "vda", Role: "device", SizeBytes: 2 << 30},
 	}}
 }
 

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 var durationType = reflect.TypeFor[time.Duration]()
@@ -65,6 +67,11 @@ func structure(v reflect.Value) any {
 	switch t := v.Interface().(type) {
 	case time.Time:
 		return t.UTC()
+	case targets.DevNo:
+		if v.IsZero() {
+			return nil
+		}
+		return t.String()
 	case encoding.TextMarshaler:
 		if v.IsZero() {
 			return nil

@@ -2,11 +2,14 @@ package jsonform
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Unmarshal reads what Marshal wrote into the struct that v points to. Members
@@ -42,6 +45,21 @@ func read(raw json.RawMessage, into any, unit string) error {
 	case **time.Duration:
 		d, err := duration(raw, unit)
 		*into = d
+		return err
+	case *targets.DevNo:
+		var text *string
+		err := json.Unmarshal(raw, &text)
+		if err == nil && text != nil {
+			*into, err = targets.ParseDevNo(*text)
+		}
+		return err
+	case *[]targets.DevNo:
+		var list []json.RawMessage
+		err := json.Unmarshal(raw, &list)
+		*into = make([]targets.DevNo, len(list))
+		for i := range list {
+			err = errors.Join(err, read(list[i], &(*into)[i], ""))
+		}
 		return err
 	}
 	return json.Unmarshal(raw, into)
