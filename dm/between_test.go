@@ -283,6 +283,26 @@ func TestLooks(t *testing.T) {
 	}
 }
 
+// TestNamesAreFollowedTwice: a create follows what names an origin for the locks that it
+// needs, and once more under them, since it may lead elsewhere by then.
+func TestNamesAreFollowedTwice(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{})
+	first := len(h.Log())
+	h.create(t, both())
+	followed := map[string]int{}
+	for _, c := range h.Log()[first:] {
+		if c.Op == "stat" {
+			followed[c.Path]++
+		}
+	}
+	for _, origin := range both().Origins {
+		if followed[origin] != 2 {
+			t.Errorf("%s is followed %d times", origin, followed[origin])
+		}
+	}
+}
+
 // TestAttachWaits for whoever is at the device, as long as it may, and ends leases
 // before, as a create does.
 func TestAttachWaits(t *testing.T) {

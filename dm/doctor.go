@@ -218,13 +218,14 @@ func (d originDoctor) examineOrigin(spec string) (*facts, plan.Origin, error) {
 	if f.ours, err = d.read.Look(); err != nil {
 		return nil, o, err
 	}
-	if o, err = d.findOrigin(f, spec); err != nil {
+	o, err = d.findOrigin(f, spec)
+	if f.above[o.Dev] == nil {
 		return nil, o, err
 	}
 	f.request.Volumes = []plan.VolumeRequest{{Origin: o}}
 	f.systems = f.mounts.Plan(f.devices()...)
 	f.assign()
-	return f, o, plan.CheckOrigin(o)
+	return f, o, err
 }
 
 func hintOf(err error) string {

@@ -96,15 +96,13 @@ func (x *examiner) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vo
 	if v.Chunk, err = r.chunk(x.policy(r.Policy, f.mounts, v.Origin)); err != nil {
 		return v, err
 	}
-	// An origin that cannot be cut is worth more words than its store.
-	if err := plan.CheckOrigin(v.Origin); err != nil {
-		return v, err
-	}
 	v.Found, err = x.lookalike(v.Origin, above)
 	return v, err
 }
 
-// findOrigin leads from what a user named to an origin, and notes what stands on it.
+// findOrigin is the one way from what a user named to an origin that can be cut. It
+// notes what stands on it, also of one that it refuses: before its store is looked at,
+// since that is worth more words.
 func (x *examiner) findOrigin(f *facts, spec string) (plan.Origin, error) {
 	dev, err := x.read.Resolve(spec, f.mounts)
 	if err != nil {
@@ -117,7 +115,10 @@ func (x *examiner) findOrigin(f *facts, spec string) (plan.Origin, error) {
 	if f.above[dev], err = x.read.Above(dev); err != nil {
 		return o, err
 	}
-	return o, notDirect(x.read, o, f.above[dev], f.mounts)
+	if err := notDirect(x.read, o, f.above[dev], f.mounts); err != nil {
+		return o, err
+	}
+	return o, plan.CheckOrigin(o)
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and
