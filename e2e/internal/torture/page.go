@@ -43,10 +43,10 @@ verified. Only operations that were run in full are here (` + "`TestTorturePage`
 
 | column | the process is |
 |---|---|
-| killed before | killed by SIGKILL right before the step; if it is in the window, the guard lets go |
+| killed before | killed by SIGKILL right before the step; if it is in the window, the guard unblocks writers |
 | killed in | killed while it is about the step, or a little later |
 | stopped before | stopped, for longer than the deadline of its window (1 s), then continued; it continues or ends with exit status 8 |
-| killed with guard | killed right before the step, and its guard before it; ` + "`dmsnap thaw`" + ` lets go |
+| killed with guard | killed right before the step, and its guard before it; ` + "`dmsnap thaw`" + ` unblocks writers |
 
 `
 
