@@ -90,6 +90,9 @@ func (x *examiner) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vo
 	above := f.above[v.Origin.Dev]
 	x.warnLVM(v.Origin, above)
 	v.BaseID = newID()
+	if r.StableNumbers {
+		v.Minor = plan.StableMinor(v.Origin)
+	}
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
 	}

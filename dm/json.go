@@ -112,6 +112,9 @@ func (x Thawed) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 func (x Unpinned) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.
+func (x Execution) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
+
+// MarshalJSON: see docs/schema.
 func (x Failure) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // UnmarshalJSON reads what MarshalJSON wrote.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/nsexec"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/remains"
 	"github.com/dmsnap/dmsnap/dm/internal/rescue"
@@ -71,6 +72,9 @@ type Options struct {
 	// NoGuard goes without one: a process that dies in the window leaves filesystems
 	// frozen until Recover is called by another. Only without Guard.
 	NoGuard bool
+	// Supervisor is the command line of a program that calls SupervisorMain at once: the
+	// parent of a command that Exec runs. Nil: that of the dmsnap package.
+	Supervisor []string
 	// LockMemory locks the memory of the whole process for the window, so that no
 	// page has to be read from a frozen filesystem, and unlocks all of it then.
 	// For processes that do nothing else and may lie on an origin. Not with NoGuard.
@@ -98,6 +102,8 @@ type Manager struct {
 	// flattenTimeout is how long a flattening waits for an operation on its origin, such as
 	// the cut of another set.
 	flattenTimeout time.Duration
+	// supervise stands in for the supervisor in tests.
+	supervise func(command []string, p nsexec.Program) (supervisor, error)
 }
 
 // New makes a Manager. It opens nothing yet.

@@ -231,7 +231,10 @@ type CreateRequest struct {
 	Persistent, Transient bool
 	// Writable images take writes; what is written goes to the store.
 	Writable bool
-	Labels   map[string]string
+	// StableNumbers gives each image the device number that images of its origin always
+	// get with it, unless that is taken. Programs that compare st_dev need it.
+	StableNumbers bool
+	Labels        map[string]string
 	// Lease ends the set's life by itself. Zero: never.
 	Lease Lease
 	// FreezeTimeout bounds the window. Zero: 10 s.

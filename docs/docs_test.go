@@ -257,6 +257,9 @@ func TestCommandLines(t *testing.T) {
 					continue
 				}
 				seen++
+				if i := slices.Index(args, "--"); i >= 0 { // what follows is another program's
+					args = args[:i]
+				}
 				out, err := exec.Command(binary, append(args, "--help")...).CombinedOutput()
 				if err != nil {
 					t.Errorf("%s: %s: %v\n%s", p.name, strings.TrimSpace(line), err, out)

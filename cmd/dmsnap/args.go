@@ -22,7 +22,11 @@ func sortArgs(app *kong.Application, args []string) []string {
 		switch arg := rest[0]; {
 		case arg == "--":
 			n = len(rest)
-			words = append(words, rest[1:]...)
+			if !runsCommand(words) { // those know their command by it
+				rest = rest[1:]
+				n--
+			}
+			words = append(words, rest...)
 		case len(arg) < 2 || arg[0] != '-':
 			words = append(words, arg)
 		case !wantsValue(known, arg):
@@ -41,6 +45,11 @@ func sortArgs(app *kong.Application, args []string) []string {
 		return flags
 	}
 	return slices.Concat(words[:1], flags, []string{"--"}, words[1:])
+}
+
+// runsCommand tells whether a command of its own follows after "--".
+func runsCommand(words []string) bool {
+	return len(words) > 0 && (words[0] == "exec" || words[0] == "shell")
 }
 
 // wantsValue tells whether the value of a flag, or of the last of several short

@@ -23,6 +23,8 @@ type cli struct {
 	Config   string        `placeholder:"FILE" default:"${config}" help:"Configuration file with defaults for create (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
+	Exec    execCmd    `cmd:"" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
+	Shell   shellCmd   `cmd:"" help:"Look inside a set: a shell that sees it at the original paths."`
 	Create  createCmd  `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
 	List    listCmd    `cmd:"" help:"List all sets."`
 	Show    showCmd    `cmd:"" help:"Show one set in detail."`
@@ -84,7 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 		return exitOf(nil)
 	}
 	if err != nil {
-		return env.finish(parseError(err))
+		return env.finish(parseError(err, env))
 	}
 	env.JSON, env.Config = c.JSON, c.Config
 	stateDir, err := filepath.Abs(c.StateDir)
@@ -99,7 +101,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 
 // parseError gives a refused command line the library's form, so that it is
 // printed and counted like every other error.
-func parseError(err error) error {
+func parseError(err error, env *Env) error {
 	if e, ok := errors.AsType[*dm.Error](err); ok {
 		return e // --help or --version failed
 	}
@@ -109,6 +111,9 @@ func parseError(err error) error {
 			e.Op = cmd.Name
 			e.Hint = "see dmsnap " + cmd.Name + " --help"
 			e.Err = usageError(err, cmd.Name)
+			if runsCommand([]string{cmd.Name}) {
+				return endExec(env, &dm.Execution{Status: statusFailed}, e)
+			}
 			return e
 		}
 	}

@@ -105,6 +105,7 @@ func TestDocsHaveJSON(t *testing.T) {
 		dm.Graph{},
 		dm.Explanation{},
 		removal{},
+		verdict{},
 		build{},
 		dm.Failure{},
 	} {

@@ -22,6 +22,7 @@ type Env struct {
 // manager is the part of dm.Manager the commands use.
 type manager interface {
 	Create(ctx context.Context, r dm.CreateRequest) (*dm.Set, error)
+	Exec(ctx context.Context, r dm.ExecRequest) (*dm.Execution, error)
 	Prepare(ctx context.Context, r dm.CreateRequest) (*dm.Prepared, error)
 	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
 	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)

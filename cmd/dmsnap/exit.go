@@ -31,6 +31,11 @@ func statuses() []status {
 		{exit: 9, code: dm.CodeDegraded, meaning: "snapshot taken, but less consistent than requested"},
 		{exit: 10, code: dm.CodePartial, meaning: "partly done"},
 		{exit: 11, code: dm.CodeUnrecovered, meaning: "recovery needed: run dmsnap recover"},
+		// Of exec and shell, which have their command's otherwise.
+		{exit: 124, meaning: "the image was lost while the command ran"},
+		{exit: 125, meaning: "dmsnap failed: the command was not run, or its result or cleanup failed"},
+		{exit: 126, meaning: "the command cannot be executed"},
+		{exit: 127, meaning: "the command was not found"},
 	}
 }
 

@@ -15,6 +15,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == guardCommand {
 		os.Exit(dm.GuardMain())
 	}
+	if len(os.Args) > 1 && os.Args[1] == supervisorCommand {
+		os.Exit(dm.SupervisorMain(os.Args[2:]))
+	}
 	ctx, stop := signalContext()
 	defer stop()
 	if len(os.Args) == 2 && os.Args[1] == keepCommand {
@@ -30,6 +33,7 @@ const guardCommand = "guard"
 // openManager: the guard is this program, whose version is sure to be the same.
 func openManager(o dm.Options) manager {
 	o.Guard = []string{"/proc/self/exe", guardCommand}
+	o.Supervisor = []string{"/proc/self/exe", supervisorCommand}
 	o.GuardSocket = dm.DefaultGuardSocket
 	o.LockMemory = true
 	return dm.New(o)

@@ -27,12 +27,14 @@ type stub struct {
 	err      error
 	fail     map[string]error // by "method name"
 
-	request dm.CreateRequest
-	extend  dm.ExtendRequest
-	remove  dm.RemoveRequest
-	monitor dm.MonitorRequest
-	notices []dm.Event
-	calls   []string
+	request   dm.CreateRequest
+	exec      dm.ExecRequest
+	execution *dm.Execution
+	extend    dm.ExtendRequest
+	remove    dm.RemoveRequest
+	monitor   dm.MonitorRequest
+	notices   []dm.Event
+	calls     []string
 }
 
 func (s *stub) call(method, name string) error {
@@ -46,6 +48,14 @@ func (s *stub) call(method, name string) error {
 func (s *stub) Create(_ context.Context, r dm.CreateRequest) (*dm.Set, error) {
 	s.request = r
 	return s.set, s.call("create", r.Name)
+}
+
+func (s *stub) Exec(_ context.Context, r dm.ExecRequest) (*dm.Execution, error) {
+	s.exec = r
+	if s.execution == nil {
+		s.execution = &dm.Execution{Ran: true}
+	}
+	return s.execution, s.call("exec", r.Set)
 }
 
 func (s *stub) Prepare(_ context.Context, r dm.CreateRequest) (*dm.Prepared, error) {

@@ -39,6 +39,8 @@ type VolumeRequest struct {
 	Found string
 	// BaseID is used if the origin has no layer yet.
 	BaseID string
+	// Minor is the number that the image is to have, if it is free; zero for any.
+	Minor uint32
 }
 
 // Create plans the cut of a set.
@@ -101,7 +103,7 @@ func planVolume(r CreateRequest, i int, vr VolumeRequest) (Volume, error) {
 		Index: i, Name: o.Volume, Front: o.front(), Base: BaseName(o.Volume),
 		Store: StoreName(r.Set, o.Volume), Image: ImageName(r.Set, o.Volume),
 		Origin: o, StoreFacts: s, StoreSize: size, Chunk: chunk, NewBase: o.Base == nil,
-		Writable: r.Writable, redirector: redirector,
+		Writable: r.Writable, Minor: vr.Minor, redirector: redirector,
 	}
 	v.Mode, v.ModeWhy = vr.headed(r.Mode)
 	if o.Base != nil {

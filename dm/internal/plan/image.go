@@ -30,11 +30,12 @@ func prepareImage(r CreateRequest, v *Volume) []Step {
 		}),
 	}
 	if v.Core == "" {
+		steps[1].Minor = v.Minor
 		return steps
 	}
 	uuid := MemberUUID(r.ID, v.Index, RoleImage)
 	return append(steps, Step{
-		Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: uuid,
+		Phase: Prepare, Action: CreateDevice, Role: RoleImage, Device: v.Image, UUID: uuid, Minor: v.Minor,
 		Undo: &Step{Action: RemoveDevice, Role: RoleImage, Device: v.Image, UUID: uuid},
 	})
 }

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 )
@@ -187,3 +189,18 @@ func VolumeName(origin string) string {
 	}
 	return clean + suffix
 }
+
+// firstStable begins the upper half of a kernel's minor numbers (20 bits), which it
+// gives to devices by itself only when the lower half is used up.
+const firstStable = 1 << 19
+
+// StableMinor is the number that images of an origin have whenever it is free. Programs
+// that keep st_dev of what they have read find the same one the next time.
+func StableMinor(origin Origin) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(cmp.Or(origin.UUID, origin.Path))) // never fails (hash.Hash)
+	return firstStable + h.Sum32()%firstStable
+}
+
+// IsStableMinor tells whether a number is one of those.
+func IsStableMinor(minor uint32) bool { return minor >= firstStable }

@@ -70,9 +70,11 @@ type Step struct {
 	// devices the same way: run replaces them by numbers.
 	Device string
 	UUID   string
-	Front  string // dm name
-	To     string // dm name
-	Table  targets.Table
+	// Minor is the number that a new device gets if it is free; zero for any.
+	Minor uint32
+	Front string // dm name
+	To    string // dm name
+	Table targets.Table
 	// Live is the table that a front must run on for Table to be loaded, or expected, in
 	// its inactive slot: on another one it is not ours to change.
 	Live targets.Table
@@ -172,6 +174,9 @@ func (s Step) Detail() string {
 	if s.UUID != "" {
 		d = append(d, "uuid "+s.UUID)
 	}
+	if s.Minor != 0 {
+		d = append(d, fmt.Sprintf("minor %d if it is free", s.Minor))
+	}
 	if s.ReadOnly {
 		d = append(d, "read-only")
 	}
@@ -243,6 +248,7 @@ type Volume struct {
 	Mode               targets.Mode
 	ModeWhy            string // if nobody asked for it
 	Writable           bool
+	Minor              uint32 // that the image is to have if it is free; zero for any
 }
 
 // In returns the steps of one phase, in order.

@@ -16,7 +16,7 @@ import (
 )
 
 func (r *Runner) create(s plan.Step) error {
-	if err := r.Create(s.Device, s.UUID); err != nil {
+	if err := r.createNumbered(s); err != nil {
 		return err
 	}
 	info, err := r.Control.Status(ioctl.ID{Name: s.Device})
@@ -27,6 +27,18 @@ func (r *Runner) create(s plan.Step) error {
 	r.made[s.Device] = node{info.Dev, s.Role == plan.RoleImage}
 	delete(r.gone, s.Device)
 	return nil
+}
+
+// createNumbered gives a device the number it is to have. Another device may have
+// that: then any will do.
+func (r *Runner) createNumbered(s plan.Step) error {
+	if s.Minor != 0 {
+		_, err := r.Control.Create(s.Device, s.UUID, ioctl.PersistentDev, ioctl.DevNo{Minor: s.Minor})
+		if !errors.Is(err, unix.ENXIO) {
+			return err
+		}
+	}
+	return r.Create(s.Device, s.UUID)
 }
 
 // load puts a table into the inactive slot. Paths of mapped devices become
