@@ -1,13 +1,3 @@
-// Package dm takes point-in-time snapshots of live block devices by swapping
-// snapshot-origin and snapshot tables in beneath their writers with the
-// kernel's device-mapper. It is the library behind the dmsnap command.
-//
-// A Manager may be used by many goroutines and beside other processes: origins
-// are locked one by one while an operation changes them. What changes nothing
-// takes no lock, waits for nobody and does not look at its context, except where
-// it says so.
-//
-// This package and dm/dmtest are the stable ones of the module: docs/stability.md.
 package dm
 
 import (

@@ -1,4 +1,4 @@
-// Package ioctl is the border between dmsnap and the Linux kernel: device-mapper
+// Package ioctl is the interface between dmsnap and the Linux kernel: device-mapper
 // control, block and file system ioctls, udev cookies, and the few file and mount
 // calls that go with them. It is the only package with unsafe and raw system
 // calls. It decides nothing, keeps no state of its own and logs nothing.
@@ -6,8 +6,8 @@
 // # One value opens everything
 //
 // A [Kernel] is the running kernel ([Host]) or one in memory (package ioctltest).
-// Whatever touches a device, a mount, sysfs, procfs or a state file goes through
-// it, so that a test can make any single system call fail.
+// Every access to a device, a mount, sysfs, procfs or a state file goes through it, so
+// that a test can make any single system call fail.
 //
 // # Device-mapper
 //

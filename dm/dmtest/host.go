@@ -1,6 +1,6 @@
-// Package dmtest gives programs that use package dm a machine to be tested on: a
-// kernel in memory with volumes, filesystems and stores, for which neither root
-// nor a device-mapper is needed. It is for tests only.
+// Package dmtest has hosts in memory for the tests of programs that use package dm: a
+// kernel with volumes, filesystems and stores that needs neither root nor
+// device-mapper. It is for tests only.
 //
 //	h := dmtest.LVM()
 //	err := backup(ctx, h.Manager(), h.Request("nightly"))
@@ -8,8 +8,8 @@
 //		t.Errorf("left behind: %q", left)
 //	}
 //
-// The embedded ioctltest.Kernel does the rest: Fail lets any system call fail,
-// Invalidate loses an image, AddProcess holds a device, Reboot cuts the power.
+// The embedded ioctltest.Kernel does the rest: Fail makes any system call fail,
+// Invalidate loses an image, AddProcess keeps a device busy, Reboot cuts the power.
 package dmtest
 
 import (

@@ -1,7 +1,3 @@
-// Package guard is a second process that ends a window when the first one dies,
-// stands still or takes too long. [Guard] is the owner's side, [Main] the whole of
-// the process; [Expedite] is the switch that shortens a window and that only a
-// guard puts back whatever happens.
 package guard
 
 import (

@@ -1,5 +1,3 @@
-// Package hook finds the programs that quiesce applications around a cut, and calls
-// them.
 package hook
 
 import (

@@ -1,5 +1,3 @@
-// Package inventory joins what the kernel has with what our own files say, and
-// decides what is whose. It is pure: who calls it has looked and read before.
 package inventory
 
 import (

@@ -1,6 +1,3 @@
-// Package journal keeps what the kernel cannot: the records of sets, the intent
-// of an operation under way, and the locks that keep operations on one origin
-// apart. All files are small, written whole and synced with their directory.
 package journal
 
 import (

@@ -1,6 +1,3 @@
-// Package plan turns facts and a request into the ordered steps of one
-// operation. It is pure: no clock, no randomness, no kernel. What --dry-run
-// prints is exactly what package run carries out.
 package plan
 
 import (

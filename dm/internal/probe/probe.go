@@ -1,6 +1,3 @@
-// Package probe tells what is on a block device by its superblock: the
-// filesystem of an image that is to be mounted, or the signature that forbids
-// using a device as a store. It knows what a server has, not all that blkid does.
 package probe
 
 import (

@@ -1,6 +1,3 @@
-// Package remains reads what there is of sets, whatever state an operation was
-// interrupted in: by the kernel's tables, by our own files, and by the names of files on
-// mounted filesystems. It changes nothing.
 package remains
 
 import (

@@ -1,5 +1,3 @@
-// Package rescue makes devices run again, and thaws, what a dead operation left held.
-// It writes no file and takes no lock: whose a suspend or a freeze is its caller knows.
 package rescue
 
 import (

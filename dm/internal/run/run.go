@@ -1,6 +1,3 @@
-// Package run carries a plan out: the prepare steps one by one with an undo
-// stack, the window as calls encoded beforehand, the finish steps. Whatever
-// fails, writers run again first, then everything else is taken back.
 package run
 
 import (

@@ -1,6 +1,3 @@
-// Package stack reads what is there now: our devices, their tables and fronts,
-// origins, what stands above and beneath them, and who holds them. The kernel's
-// tables are the truth; nothing here looks at our own files.
 package stack
 
 import (

@@ -1,5 +1,3 @@
-// Package store knows the kinds of exception stores: what a user may name, and
-// whether it can serve.
 package store
 
 import (

@@ -1,4 +1,3 @@
-// Package units reads amounts of space as people write them.
 package units
 
 import (

@@ -10,8 +10,7 @@
 // The first record whose new chunk is 0 ends everything. An area without one is
 // full, and the next follows.
 //
-// The kernel writes beneath the page cache: of a store in use only direct reads
-// see what is there.
+// The kernel bypasses the page cache: a store in use must be read with direct reads.
 package format
 
 import (

@@ -1,12 +1,11 @@
-// Package layout is how the medium of a store is laid out, whatever the medium
-// is: a device, a file, memory. It is pure; docs/store-layout.md is its
-// specification.
+// Package layout describes the medium of a store, which is a device, a file or memory. It
+// is pure; docs/store-layout.md is its specification.
 //
 //	lead, 1 MiB | area: what the kernel's snapshot writes | tail, at least 1 MiB
 //
-// What the kernel copies are chunks of the origin, and among the first ones is
-// often the origin's superblock. Between lead and tail no chunk lies where anybody
-// looks for a signature, so that a store is never taken for its origin.
+// The kernel copies chunks of the origin, and the origin's superblock is often among the
+// first. Lead and tail keep chunks out of the places where tools look for signatures, so
+// that a store is never taken for its origin.
 package layout
 
 import (
