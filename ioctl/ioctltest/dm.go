@@ -23,6 +23,7 @@ type mapped struct {
 	removed   bool
 	event     uint32
 	resumed   int // order of the last resume, for Protected
+	described aliased
 	uses      map[use]int
 }
 
@@ -286,6 +287,7 @@ func (k *Kernel) dmRemove(m *message) error {
 // destroy takes a device down: the table last, as dm_destroy does, so that
 // devices beneath with deferred removal go after it.
 func (k *Kernel) destroy(md *mapped, eventNr uint32) {
+	k.freeAgain(md, "DM_DEV_REMOVE")
 	md.removed = true
 	delete(k.mapped, md.dev.no)
 	k.tableEvent(md)

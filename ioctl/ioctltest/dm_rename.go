@@ -40,6 +40,7 @@ func (k *Kernel) rename(m *message, to string) error {
 	} else {
 		md.name = to
 	}
+	md.renamedShared()
 	k.tableEvent(md)
 	m.mark(flagUevent, md.dev.present)
 	if md.dev.present {

@@ -82,6 +82,7 @@ func (k *Kernel) dmLoad(m *message) error {
 		k.addDevice(md.dev)
 		k.uevent(md, "add", 0)
 	}
+	k.loaded(md)
 	k.release(md.inactive)
 	md.inactive = t
 	m.mark(flagInactive, true)
@@ -276,6 +277,9 @@ func (k *Kernel) dmClear(m *message) error {
 	md, err := k.find(m)
 	if err != nil {
 		return err
+	}
+	if md.inactive != nil {
+		k.cleared(md)
 	}
 	k.release(md.inactive)
 	md.inactive = nil

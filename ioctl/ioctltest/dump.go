@@ -54,7 +54,7 @@ func commaed(opts string) string {
 func (k *Kernel) dumpMapped(b *strings.Builder, md *mapped) {
 	fmt.Fprintf(b, "dm %s %s uuid=%s open=%d%s\n", md.name, devText(md.dev.no), md.uuid, md.dev.opens, words(map[string]bool{
 		"suspended": md.suspended, "ro": md.dev.ro, "deferred-remove": md.deferred,
-		"no-disk": !md.dev.present, "frozen-by-suspend": md.lockedFS,
+		"no-disk": !md.dev.present, "not-to-be-renamed": md.described != apart, "frozen-by-suspend": md.lockedFS,
 	})+freezes(md.dev))
 	for _, slot := range []struct {
 		name string

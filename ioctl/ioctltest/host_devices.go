@@ -103,6 +103,7 @@ func (k *Kernel) loadRows(md *mapped, rows []Row) {
 		must("load "+md.name, k.fits(t))
 		k.addDevice(md.dev)
 	}
+	k.loaded(md)
 	k.release(md.inactive)
 	md.inactive = t
 }
