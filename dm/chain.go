@@ -10,6 +10,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -184,7 +185,7 @@ func (s *session) layerRemoval(id string) change {
 	}
 }
 
-// endChains clears tables that were to chain images onto those of a set and did
+// endChains drops tables that were to chain images onto those of a set and did
 // not come live: they hold these. It resumes what that left suspended. The locks of
 // its origins are held. It returns our devices as they are then.
 func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
@@ -194,23 +195,19 @@ func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
 		if err != nil {
 			return nil, err
 		}
-		at := ioctl.ID{Dev: d.Dev}
-		switch {
-		case newer != nil && newer.ID == id:
-			if err := s.ctl.Clear(at); err != nil {
-				return nil, err
-			}
-			changed = true
-		case d.Info.Inactive:
+		pending := newer != nil && newer.ID == id
+		if d.Info.Inactive && !pending {
 			continue // a resume would bring that table live
 		}
 		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
-		if d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && inventory.SharesBase(ours, d, id) {
-			if _, err := s.ctl.Resume(at, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden)); err != nil {
-				return nil, err
-			}
-			changed = true
+		held := d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && inventory.SharesBase(ours, d, id)
+		if !pending && !held {
+			continue
 		}
+		if err := slot.Drop(s.ctl, ioctl.ID{Dev: d.Dev}, ioctl.Hidden); err != nil {
+			return nil, err
+		}
+		changed = true
 	}
 	if !changed {
 		return ours, nil

@@ -232,8 +232,11 @@ func TestRenamedWhileHeld(t *testing.T) {
 					t.Fatal("its fate was not met")
 				}
 				v.writable(t)
-				if h == byStop {
+				switch h {
+				case byStop:
 					victim.wake(t)
+				case byKill:
+					guardGone(t)
 				}
 				output(t, "dmsetup", "rename", "renamed", "guarded")
 				_, err := New(Options{StateDir: f.State, NoGuard: true}).Recover(context.Background())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -18,15 +19,20 @@ func (s *recovery) recoverExtend(ctx context.Context, i journal.Intent) error {
 	if err != nil {
 		return err
 	}
-	end := s.ctl.Clear
-	if known, _ := s.remains.Set(ours, i.Set, i.ID); known.HasGrown() {
-		end = s.swapIn
-	}
+	known, _ := s.remains.Set(ours, i.Set, i.ID)
+	grown := known.HasGrown()
 	for d := range ours.Devices() {
-		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live || !d.Info.Inactive {
+		if d.ID != i.ID || d.Role != plan.RoleStore || !d.Info.Live {
 			continue
 		}
-		if err := end(ioctl.ID{Dev: d.Dev}); err != nil {
+		at := ioctl.ID{Dev: d.Dev}
+		switch {
+		case !grown: // its slot may have been cleared in haste
+			err = slot.Renew(s.ctl, at, ioctl.Hidden)
+		case d.Info.Inactive:
+			err = s.swapIn(at)
+		}
+		if err != nil {
 			return err
 		}
 	}

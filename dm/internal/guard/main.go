@@ -55,6 +55,7 @@ type process struct {
 	fronts   []*frontCalls
 	thaws    *thaws
 	expedite *Expedite
+	orphaned bool // the owner is gone
 }
 
 type frontCalls struct {

@@ -2,12 +2,14 @@ package guard
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
@@ -41,6 +43,7 @@ func (g *process) superviseWindow() {
 			return
 		}
 		if message == heardEnd {
+			g.orphaned = true
 			g.thaws.over.Store(true)
 			break
 		}
@@ -102,7 +105,11 @@ func (g *process) takeOver() {
 	for ; ; released = g.resumeAll() {
 		_ = g.expedite.Off() // nobody is left to be told
 		if !g.thaws.over.Load() {
-			if message := g.listen(again); message == heardEnd || message == msgClose {
+			switch g.listen(again) {
+			case heardEnd:
+				g.orphaned = true
+				g.thaws.over.Store(true)
+			case msgClose:
 				g.thaws.over.Store(true)
 			}
 			continue
@@ -114,6 +121,7 @@ func (g *process) takeOver() {
 					f.reinstate()
 				}
 				g.expedite.forget()
+				g.renewAll()
 				return
 			}
 			time.Sleep(again)
@@ -168,6 +176,16 @@ func (f *frontCalls) displace() {
 func (f *frontCalls) reinstate() {
 	if f.displaced != nil {
 		_ = f.ctl.Load(f.id, f.flags, f.displaced)
+	}
+}
+
+// renewAll has fronts run on a table that was loaded after their slots were cleared. An
+// owner that lives does so itself. A failure is left to recovery: nobody is held.
+func (g *process) renewAll() {
+	for _, f := range g.fronts {
+		if g.orphaned && len(f.waits) > 0 && f.displaced == nil {
+			_ = slot.RenewFront(context.Background(), g.k, f.ctl, f.id)
+		}
 	}
 }
 

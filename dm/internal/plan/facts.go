@@ -70,6 +70,9 @@ type Base struct {
 	// Pending is true when the front's inactive table leads here: an operation
 	// was interrupted before its window.
 	Pending bool
+	// Own is true when the front runs on the origin's own table and nothing waits: one
+	// that did may have been cleared, so that the front could run.
+	Own bool
 	// Redirect is how a plain device's writers are led to the front.
 	Redirect targets.InterposeStatus
 }

@@ -146,6 +146,12 @@ func pending(v *plan.RemoveVolume) {
 	v.Origin.Base.Fronted, v.Origin.Base.Pending = false, true
 }
 
+// cleared: a window ended early. The front has its own table, and nothing waits.
+func cleared(v *plan.RemoveVolume) {
+	v.Origin.Table = v.Origin.Base.Table
+	v.Origin.Base.Fronted, v.Origin.Base.Own = false, true
+}
+
 // cored: the image shows a core.
 func cored(v *plan.RemoveVolume) {
 	v.Core, v.Name = plan.CoreName("nightly", v.Origin.Volume), v.Origin.Volume

@@ -100,6 +100,7 @@ func removals() map[string]plan.RemoveRequest {
 		"remove-handover-first":    removal(left("home", 0, handedOver, notLast)),
 		"remove-bypassed":          removal(left("home", 0, bypassed)),
 		"remove-pending":           removal(left("home", 0, pending)),
+		"remove-cleared":           removal(left("home", 0, cleared)),
 		"remove-pending-suspended": removal(left("home", 0, pending, suspended)),
 		"remove-suspended":         removal(left("home", 0, suspended)),
 		"remove-suspended-beside":  removal(left("home", 0, suspended, notLast, noDevices)),

@@ -6,28 +6,30 @@ import (
 	"strings"
 )
 
-// group is the name of the LVM volume group that an origin is a volume of, "" if it
+// Group is the name of the LVM volume group that a device is a volume of, "" if it
 // is none. The uuid says that it is LVM's; of the group it has an id only, and lvm2
 // locks by name. The name of the device is the group's and the volume's, with a
 // hyphen between them and two for each of their own (dm_build_dm_name, libdm-string.c).
 // A volume that somebody renamed by hand has no name from which to tell.
-func (o Origin) group() string {
-	if !strings.HasPrefix(o.UUID, "LVM-") {
+func Group(name, uuid string) string {
+	if !strings.HasPrefix(uuid, "LVM-") {
 		return ""
 	}
-	for i := 0; i < len(o.Name); i++ {
+	for i := 0; i < len(name); i++ {
 		switch {
-		case o.Name[i] != '-':
-		case i+1 < len(o.Name) && o.Name[i+1] == '-':
+		case name[i] != '-':
+		case i+1 < len(name) && name[i+1] == '-':
 			i++
-		case i+1 == len(o.Name):
+		case i+1 == len(name):
 			return ""
 		default:
-			return strings.ReplaceAll(o.Name[:i], "--", "-")
+			return strings.ReplaceAll(name[:i], "--", "-")
 		}
 	}
 	return ""
 }
+
+func (o Origin) group() string { return Group(o.Name, o.UUID) }
 
 // lockGroups keep lvm2 from the volumes whose fronts are touched from here until
 // unlockGroups: a table that waits there it would take for its own, load none, and

@@ -9,7 +9,7 @@ import (
 )
 
 func randomRemoval(r *rand.Rand) plan.RemoveRequest {
-	mods := []func(*plan.RemoveVolume){handedOver, bypassed, pending, notLast, suspended, deadStore, noDevices}
+	mods := []func(*plan.RemoveVolume){handedOver, bypassed, pending, cleared, notLast, suspended, deadStore, noDevices}
 	req := removal()
 	for i := range r.IntN(5) {
 		v := left(fmt.Sprint("v", i), uint32(i))
@@ -95,7 +95,8 @@ func (c checker) frontAfter(v plan.RemoveVolume) {
 		c.errorf("%s is disengaged at %d, its front resumed at %d", o.Base.Name, disengaged, resume)
 	}
 	clear := c.at(plan.Prepare, plan.ClearTable, o.Name)
-	if o.Base.Pending != (clear >= 0) || clear >= 0 && load >= 0 && load < clear {
+	clears := o.Base.Pending || o.Base.Own && v.Last && !plan.HandedOver(o.Base.Table)
+	if clears != (clear >= 0) || clear >= 0 && load >= 0 && load < clear {
 		c.errorf("%s: pending table cleared at %d", o.Name, clear)
 	}
 	if image := c.at(plan.Window, plan.RemoveDevice, v.Image); image >= 0 && (image < suspend || image > resume) {

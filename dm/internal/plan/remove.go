@@ -69,9 +69,9 @@ func Remove(r RemoveRequest) *Plan {
 		o := v.Origin
 		detach := v.detach()
 		restoreFront := len(detach) > 0
-		if o.Base != nil && o.Base.Pending {
+		if v.clears() {
 			touched = append(touched, o)
-			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name, Peer: o.Base.Name})
+			p.Steps = append(p.Steps, Step{Phase: Prepare, Action: ClearTable, Role: RoleFront, Device: o.Name, Peer: o.Base.Name, Live: o.Base.Table})
 		}
 		p.Steps = append(p.Steps, detach...)
 		if restoreFront {
@@ -118,6 +118,12 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	return p
+}
+
+// clears tells whether something of ours waits in the front, or did.
+func (v RemoveVolume) clears() bool {
+	b := v.Origin.Base
+	return b != nil && (b.Pending || b.Own && v.Last && Reloadable(b.Table))
 }
 
 // claim keeps an image from being mounted while writers leave its front: from then on

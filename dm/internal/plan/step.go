@@ -28,7 +28,7 @@ type Action string
 const (
 	CreateDevice  Action = "create"   // an empty device Device with UUID
 	LoadTable     Action = "load"     // Table into Device's inactive slot
-	ClearTable    Action = "clear"    // drop what is in Device's inactive slot
+	ClearTable    Action = "clear"    // drop what is in Device's inactive slot, or what is left of it in the kernel
 	Suspend       Action = "suspend"  // Device
 	Resume        Action = "resume"   // Device; swaps a loaded table in
 	RemoveDevice  Action = "remove"   // Device

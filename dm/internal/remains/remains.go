@@ -120,6 +120,12 @@ func (r *Reader) Front(v *plan.RemoveVolume, base stack.Device, known inventory.
 	if front == nil {
 		front = pending
 	}
+	if front == nil {
+		if front, err = r.ownFront(base); err != nil {
+			return err
+		}
+		b.Own = front != nil
+	}
 	if front != nil {
 		v.Origin, err = r.Read.Origin(front.Name, front.Dev, known.View)
 		if err != nil {
@@ -131,6 +137,18 @@ func (r *Reader) Front(v *plan.RemoveVolume, base stack.Device, known inventory.
 	v.Origin.Base = &b
 	v.Last = known.Last(b)
 	return nil
+}
+
+// ownFront finds the front of a base that nothing leads to any more. One that is
+// suspended, or in which a table waits, is in the hands of another program.
+func (r *Reader) ownFront(base stack.Device) (*ioctl.Info, error) {
+	fronts, err := r.Read.Fronts(base)
+	for _, f := range fronts {
+		if f.Own && !f.Info.Suspended && !f.Foreign {
+			return &f.Info, err
+		}
+	}
+	return nil, err
 }
 
 // plain is Front for a plain device, which may be gone: its base

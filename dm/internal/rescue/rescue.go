@@ -105,11 +105,13 @@ func (r *Rescuer) Holds(d stack.Device) (bool, error) {
 	return slices.ContainsFunc(fronts, func(f stack.Front) bool { return f.Live }), err
 }
 
-// ResumeFront resumes a front with the table it has: what waits for a resume goes
-// first. If that is another program's, it comes back when the front runs. A base that was handed over must not run
+// ResumeFront resumes a suspended front with the table it has: what waits for a resume
+// goes first. If that is another program's, it comes back when the front runs. What waits
+// in a front that runs, and what is wrong with a slot that was cleared here, teardown puts
+// right, under lvm2's lock. A base that was handed over must not run
 // beside its front's own table.
 func (r *Rescuer) ResumeFront(f stack.Front, base stack.Device) error {
-	if f.Info.Inactive && !f.Foreign {
+	if f.Info.Suspended && f.Info.Inactive && !f.Foreign {
 		if err := r.Control.Clear(ioctl.ID{Dev: f.Info.Dev}); err != nil {
 			return err
 		}

@@ -222,8 +222,8 @@ func TestStuckFrontKeepsItsOwn(t *testing.T) {
 }
 
 // TestRenamedInside: fronts are renamed while they are suspended, and one gets the
-// name of the other. Both run again, and that the set is not what was planned is
-// told.
+// name of the other. Both run again on their own tables, nothing is left over, and
+// that the set is not what was planned is told.
 func TestRenamedInside(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		g := newRig(t, ioctltest.Options{Udev: true})
@@ -245,12 +245,13 @@ func TestRenamedInside(t *testing.T) {
 			return nil
 		}
 		_, err := r.Run(background, p)
-		if _, stuck := errors.AsType[*run.UndoError](err); !renamed || !stuck || fails != errors.Is(err, unix.EIO) {
+		if _, stuck := errors.AsType[*run.UndoError](err); !renamed || stuck || err == nil || fails != errors.Is(err, unix.EIO) {
 			t.Errorf("fails %v: %v", fails, err)
 		}
 		for _, dev := range []ioctl.DevNo{g.devices["home"], g.devices["db"]} {
-			if info, err := g.ctl.Status(ioctl.ID{Dev: dev}); err != nil || info.Suspended {
-				t.Errorf("fails %v: %s is held: %+v, %v", fails, dev, info, err)
+			info, specs, err := g.ctl.Table(ioctl.ID{Dev: dev}, 0)
+			if err != nil || info.Suspended || info.Inactive || specs[0].Type != "linear" {
+				t.Errorf("fails %v: %s is held, or not what it was: %+v, %v, %v", fails, dev, info, specs, err)
 			}
 		}
 		for _, h := range g.held.Handles() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -22,7 +23,8 @@ func (r *Runner) After(ctx context.Context) {
 
 // chain loads a live image anew, over a newer one, and swaps it in with the one
 // call that also drains its readers. The kernel has read the exceptions from the
-// store by then: should it find fault with that, the image stays what it is.
+// store by then: should it find fault with that, the image stays what it is, though a
+// swap that failed leaves it suspended.
 func (r *Runner) chain(s plan.Step) error {
 	id := ioctl.ID{Name: s.Device}
 	if err := r.load(s); err != nil {
@@ -34,22 +36,9 @@ func (r *Runner) chain(s plan.Step) error {
 		_, err = r.Control.Resume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(udevFlags(s)))
 	}
 	if err != nil {
-		return errors.Join(err, r.unchain(id))
+		return errors.Join(err, slot.Drop(r.Control, id, ioctl.Hidden))
 	}
 	return r.verify(s)
-}
-
-// unchain drops a table that did not come live. A swap that failed leaves the
-// image suspended with the table it had.
-func (r *Runner) unchain(id ioctl.ID) error {
-	info, err := r.Control.Status(id)
-	if err == nil && info.Inactive {
-		err = r.Control.Clear(id)
-	}
-	if err == nil && info.Suspended {
-		_, err = r.Control.Resume(id, ioctl.SkipLockFS, ioctl.FlagsOnly(ioctl.Hidden))
-	}
-	return err
 }
 
 // active checks that the kernel has not given an image up.
@@ -81,7 +70,7 @@ func (r *Runner) rename(s plan.Step) error {
 	if err != nil {
 		return err
 	}
-	info, err := r.Control.Rename(s.Device, s.To, ev)
+	info, err := slot.Rename(r.Control, s.Device, s.To, ev)
 	if err == nil {
 		r.forget(s.Device)
 		r.devices[s.To], r.made[s.To] = n, node{dev: n}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -58,6 +59,18 @@ func (r *Runner) load(s plan.Step) error {
 			return err
 		}
 	}
+	if err := r.fill(ioctl.ID{Name: s.Device}, s); err != nil {
+		return err
+	}
+	var err error
+	if r.loaded[s.Device], err = r.numbered(s.Table); err != nil {
+		return err
+	}
+	return r.alone(s)
+}
+
+// fill loads the table of a step.
+func (r *Runner) fill(id ioctl.ID, s plan.Step) error {
 	specs, err := r.specs(s.Table)
 	if err != nil {
 		return err
@@ -66,10 +79,7 @@ func (r *Runner) load(s plan.Step) error {
 	if s.ReadOnly {
 		flags |= ioctl.ReadOnly
 	}
-	if err := r.Control.Load(ioctl.ID{Name: s.Device}, flags, specs); err != nil {
-		return err
-	}
-	return r.alone(s)
+	return r.Control.Load(id, flags, specs)
 }
 
 func (r *Runner) specs(t targets.Table) ([]ioctl.Spec, error) {
@@ -228,8 +238,9 @@ func (r *Runner) takeBack(s plan.Step) error {
 	if _, live, readErr := r.table(ioctl.ID{Name: s.Device}, 0); readErr != nil || !isOrigin(live) {
 		return errors.Join(err, readErr)
 	}
-	base := plan.Step{Action: plan.Resume, Role: plan.RoleBase, Device: s.Peer}
-	return errors.Join(err, r.Control.Clear(ioctl.ID{Name: s.Device}), r.resume(base), r.resume(s))
+	id, base := ioctl.ID{Name: s.Device}, plan.Step{Action: plan.Resume, Role: plan.RoleBase, Device: s.Peer}
+	// The slot first: the base and what waits there must not both run.
+	return errors.Join(err, r.Control.Clear(id), r.resume(base), r.resume(s), slot.Renew(r.Control, id, udevFlags(s)))
 }
 
 func isOrigin(t targets.Table) bool {

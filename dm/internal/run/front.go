@@ -1,9 +1,12 @@
 package run
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -18,6 +21,7 @@ func (r *Runner) replaceable(s plan.Step) error {
 	if err != nil {
 		return err
 	}
+	r.devices[s.Device] = info.Dev // restore goes by it
 	want, err := r.numbered(s.Live)
 	if err != nil {
 		return err
@@ -27,16 +31,15 @@ func (r *Runner) replaceable(s plan.Step) error {
 	}
 	ours, err := r.numbered(s.Table)
 	if err == nil && info.Inactive {
-		err = r.waitsOnly(id, ours)
+		err = r.waitsOnly(id, ours, live)
 	}
-	r.loaded[s.Device] = ours
 	return err
 }
 
-// waitsOnly: an operation that died may have loaded the same table.
-func (r *Runner) waitsOnly(id ioctl.ID, ours targets.Table) error {
+// waitsOnly: an operation that died may have loaded one of these tables.
+func (r *Runner) waitsOnly(id ioctl.ID, harmless ...targets.Table) error {
 	_, waiting, err := r.table(id, ioctl.QueryInactive)
-	if err == nil && len(waiting) > 0 && !waiting.Equal(ours) {
+	if err == nil && len(waiting) > 0 && !slices.ContainsFunc(harmless, waiting.Equal) {
 		err = fmt.Errorf("%w: %q is loaded and not live yet", ErrReloaded, waiting.Redacted())
 	}
 	return err
@@ -44,35 +47,53 @@ func (r *Runner) waitsOnly(id ioctl.ID, ours targets.Table) error {
 
 // restore gives a front its own table back, wherever the operation stopped. A
 // table that is neither the front's own nor ours was loaded by somebody else in
-// the meantime and is left alone, in whichever slot it is.
+// the meantime and is left alone, in whichever slot it is. It goes by number, as the
+// window does: the front may have another name by now.
 func (r *Runner) restore(s plan.Step) error {
-	id := ioctl.ID{Name: s.Device}
+	dev, err := r.number(s.Device)
+	if err != nil {
+		return err
+	}
+	id := ioctl.ID{Dev: dev}
 	info, live, err := r.table(id, 0)
 	if err != nil {
 		return err
 	}
-	ours := r.loaded[s.Device]
+	ours, loaded := r.loaded[s.Device]
+	s.Device = info.Name
+	own, err := r.numbered(s.Table)
+	if err != nil {
+		return err
+	}
 	foreign := false
 	if info.Inactive {
-		if foreign, err = r.clearOurs(id, ours); err != nil {
+		err := r.waitsOnly(id, ours, live)
+		if foreign = errors.Is(err, ErrReloaded); err != nil && !foreign {
 			return err
 		}
 	}
+	onOurs := loaded && isOrigin(ours) && live.Equal(ours)
 	switch {
-	case isOrigin(ours) && live.Equal(ours) && foreign:
+	case onOurs && foreign:
 		return fmt.Errorf("%s: %w", s.Device, ErrReloaded)
-	case isOrigin(ours) && live.Equal(ours):
-		return r.putBack(s)
-	case info.Suspended && !foreign:
+	case onOurs:
+		return r.putBack(id, s)
+	case foreign:
+		return nil
+	case loaded && (info.Inactive || live.Equal(own)): // the window or its guard may have cleared the slot
+		if err := slot.Release(r.Control, id, udevFlags(s)); err != nil || r.stuck {
+			return err // no load while filesystems are frozen; recovery does it
+		}
+		return slot.Renew(r.Control, id, udevFlags(s))
+	case info.Suspended:
 		return r.resume(s)
 	}
 	return nil
 }
 
 // putBack is restore for a front that runs on our table already.
-func (r *Runner) putBack(s plan.Step) error {
-	s.Live = nil
-	if err := r.load(s); err != nil {
+func (r *Runner) putBack(id ioctl.ID, s plan.Step) error {
+	if err := r.fill(id, s); err != nil {
 		return err
 	}
 	if s.Peer != "" {
@@ -81,33 +102,37 @@ func (r *Runner) putBack(s plan.Step) error {
 	return r.resume(s)
 }
 
-// clearOurs drops the table that this run loaded from the inactive slot: it holds the
-// base. It tells whether another's waits there instead, which stays.
-func (r *Runner) clearOurs(id ioctl.ID, ours targets.Table) (foreign bool, err error) {
-	_, waiting, err := r.table(id, ioctl.QueryInactive)
-	if err != nil || len(waiting) == 0 {
-		return false, err
-	}
-	if !waiting.Equal(ours) {
-		return true, nil
-	}
-	return false, r.Control.Clear(id)
-}
-
-// clear drops what waits in the inactive slot; from a front only what leads to its
-// base, and was left there by an operation that died.
+// clear drops what this run, or an operation that died, left in a device's inactive
+// slot, or had to clear from it in haste.
 func (r *Runner) clear(s plan.Step) error {
 	id := ioctl.ID{Name: s.Device}
-	if s.Role != plan.RoleFront {
-		return r.Control.Clear(id)
-	}
-	base, err := r.number(s.Peer)
+	info, live, err := r.table(id, 0)
 	if err != nil {
 		return err
 	}
-	_, waiting, err := r.table(id, ioctl.QueryInactive)
-	if err != nil || !stack.LeadsTo(waiting, base) {
-		return err
+	mine := r.loaded[s.Device] != nil || info.Inactive
+	if s.Role == plan.RoleFront {
+		if mine, err = r.left(s, info, live); err != nil {
+			return err
+		}
 	}
-	return r.Control.Clear(id)
+	if !mine {
+		return nil
+	}
+	return slot.Renew(r.Control, id, udevFlags(s))
+}
+
+// left tells whether what waits in a front is of an operation that died: what leads to
+// its base, or equals what is live. Where nothing waits, a front that runs on its own
+// table may have had something.
+func (r *Runner) left(s plan.Step, info ioctl.Info, live targets.Table) (bool, error) {
+	if !info.Inactive {
+		return live.Equal(s.Live), nil
+	}
+	base, err := r.number(s.Peer)
+	if err != nil {
+		return false, err
+	}
+	_, waiting, err := r.table(ioctl.ID{Name: s.Device}, ioctl.QueryInactive)
+	return stack.LeadsTo(waiting, base) || waiting.Equal(live), err
 }

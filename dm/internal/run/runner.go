@@ -73,7 +73,7 @@ type execution struct {
 	files   map[string]*ioctl.File   // of stores behind loop devices, until the run ends
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	tables  map[string]targets.Table // loaded into stores that are made of files
-	loaded  map[string]targets.Table // loaded into fronts
+	loaded  map[string]targets.Table // what each device was given
 	claims  map[string]*ioctl.File   // images that nobody can mount meanwhile
 	groups  map[string]*lvmlock.Lock // of LVM
 	unwiped map[string]uint64        // files of stores: bytes to be zeroed through their filesystem

@@ -17,7 +17,7 @@ type Front struct {
 	// Own: its live table is the same as the base's. Both lead to the same sectors.
 	Own bool
 	// Foreign: what waits in its inactive slot is neither ours nor the origin's
-	// own table: somebody else is changing the device.
+	// own table, nor the live one: somebody else is changing the device.
 	Foreign bool
 }
 
@@ -108,7 +108,7 @@ func (r *Reader) front(id ioctl.ID, base Device) (f Front, err error) {
 	}
 	_, waiting, err := r.Table(id, ioctl.QueryInactive)
 	f.Pending = LeadsTo(waiting, base.Dev)
-	f.Foreign = !f.Pending && !waiting.Equal(base.Table)
+	f.Foreign = !f.Pending && !waiting.Equal(base.Table) && !waiting.Equal(live)
 	return f, err
 }
 

@@ -35,7 +35,10 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin
 		o.Size = table.Size() // it may have been resized since
 	}
 	o.Volume = plan.VolumeName(info.Name)
-	o.Suspended, o.InactiveLoaded = info.Suspended, info.Inactive
+	o.Suspended = info.Suspended
+	if o.InactiveLoaded, err = r.changing(info, table); err != nil {
+		return o, err
+	}
 	if _, _, role, ok := plan.ParseUUID(info.UUID); ok && role != plan.RoleAdopted {
 		o.Role = role
 		return o, nil
@@ -46,6 +49,16 @@ func (r *Reader) Origin(spec string, dev targets.DevNo, ours *View) (plan.Origin
 		o.Status, err = r.statusLine(ioctl.ID{Dev: dev})
 	}
 	return o, err
+}
+
+// changing tells whether a table waits that a resume would change the device with. One
+// that equals the live table is left by an operation of ours that died.
+func (r *Reader) changing(info ioctl.Info, live targets.Table) (bool, error) {
+	if !info.Inactive {
+		return false, nil
+	}
+	_, waiting, err := r.Table(ioctl.ID{Dev: info.Dev}, ioctl.QueryInactive)
+	return len(waiting) > 0 && !waiting.Equal(live), err
 }
 
 func (r *Reader) geometry(o *plan.Origin) error {

@@ -55,6 +55,11 @@ func TestOriginState(t *testing.T) {
 	if !got.Suspended || !got.InactiveLoaded {
 		t.Errorf("%+v", got)
 	}
+	same := h.AddDM("same", "", ioctltest.Row{Length: 8, Type: "zero"})
+	h.load(t, "same", ioctltest.Row{Length: 8, Type: "zero"}) // as an undo of ours that died
+	if got, err = h.r.Origin("x", dev(same), &stack.View{}); err != nil || got.InactiveLoaded {
+		t.Errorf("%+v, %v", got, err)
+	}
 	large := h.AddDM("my vol", "", ioctltest.Row{Length: 8192, Type: "zero"})
 	got, err = h.r.Origin("x", dev(large), &stack.View{})
 	check(t, err)
