@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // pages writes the manual and reads it back.
@@ -204,5 +205,34 @@ func TestGlossary(t *testing.T) {
 	}
 	if !slices.Equal(rows, want) {
 		t.Errorf("docs/glossary.md should have these rows:\n%s", strings.Join(want, "\n"))
+	}
+}
+
+// TestGlossaryHasWords: the states and roles that the program prints are terms of the
+// glossary. Their lists are those of the JSON Schemas, which are made from the types.
+func TestGlossaryHasWords(t *testing.T) {
+	terms := map[string]bool{}
+	for _, c := range concepts() {
+		for word := range strings.FieldsFuncSeq(c.word+" "+c.meaning, func(r rune) bool { return !unicode.IsLetter(r) }) {
+			terms[word] = true
+		}
+	}
+	neverPrinted := []string{"merging", "merged"} // kept in the schema for programs that know them
+	for file, property := range map[string]string{"sets": "state", "graphs": "role"} {
+		schema, err := os.ReadFile("../../docs/schema/" + file + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists := regexp.MustCompile(`"`+property+`": \{[^{}]*"enum": \[([^]]*)\]`).FindAllSubmatch(schema, -1)
+		if len(lists) == 0 {
+			t.Errorf("%s.json has no list of values of %s", file, property)
+		}
+		for _, list := range lists {
+			for _, value := range regexp.MustCompile(`"(\w+)"`).FindAllSubmatch(list[1], -1) {
+				if word := string(value[1]); !terms[word] && !slices.Contains(neverPrinted, word) {
+					t.Errorf("the %s %s is not in the glossary", property, word)
+				}
+			}
+		}
 	}
 }
