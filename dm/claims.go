@@ -75,24 +75,6 @@ func otherFilesystems() error {
 	return plan.Refuse(plan.Busy, "", "try again", "filesystems were mounted or unmounted since the snapshot was prepared")
 }
 
-// notDirect refuses an origin whose filesystem lets programs store past the block
-// layer (DAX): what they write to mapped pages is never copied, and with a table
-// that cannot serve it the kernel answers them with SIGBUS.
-func notDirect(read *stack.Reader, o plan.Origin, above []targets.DevNo, mounted mounts) error {
-	for _, d := range above {
-		if able, err := read.DirectAccess(d); err != nil || !able {
-			return err
-		}
-		for _, m := range mounted.Of(d) {
-			if m.DirectAccess() {
-				return plan.Refuse(plan.Unsupported, o.Path, "mount it without -o dax; ext4 and xfs need -o dax=never on such a device",
-					"%s on %s may use DAX: its writes bypass device-mapper", m.FSType, m.Path)
-			}
-		}
-	}
-	return nil
-}
-
 // doubts are the devices of the set that somebody uses though no filesystem was
 // found on them. A mount may lie in a namespace that nobody can read, or be gone
 // while files are open. The kernel knows: all who mount, swap or build on a device

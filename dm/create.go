@@ -1,12 +1,12 @@
 package dm
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -106,7 +106,7 @@ func (c *creation) planOnly() (p *Plan, err error) {
 
 func (c *creation) change() change {
 	return change{
-		keys: c.keys, look: c.look, plan: c.plan, begun: c.begun, commit: c.commit, drop: c.drop, result: c.result,
+		keys: c.keys, look: c.look, plan: c.plan, begun: c.intentWritten, commit: c.commit, drop: c.drop, result: c.result,
 		runner: func() *run.Runner {
 			r := c.runner(c.facts, c.request)
 			r.LastLook = func() error { return c.uses().lastLook(c.facts) }
@@ -121,7 +121,7 @@ func (c *creation) uses() useChecker { return useChecker{c.kernel, c.read} }
 // keys are those of the name, of what the origins lead to now, and of the stores
 // that were named.
 func (c *creation) keys() ([]string, error) {
-	if err := c.sets.leases.check(c.request); err != nil {
+	if err := c.sets.leases.check(c.request.Lease); err != nil {
 		return nil, err
 	}
 	mounts, err := ownMounts(c.kernel)
@@ -194,7 +194,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 // drop closes the filesystems that plan opened.
 func (c *creation) drop(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
 
-func (c *creation) begun(d *done) error {
+func (c *creation) intentWritten(d *done) error {
 	c.hooks = newHooks(c.state, c.log, &d.intent, d.plan, c.request)
 	d.runner.Hook = c.hooks.call
 	return nil
@@ -278,19 +278,6 @@ func (c *creation) takeBack(ctx context.Context, d done, cause error) error {
 	return errors.Join(cause, c.state.End(d.intent))
 }
 
-func (s *session) runner(f *facts, r CreateRequest) *run.Runner {
-	timeout := r.FreezeTimeout
-	if timeout == 0 {
-		timeout = defaultFreezeTimeout
-	}
-	return &run.Runner{
-		StartGuard: s.guard(f, timeout),
-		Kernel:     s.kernel, Control: s.ctl, Create: s.life.create, Log: s.log, Fail: s.Manager.fail, Observe: s.observe(cmp.Or(r.Name, s.set)),
-		Freezers: f.freezers, Deadline: timeout, BusyTimeout: s.opts.BusyTimeout, UdevTimeout: s.opts.UdevTimeout,
-		Stalls: s.stalls,
-	}
-}
-
 func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) journal.Set {
 	b, err := json.Marshal(receipt)
 	if err != nil {
@@ -310,4 +297,13 @@ func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.
 		})
 	}
 	return set
+}
+
+// nameOf is the name of the set, made from the time if the request has none, to the
+// microsecond: two may be cut within one second.
+func nameOf(r CreateRequest) string {
+	if r.Name == "" {
+		return time.Now().UTC().Format("snap-20060102-150405.000000")
+	}
+	return r.Name
 }

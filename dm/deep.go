@@ -3,51 +3,56 @@ package dm
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 )
 
-// When and how fast a monitor flattens chains.
-const (
-	defaultFlattenDepth = 16
-	defaultFlattenRate  = 16 << 20 // bytes a second
-)
-
-// flattenDeepChains flattens leftovers of removed sets while a chain is longer than
+// chainFlattener flattens leftovers of removed sets while a chain is longer than
 // FlattenDepth, one after the other. It runs in a goroutine of its own: a copy may take
-// hours, and stores must not wait to grow. One that failed is not tried again, since
-// it needs room.
-func (w *monitorRun) flattenDeepChains(ctx context.Context) {
-	tried := map[string]bool{}
+// hours, and stores must not wait to grow.
+type chainFlattener struct {
+	sets     *lister
+	request  MonitorRequest
+	log      *slog.Logger
+	remove   func(context.Context, RemoveRequest) error
+	announce func(context.Context, Event)
+	tried    map[string]bool // a leftover that failed is not tried again, since it needs room
+}
+
+func (c *chainFlattener) run(ctx context.Context) {
 	for {
-		if layer := w.nextToFlatten(tried); layer != "" {
-			err := w.Remove(ctx, RemoveRequest{Name: layer, Flatten: true, Rate: w.r.FlattenRate})
-			tried[layer] = err != nil && CodeOf(err) != CodeLocked
+		if layer := c.next(); layer != "" {
+			err := c.remove(ctx, RemoveRequest{Name: layer, Flatten: true, Rate: c.request.FlattenRate})
+			c.tried[layer] = err != nil && CodeOf(err) != CodeLocked
 			if err != nil && ctx.Err() == nil {
-				w.log.Warn("images read through many others, but this one could not be flattened", "layer", layer, "error", err)
+				c.log.Warn("images read through many others, but this one could not be flattened", "layer", layer, "error", err)
 			}
 			if err == nil {
-				w.announce(ctx, setEvent(EventFlattened, layer))
+				c.announce(ctx, setEvent(EventFlattened, layer))
 				continue
 			}
 		}
 		select {
-		case <-time.After(w.r.Interval):
+		case <-time.After(c.request.Interval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// nextToFlatten is the leftover to flatten next: the oldest one that gets no more copies, if a
-// chain is longer than FlattenDepth. It is empty if there is none.
-func (w *monitorRun) nextToFlatten(tried map[string]bool) string {
-	v, err := w.sets.scanDevices()
+func (c *chainFlattener) next() string {
+	v, err := c.sets.scanDevices()
 	if err != nil {
-		w.log.Warn("cannot inspect the chains of images", "error", err)
+		c.log.Warn("cannot inspect the chains of images", "error", err)
 		return ""
 	}
-	sets := v.sets()
+	return nextToFlatten(v.sets(), c.request.FlattenDepth, c.tried)
+}
+
+// nextToFlatten is the leftover to flatten next: the oldest one that gets no more copies,
+// if a chain is longer than most. It is empty if there is none.
+func nextToFlatten(sets []Set, most int, tried map[string]bool) string {
 	depth, readers := 0, func(s Set) (n int) {
 		for _, vol := range s.Volumes {
 			n = max(n, len(vol.ReadBy))
@@ -64,7 +69,7 @@ func (w *monitorRun) nextToFlatten(tried map[string]bool) string {
 			layers = append(layers, s)
 		}
 	}
-	if depth <= w.r.FlattenDepth || len(layers) == 0 {
+	if depth <= most || len(layers) == 0 {
 		return ""
 	}
 	return slices.MinFunc(layers, func(a, b Set) int { return cmp.Compare(readers(a), readers(b)) }).Name

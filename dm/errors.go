@@ -169,3 +169,5 @@ func (e *BusyError) Error() string {
 
 // Unwrap: who is named or not, it is the kernel's EBUSY.
 func (e *BusyError) Unwrap() error { return unix.EBUSY }
+
+var errUnfreezable = errors.New("cannot be frozen")

@@ -2,8 +2,6 @@ package dm
 
 import (
 	"time"
-
-	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
 // EventKind is what an Event reports.
@@ -52,23 +50,4 @@ type Step struct {
 // setEvent is one about a whole set.
 func setEvent(kind EventKind, set string) Event {
 	return Event{Time: time.Now().UTC(), Kind: kind, Set: set, ReadBy: []string{}}
-}
-
-// observe makes what tells Options.Events of each step of an operation on a set,
-// nil if there is no such function.
-func (s *session) observe(set string) func(plan.Phase, plan.Step, int, int) {
-	if s.opts.Events == nil {
-		return nil
-	}
-	return func(phase plan.Phase, step plan.Step, done, total int) {
-		e := setEvent(EventStep, set)
-		e.Step = &Step{Op: s.op, Phase: Phase(phase), Done: done, Total: total}
-		if phase != plan.Window {
-			e.Step.Name, e.Step.Device = step.String(), step.Device
-			if step.Filesystem != nil {
-				e.Step.Device = step.Filesystem.Mountpoints[0]
-			}
-		}
-		s.opts.Events(e)
-	}
 }

@@ -2,7 +2,6 @@ package dm
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -30,98 +29,6 @@ type facts struct {
 	opened   *freeze.Set
 	doubts   []Doubt         // found at the last look before the window
 	atRest   []targets.DevNo // those that nobody used then
-}
-
-// gather looks up all a plan needs, and changes nothing.
-func (x *examiner) gather(r CreateRequest, id string) (*facts, error) {
-	f := &facts{above: map[targets.DevNo][]targets.DevNo{}}
-	release, err := x.kernel.Release()
-	if err != nil {
-		return nil, err
-	}
-	if err := plan.CheckRelease(release); err != nil {
-		return nil, err
-	}
-	if f.mounts, err = allMounts(x.kernel); err != nil {
-		return nil, err
-	}
-	if f.ours, err = x.read.Look(); err != nil {
-		return nil, err
-	}
-	f.request = request(r, id)
-	for _, origin := range r.Origins {
-		v, err := x.gatherVolume(f, r, origin)
-		if err != nil {
-			return nil, err
-		}
-		f.request.Volumes = append(f.request.Volumes, v)
-	}
-	if err := x.gatherStores(f, r); err != nil {
-		return nil, err
-	}
-	if f.request.Hooks, err = x.findHooks(r); err != nil {
-		return nil, err
-	}
-	if !f.request.Crash {
-		f.systems = f.mounts.Plan(f.devices()...)
-		f.assign()
-	}
-	return f, nil
-}
-
-// request is what a plan takes from the request itself.
-func request(r CreateRequest, id string) plan.CreateRequest {
-	mode := targets.Transient
-	if r.Persistent {
-		mode = targets.PersistentOverflow
-	}
-	return plan.CreateRequest{
-		Set: r.Name, ID: id, Mode: mode,
-		Writable: r.Writable, Crash: r.Consistency == Crash, Apart: r.Transient || r.Lease != Lease{},
-	}
-}
-
-func (x *examiner) gatherVolume(f *facts, r CreateRequest, spec string) (plan.VolumeRequest, error) {
-	var v plan.VolumeRequest
-	var err error
-	if v.Origin, err = x.findOrigin(f, spec); err != nil {
-		return v, err
-	}
-	above := f.above[v.Origin.Dev]
-	x.warnLVM(v.Origin, above)
-	v.BaseID = newID()
-	if r.StableNumbers {
-		v.Minor = plan.StableMinor(v.Origin)
-	}
-	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
-		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
-	}
-	if v.Chunk, err = r.chunk(x.policy(r.Policy, f.mounts, v.Origin)); err != nil {
-		return v, err
-	}
-	v.Found, err = x.lookalike(v.Origin, above)
-	return v, err
-}
-
-// findOrigin is the one way from what a user named to an origin that can be cut. It
-// notes what stands on it, also of one that it refuses: before its store is looked at,
-// since that is worth more words.
-func (x *examiner) findOrigin(f *facts, spec string) (plan.Origin, error) {
-	dev, err := x.read.Resolve(spec, f.mounts)
-	if err != nil {
-		return plan.Origin{}, err
-	}
-	o, err := x.read.Origin(spec, dev, f.ours)
-	if err != nil {
-		return o, err
-	}
-	if f.above[dev], err = x.read.Above(dev); err != nil {
-		return o, err
-	}
-	if err := notDirect(x.read, o, f.above[dev], f.mounts); err != nil {
-		return o, err
-	}
-	return o, plan.CheckOrigin(o)
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and
@@ -162,29 +69,6 @@ func planFilesystem(key int, fs freeze.Filesystem, front string) plan.Filesystem
 	}
 	return p
 }
-
-// checkFreezable refuses filesystems that cannot be frozen, or that write to devices
-// outside the set: their images would not show one instant.
-func (x *examiner) checkFreezable(f *facts) error {
-	for _, fs := range f.systems {
-		if fs.Method == freeze.None {
-			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)
-		}
-		devices := slices.Clone(fs.Devices)
-		for _, x := range fs.Extra {
-			devices = append(devices, x.DevNo)
-		}
-		for _, d := range devices {
-			if !f.inSet(d) {
-				return plan.Refuse(plan.Unsupported, fs.Mountpoint(), "name that device as an origin too, or use --consistency crash",
-					"%s on %s also lives on %s, which is not part of the set", fs.FSType, fs.Mountpoint(), x.read.Node(d))
-			}
-		}
-	}
-	return nil
-}
-
-var errUnfreezable = errors.New("cannot be frozen")
 
 func (f *facts) inSet(d targets.DevNo) bool {
 	for _, v := range f.request.Volumes {

@@ -29,16 +29,16 @@ func (s *session) intents() intentWriter { return intentWriter{s.kernel, s.read,
 // begin writes the intent: from here on an interrupted operation can be told
 // from a finished one. One that is covered goes on without: taking down is what
 // helps when the state directory is full.
-func (w intentWriter) begin(d *done, covered bool) (err error) {
-	d.intent, err = w.tryBegin(d.plan, d.runner)
+func (w intentWriter) begin(p *plan.Plan, r *run.Runner, covered bool) (journal.Intent, error) {
+	i, err := w.tryBegin(p, r)
 	switch {
 	case err == nil:
 	case !covered:
-		return errors.Join(err, w.state.End(d.intent))
+		return i, errors.Join(err, w.state.End(i))
 	default:
 		w.log.Warn("cleaning up without a journal entry", "error", err)
 	}
-	return nil
+	return i, nil
 }
 
 // tryBegin leaves what there is of the intent when it fails. The semaphore of the

@@ -43,13 +43,13 @@ func (c leaseClock) hasEnded(r journal.Set) (bool, error) {
 }
 
 // check refuses a lease that has already ended.
-func (c leaseClock) check(r CreateRequest) error {
-	if r.Lease.PID == 0 {
+func (c leaseClock) check(l Lease) error {
+	if l.PID == 0 {
 		return nil
 	}
-	start, err := c.read.StartOf(r.Lease.PID)
+	start, err := c.read.StartOf(l.PID)
 	if err == nil && start == "" {
-		return plan.Refuse(plan.Usage, "", "name a process that runs", "there is no process %d to lease the set to", r.Lease.PID)
+		return plan.Refuse(plan.Usage, "", "name a process that runs", "there is no process %d to lease the set to", l.PID)
 	}
 	return err
 }

@@ -4,18 +4,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
-	"log/slog"
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/dmsnap/dmsnap/dm/internal/inventory"
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/dm/internal/remains"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/dm/internal/store"
-	"github.com/dmsnap/dmsnap/freeze"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -41,16 +37,6 @@ func (m *Manager) Show(_ context.Context, name string) (set *Set, err error) {
 	defer s.close()
 	set, err = s.sets.showWhole(name)
 	return set, s.fail(err)
-}
-
-// lister finds out what sets there are.
-type lister struct {
-	kernel  *ioctl.Kernel
-	read    *stack.Reader
-	remains *remains.Reader
-	state   journal.Dir
-	log     *slog.Logger
-	leases  leaseClock
 }
 
 // showWhole asks the stores themselves for what the kernel does not say any more.
@@ -130,46 +116,6 @@ func (v *view) sets() []Set {
 	v.link(sets)
 	slices.SortFunc(sets, func(a, b Set) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID)) })
 	return sets
-}
-
-// view is one look at the kernel.
-type view struct {
-	*stack.View
-	from    *lister
-	mounts  mounts // our own namespace's
-	mounted map[ioctl.DevNo][]string
-	fronts  map[targets.DevNo]*ioctl.Info // by base; none: bypassed
-	pins    map[string]bool               // by the owner of the file
-}
-
-func (l *lister) look() (*view, error) {
-	mounted, err := ownMounts(l.kernel)
-	if err != nil {
-		return nil, err
-	}
-	v, err := l.scanDevices()
-	if err != nil {
-		return nil, err
-	}
-	v.mounts, v.mounted, v.pins = mounted, mounted.byDevice(), map[string]bool{}
-	pins, err := store.Pins(l.kernel)
-	for _, p := range pins {
-		v.pins[p.Owner] = true
-	}
-	return v, err
-}
-
-// scanDevices loads the view without finding out where images are mounted.
-func (l *lister) scanDevices() (*view, error) {
-	ours, err := l.read.Look()
-	if err != nil {
-		return nil, err
-	}
-	fronts, err := l.read.LiveFronts(ours)
-	if err != nil {
-		return nil, err
-	}
-	return &view{View: ours, from: l, fronts: fronts, mounts: mounts{&freeze.Table{}}}, nil
 }
 
 func (v *view) set(id string, r journal.Set) Set {
@@ -312,50 +258,29 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	}
 }
 
-const neverCut = "no snapshot was taken yet: an operation is in progress or was interrupted"
-
-// imageState is what an image is worth now.
-func (v *view) imageState(d stack.Device, base targets.DevNo) (State, string) {
-	switch {
-	case !d.Info.Live:
-		return StateBroken, neverCut
-	case d.Status.State == targets.Invalid:
-		return StateInvalid, "the kernel invalidated it: its store is full or failed"
-	case d.Status.State == targets.Overflow:
-		return StateOverflow, "its store is full"
-	case d.Status.State != targets.Active:
-		return StateBroken, "the kernel says " + d.Status.State.String()
-	case v.fronts[base] == nil:
-		return StateBypassed, "another program reloaded the origin's table or removed the origin: later writes are in the image too"
-	case d.Info.Suspended:
-		return StateBroken, "its image is suspended"
+// find looks a set's id up, by its record or by the names of its devices.
+func (v *view) find(name string) (string, error) {
+	r, err := v.from.state.LoadSet(name)
+	if err == nil {
+		return r.ID, nil
 	}
-	return v.redirectState(base)
+	if set, err := pickSet(v.sets(), name); err == nil {
+		return set.UUID, nil
+	}
+	return "", noSet(name)
 }
 
-// redirectState tells whether all writers of a plain device come by the front.
-func (v *view) redirectState(base targets.DevNo) (State, string) {
-	d := v.Base(base)
-	if d == nil {
-		return StateActive, ""
-	}
-	_, plain := d.Interposed()
-	switch {
-	case plain && !d.Redirect.Attached():
-		return StateBypassed, "writes to the origin no longer pass through dmsnap: later writes are in the image too"
-	case plain && d.Redirect.Bypassed > 0:
-		return StateBypassed, fmt.Sprintf("%d writes reached the device under another name, for example through the whole disk: they are in the image too", d.Redirect.Bypassed)
-	}
-	return StateActive, ""
+func noSet(name string) error {
+	return plan.Refuse(plan.NotFound, "", "dmsnap list shows existing sets", "there is no set %s", name)
 }
 
-var severity = []State{
-	StateActive, StateMerging, StateMerged, StateOverflow, StateInvalid, StateBypassed, StateBroken,
+// isNoSet tells that error from others.
+func isNoSet(err error) bool {
+	r, refused := errors.AsType[*plan.Refusal](err)
+	return refused && r.Kind == plan.NotFound
 }
 
-func worseState(a, b State) State {
-	if slices.Index(severity, b) > slices.Index(severity, a) {
-		return b
-	}
-	return a
+func monitored(state journal.Dir) (bool, error) {
+	owner, err := state.Owner(journal.MonitorKey)
+	return owner != nil, err
 }

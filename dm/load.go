@@ -3,8 +3,6 @@ package dm
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/targets"
@@ -45,30 +43,11 @@ func (x *explainer) readCounters(set *Set) []counts {
 	out := make([]counts, len(set.Volumes))
 	for i, v := range set.Volumes {
 		out[i] = counts{at: time.Now(), used: v.Store.UsedBytes}
-		if v.OriginDevno != (DevNo{}) {
-			out[i].written = x.readWritten(v.OriginDevno)
+		if w, err := readWrites(x.s.read, v.OriginDevno); err == nil {
+			out[i].written = new(w.sectors * targets.SectorSize)
 		}
 	}
 	return out
-}
-
-// readWritten is the seventh figure of a device's statistics, sectors written
-// (Documentation/block/stat.rst).
-func (x *explainer) readWritten(d targets.DevNo) *uint64 {
-	b, err := x.s.kernel.ReadFile("/sys/dev/block/" + d.String() + "/stat")
-	if err != nil {
-		return nil
-	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 7 {
-		return nil
-	}
-	n, err := strconv.ParseUint(fields[6], 10, 64)
-	if err != nil {
-		return nil
-	}
-	n *= targets.SectorSize
-	return &n
 }
 
 // compareCounts compares two counts. How fast a store fills is the larger of what it did

@@ -206,3 +206,5 @@ func newID() string {
 }
 
 func ownPID() int { return os.Getpid() }
+
+func (s *session) unlock(l *journal.Locks) { s.tidy("locks", l.Unlock()) }

@@ -1,7 +1,6 @@
 package dm
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,52 +12,6 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
 )
-
-// MonitorRequest says how stores are monitored. The zero value works.
-type MonitorRequest struct {
-	// Threshold is how full a store may be, in percent, before it grows. Zero: 70.
-	Threshold int
-	// Step is what a store gets at least; a share is one of the origin. Zero: half
-	// of what it has. Under load it gets what the next 20 seconds will need.
-	Step Size
-	// Limit is the size that no store grows beyond; a share is one of the origin.
-	// Zero: what it can ever need.
-	Limit Size
-	// Spill are unused devices, which are overwritten: a store whose own device is
-	// used up goes on with the first that is free.
-	Spill []string
-	// FlattenDepth is how many others an image may read through before what is left of
-	// removed sets is flattened (RemoveRequest.Flatten), FlattenRate how fast is copied
-	// for that. Zero: 16, and 16 MiB a second.
-	FlattenDepth int
-	FlattenRate  Rate
-	// Interval is the longest time between two scans of all sets. Zero: 10 s.
-	Interval time.Duration
-	// Events gets each event, Look all sets after each scan. Both are called by the
-	// goroutine of Monitor, which waits for them to return.
-	Events func(Event)
-	Look   func([]Set)
-}
-
-const (
-	defaultThreshold = 70
-	defaultInterval  = 10 * time.Second
-	// pollSlice bounds how late a cancelled context is seen.
-	pollSlice = 250 * time.Millisecond
-)
-
-func (r MonitorRequest) withDefaults() MonitorRequest {
-	r.Threshold = cmp.Or(r.Threshold, defaultThreshold)
-	r.Interval = cmp.Or(r.Interval, defaultInterval)
-	r.FlattenDepth, r.FlattenRate = cmp.Or(r.FlattenDepth, defaultFlattenDepth), cmp.Or(r.FlattenRate, defaultFlattenRate)
-	if r.Events == nil {
-		r.Events = func(Event) {}
-	}
-	if r.Look == nil {
-		r.Look = func([]Set) {}
-	}
-	return r
-}
 
 // Monitor grows the stores of all sets before they fill up, those of later sets too,
 // until ctx ends; then it returns nil. The kernel reports that an image was dropped,
@@ -81,11 +34,6 @@ func (m *Manager) Monitored() (bool, error) {
 	return monitored(m.state)
 }
 
-func monitored(state journal.Dir) (bool, error) {
-	owner, err := state.Owner(journal.MonitorKey)
-	return owner != nil, err
-}
-
 func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	if r.Threshold < 1 || r.Threshold > 99 {
 		return plan.Refuse(plan.Usage, "", "use 1 to 99 percent", "threshold %d is not a percentage from 1 to 99", r.Threshold)
@@ -104,7 +52,9 @@ func (s *session) monitor(ctx context.Context, r MonitorRequest) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	beside.Go(func() { w.endLeases(ctx) })
-	beside.Go(func() { w.flattenDeepChains(ctx) })
+	beside.Go(func() {
+		(&chainFlattener{sets: s.sets, request: r, log: s.log, remove: s.Remove, announce: w.announce, tried: map[string]bool{}}).run(ctx)
+	})
 	for ctx.Err() == nil {
 		if err := w.scanAll(ctx); err != nil {
 			return err
@@ -251,10 +201,10 @@ func (w *monitorRun) growDue(ctx context.Context) error {
 			w.nextScan = time.Time{} // the image was dropped: scan why
 			return nil
 		}
-		if x.used*100 >= x.size*uint64(w.r.Threshold) {
+		if x.store.Used*100 >= x.store.Size*uint64(w.r.Threshold) {
 			w.growStore(ctx, x)
 		}
-		x.due = time.Now().Add(x.pollInterval(w.r.Threshold, w.r.Interval))
+		x.due = time.Now().Add(x.store.Interval(w.r.Threshold, w.r.Interval))
 	}
 	return nil
 }
@@ -277,7 +227,7 @@ func (w *monitorRun) measureStore(x *monitoredVolume) error {
 		x.state = StateInvalid
 		return nil
 	}
-	x.addMeasurement(time.Now(), st.Used.Bytes(), st.Total.Bytes())
+	x.store.Add(time.Now(), st.Used.Bytes(), st.Total.Bytes())
 	return nil
 }
 
@@ -287,27 +237,27 @@ func (w *monitorRun) growStore(ctx context.Context, x *monitoredVolume) {
 		w.sendEvent(x, EventLow, "")
 		x.low = true
 	}
-	want, limit := x.wantedSize(w.r), w.r.Limit.Of(x.origin)
+	want, limit := x.store.Wanted(w.r.Step.Of(x.store.Origin)), w.r.Limit.Of(x.store.Origin)
 	if !w.r.Limit.IsZero() {
 		want = min(want, limit)
 	}
-	if want <= x.size {
+	if want <= x.store.Size {
 		w.noteFull(x, "it has reached its limit")
 		return
 	}
 	err := w.growOn(ctx, x, want)
 	switch code := CodeOf(err); {
 	case err == nil:
-		x.low, x.stuck = false, false
+		x.low, x.store.Stuck = false, false
 		if merr := w.measureStore(x); merr == nil {
 			w.sendEvent(x, EventGrown, "")
 		}
 	case code == CodeLocked, ctx.Err() != nil: // another operation works on the set: try again soon
 	case code == CodeNoSpace:
 		w.noteFull(x, err.Error())
-	case !x.stuck:
+	case !x.store.Stuck:
 		w.sendEvent(x, EventFailed, err.Error())
-		x.stuck = true
+		x.store.Stuck = true
 	}
 }
 
@@ -329,16 +279,16 @@ func (w *monitorRun) growOn(ctx context.Context, x *monitoredVolume, want uint64
 }
 
 func (w *monitorRun) noteFull(x *monitoredVolume, why string) {
-	if !x.stuck {
+	if !x.store.Stuck {
 		w.sendEvent(x, EventFull, why)
-		x.stuck = true
+		x.store.Stuck = true
 	}
 }
 
 func (w *monitorRun) sendEvent(x *monitoredVolume, kind EventKind, why string) {
-	n := Event{Time: time.Now().UTC(), Kind: kind, Set: x.set, Volume: x.name, SizeBytes: x.size, Reason: why, ReadBy: x.readBy}
+	n := Event{Time: time.Now().UTC(), Kind: kind, Set: x.set, Volume: x.name, SizeBytes: x.store.Size, Reason: why, ReadBy: x.readBy}
 	if x.state == StateActive {
-		used := x.used
+		used := x.store.Used
 		n.UsedBytes = &used
 	}
 	w.r.Events(n)
@@ -349,7 +299,7 @@ func (w *monitorRun) sendEvent(x *monitoredVolume, kind EventKind, why string) {
 func (w *monitorRun) noteState(x *monitoredVolume, set string, v Volume) {
 	before := x.reported
 	x.set, x.name, x.state, x.reported = set, v.Name, v.State, v.State
-	x.origin, x.chunk, x.size = v.SizeBytes, v.ChunkBytes, v.Store.SizeBytes
+	x.store.Origin, x.store.Chunk, x.store.Size = v.SizeBytes, v.ChunkBytes, v.Store.SizeBytes
 	x.readBy, x.stopped = v.ReadBy, v.ReadsThrough != ""
 	if before == v.State {
 		return

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
@@ -128,32 +127,6 @@ func TestOneMonitor(t *testing.T) {
 	}
 	if err := h.m.Monitor(context.Background(), MonitorRequest{Threshold: 100}); !errors.Is(err, ErrUsage) {
 		t.Error(err)
-	}
-}
-
-// TestPace: the less is left for the rate, the sooner the next look, between
-// bounds.
-func TestPace(t *testing.T) {
-	x := &monitoredVolume{image: ioctl.ID{Name: "x"}, state: StateActive, origin: 100 << 30, chunk: 64 << 10, size: 10 << 30}
-	start := time.Now()
-	x.addMeasurement(start, 0, x.size)
-	idle := x.pollInterval(70, time.Hour)
-	x.addMeasurement(start.Add(time.Second), 1<<30, x.size)
-	busy := x.pollInterval(70, time.Hour)
-	x.addMeasurement(start.Add(2*time.Second), 6<<30, x.size)
-	late := x.pollInterval(70, time.Hour)
-	if !(idle > busy && busy > late && late >= fastest && x.pollInterval(1, time.Hour) == fastest && x.pollInterval(70, time.Millisecond) == time.Millisecond) {
-		t.Error(idle, busy, late)
-	}
-	if rate := x.rate; rate != 5<<30 {
-		t.Error(rate)
-	}
-	if got := x.wantedSize(MonitorRequest{}); got != x.neededSize() { // 100 GiB would be needed
-		t.Error(got, x.neededSize())
-	}
-	x.addMeasurement(start.Add(3*time.Second), 6<<30, x.size)
-	if x.rate = 0; x.wantedSize(MonitorRequest{}) != 15<<30 || x.wantedSize(MonitorRequest{Step: Size{Percent: 1}}) != 11<<30 {
-		t.Error("steps")
 	}
 }
 

@@ -136,7 +136,7 @@ func (s *session) carryOut(ctx context.Context, o change) (err error) {
 	} else {
 		d.runner = s.usualRunner()
 	}
-	if err := s.intents().begin(&d, o.covered); err != nil {
+	if d.intent, err = s.intents().begin(d.plan, d.runner, o.covered); err != nil {
 		return err
 	}
 	if o.begun != nil {
@@ -161,6 +161,3 @@ func (s *session) finish(ctx context.Context, o change, d done) error {
 	}
 	return nil
 }
-
-// usualRunner is for operations that freeze nothing.
-func (s *session) usualRunner() *run.Runner { return s.runner(&facts{}, CreateRequest{}) }

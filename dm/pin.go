@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -117,33 +116,4 @@ func (s *recovery) pinSet(name string) error {
 		}
 	}
 	return nil
-}
-
-// setPin tells whether the kernel keeps a store's files and their filesystem where
-// they are.
-func (v *view) setPin(vol *Volume, id string, i int, files []*plan.File) {
-	d := v.Member(id, i, plan.RoleStore)
-	if d == nil || !d.Info.Live || len(files) == 0 || files[0].Path == "" {
-		return
-	}
-	loose := func(f *plan.File) bool { return f.Backing != plan.Loop && !v.pins[plan.OwnerOf(f.Path, id, i)] }
-	held := !slices.ContainsFunc(files, loose)
-	vol.Store.Pinned = &held
-}
-
-// addPin tells who keeps a filesystem from being unmounted, and how that ends.
-func (x *explainer) addPin(v Volume) {
-	switch {
-	case v.Store.Pinned == nil:
-	case *v.Store.Pinned:
-		x.add(Finding{
-			Level: LevelNote, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
-			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),
-		})
-	default:
-		x.add(Finding{
-			Level: LevelProblem, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap recover pins the file again",
-			Message: fmt.Sprintf("the store's file on the filesystem of %s is not pinned: after an unmount the store may overwrite data on the device", v.Store.Path),
-		})
-	}
 }

@@ -1,11 +1,7 @@
 package dm
 
 import (
-	"cmp"
-
-	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
-	"github.com/dmsnap/dmsnap/targets"
 )
 
 // Policy says what dmsnap chooses where a request leaves it open. The zero value
@@ -48,30 +44,6 @@ func (p OriginPolicy) over(all OriginPolicy) OriginPolicy {
 		p.ChunkBytes = all.ChunkBytes
 	}
 	return p
-}
-
-// policy finds what counts for an origin. Names that lead nowhere today, such as
-// a mount point where nothing is mounted, are passed over.
-func (x *examiner) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
-	if own, found := p.Origins[o.Spec]; found {
-		return own.over(p.OriginPolicy)
-	}
-	for name, own := range p.Origins {
-		if dev, err := x.read.Resolve(name, mounts); err == nil && dev == o.Dev {
-			return own.over(p.OriginPolicy)
-		}
-	}
-	return p.OriginPolicy
-}
-
-// chunk is the unit of copying of a volume: what the request says, else the
-// policy. Zero if neither does.
-func (r CreateRequest) chunk(p OriginPolicy) (targets.Sectors, error) {
-	bytes := cmp.Or(r.ChunkBytes, p.ChunkBytes)
-	if bytes%targets.SectorSize != 0 {
-		return 0, plan.Refuse(plan.Usage, "", "use a power of two between 4k and 1g", "chunk size %d is not a multiple of the sector size", bytes)
-	}
-	return targets.Sectors(bytes / targets.SectorSize), nil
 }
 
 func (p OriginPolicy) store() store.Policy {

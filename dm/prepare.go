@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -48,15 +47,6 @@ func (m *Manager) Prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 	return p, nil
 }
 
-// nameOf is the name of the set, made from the time if the request has none, to the
-// microsecond: two may be cut within one second.
-func nameOf(r CreateRequest) string {
-	if r.Name == "" {
-		return time.Now().UTC().Format("snap-20060102-150405.000000")
-	}
-	return r.Name
-}
-
 // prepare is perform as far as it comes without the cut.
 func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, err error) {
 	p = &Prepared{s: s}
@@ -88,9 +78,9 @@ func (p *Prepared) plans(ctx context.Context, o change) (err error) {
 	return err
 }
 
-func (p *Prepared) begin(ctx context.Context, o change) error {
+func (p *Prepared) begin(ctx context.Context, o change) (err error) {
 	p.done.runner = o.runner()
-	if err := p.s.intents().begin(&p.done, false); err != nil {
+	if p.done.intent, err = p.s.intents().begin(p.done.plan, p.done.runner, false); err != nil {
 		return err
 	}
 	if err := o.begun(&p.done); err != nil {

@@ -10,19 +10,6 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 )
 
-// Recovered is what Recover did.
-type Recovered struct {
-	Sets []string `json:"sets"` // names of the sets it took down
-	// Left are files of stores that no set known here has. They stay.
-	Left []string `json:"left"`
-	// Ended are volumes of persistent sets that a reboot ended. Their records and
-	// stores stay until Remove.
-	Ended []EndedVolume `json:"ended"`
-	// Expedited is what it put /sys/kernel/rcu_expedited back to, which a window left
-	// on whose processes were all killed; "" if there was nothing to put back.
-	Expedited string `json:"rcu_expedited,omitempty"`
-}
-
 // Recover ends what was interrupted: a create that did not reach its end is
 // taken back, a remove is completed, and devices of ours that belong to no
 // operation and no record are taken down. Operations that are under way are left
@@ -40,12 +27,6 @@ func (m *Manager) Recover(ctx context.Context) (r *Recovered, err error) {
 	}
 	s.tryExpire(ctx, "")
 	return &end.done, nil
-}
-
-// recovery ends what was interrupted.
-type recovery struct {
-	*session
-	done Recovered
 }
 
 func (s *recovery) recover(ctx context.Context) error {

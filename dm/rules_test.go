@@ -94,7 +94,8 @@ func drift(t *testing.T, spoil func(*plan.Plan)) int {
 	spoil(p)
 	p.Steps = slices.DeleteFunc(p.Steps, func(s plan.Step) bool { return s.Action == plan.Verify })
 	d := done{plan: p, runner: s.runner(f, CreateRequest{})}
-	check(t, s.intents().begin(&d, false)) // the intent by which the base is found again when no image stands on it
+	d.intent, err = s.intents().begin(d.plan, d.runner, false) // by which the base is found again when no image stands on it
+	check(t, err)
 	_, err = d.runner.Run(context.Background(), p)
 	check(t, err)
 	defer func() { check(t, m.state.End(d.intent)) }()

@@ -3,12 +3,9 @@ package dm
 import (
 	"cmp"
 	"errors"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
-	"github.com/dmsnap/dmsnap/dm/internal/stack"
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -83,9 +80,6 @@ func (x *examiner) whose(spec string, refused error) error {
 	return refused
 }
 
-// leastUptime is what writes since boot are spread over if that was just now.
-const leastUptime = 10 * time.Minute
-
 // demand is what a store of the origin is likely to take: by what is in use, and
 // by the writes since boot and just now, whichever were more.
 func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
@@ -104,66 +98,16 @@ func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.
 	return d, err
 }
 
-// loadMeter finds out how fast devices are written to.
-type loadMeter struct {
-	read   *stack.Reader
-	sample time.Duration
-	rates  map[targets.DevNo]uint64 // found so far
-}
-
-// sampled is the rate at which a device is written to. An operation that finds that
-// it needs another lock looks again, and does not wait for the sample again.
-func (m *loadMeter) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
-	if rate, known := m.rates[dev]; known {
-		return rate, nil
+// policy finds what counts for an origin. Names that lead nowhere today, such as
+// a mount point where nothing is mounted, are passed over.
+func (x *examiner) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
+	if own, found := p.Origins[o.Spec]; found {
+		return own.over(p.OriginPolicy)
 	}
-	first, err := m.writes(dev)
-	if err != nil {
-		return 0, err
+	for name, own := range p.Origins {
+		if dev, err := x.read.Resolve(name, mounts); err == nil && dev == o.Dev {
+			return own.over(p.OriginPolicy)
+		}
 	}
-	start := time.Now()
-	time.Sleep(m.sample)
-	second, err := m.writes(dev)
-	if err != nil {
-		return 0, err
-	}
-	if took := time.Since(start); took >= m.sample {
-		rate = second.sub(first).rate(took, chunk)
-	}
-	up, err := m.read.Uptime()
-	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
-	rate = max(rate, second.rate(max(up, leastUptime), chunk))
-	if err == nil {
-		m.rates[dev] = rate
-	}
-	return rate, err
-}
-
-// writes are those a device has completed.
-type writes struct{ count, sectors uint64 }
-
-func (w writes) sub(o writes) writes { return writes{w.count - o.count, w.sectors - o.sectors} }
-
-// rate is what copying for these writes takes of a store in a second, at most:
-// each may be to a chunk of its own.
-func (w writes) rate(in time.Duration, chunk targets.Sectors) uint64 {
-	bytes := float64(max(w.sectors*512, w.count*chunk.Bytes()))
-	if in <= 0 {
-		return 0
-	}
-	return uint64(bytes / in.Seconds())
-}
-
-// writes reads a device's statistics (Documentation/block/stat.rst): the fifth
-// field counts writes, the seventh their sectors.
-func (m *loadMeter) writes(d targets.DevNo) (w writes, err error) {
-	text, err := m.read.Statistics(d)
-	fields := strings.Fields(text)
-	if err != nil || len(fields) < 7 {
-		return w, err
-	}
-	if w.count, err = strconv.ParseUint(fields[4], 10, 64); err == nil {
-		w.sectors, err = strconv.ParseUint(fields[6], 10, 64)
-	}
-	return w, err
+	return p.OriginPolicy
 }

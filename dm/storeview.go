@@ -1,6 +1,7 @@
 package dm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
@@ -84,4 +85,16 @@ func readStore(k *ioctl.Kernel, to *Store, dev targets.DevNo) error {
 		}
 		return err
 	})
+}
+
+// setPin tells whether the kernel keeps a store's files and their filesystem where
+// they are.
+func (v *view) setPin(vol *Volume, id string, i int, files []*plan.File) {
+	d := v.Member(id, i, plan.RoleStore)
+	if d == nil || !d.Info.Live || len(files) == 0 || files[0].Path == "" {
+		return
+	}
+	loose := func(f *plan.File) bool { return f.Backing != plan.Loop && !v.pins[plan.OwnerOf(f.Path, id, i)] }
+	held := !slices.ContainsFunc(files, loose)
+	vol.Store.Pinned = &held
 }

@@ -260,3 +260,25 @@ type Mounted struct {
 	FSType  string `json:"fstype"`
 	Options string `json:"options"`
 }
+
+// RemoveRequest names a set to be removed.
+type RemoveRequest struct {
+	Name string
+	// Flatten removes its store too where older sets read through it: they get the
+	// chunks that only it has, while all is in use. Each of their stores must have
+	// room for them, or nothing is changed (CodeNoSpace). The newest set of an origin
+	// cannot be flattened, since the kernel copies into it still: what older ones need
+	// of it stays as a layer.
+	Flatten bool
+	// Rate bounds that copying. Zero: nothing does.
+	Rate Rate
+	// Progress is called with the bytes copied so far into one volume's store, by the
+	// goroutine that copies, which waits for it.
+	Progress func(set string, done, total uint64)
+}
+
+// Beside is a set that has copies of its own made of each chunk.
+type Beside struct {
+	Set string `json:"set"`
+	Why string `json:"why"` // why it does not read through a newer one; "" if the next create changes that
+}

@@ -11,42 +11,6 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// Explanation is what Why found out about a set or an origin.
-type Explanation struct {
-	Subject  string    `json:"subject"` // as asked for
-	Kind     Subject   `json:"kind"`
-	Summary  string    `json:"summary"` // the worst finding
-	Findings []Finding `json:"findings"`
-}
-
-// Level is how much a finding matters.
-type Level string
-
-// The levels.
-const (
-	LevelOK      Level = "ok"      // as it should be
-	LevelNote    Level = "note"    // explains something: who holds a device, what makes writes slow
-	LevelProblem Level = "problem" // is in the way
-)
-
-// Finding is one thing that is so, and what can be done about it.
-type Finding struct {
-	Level   Level   `json:"level"`
-	Topic   Topic   `json:"topic"`
-	Volume  string  `json:"volume,omitempty"`
-	Message string  `json:"message"`
-	Hint    string  `json:"hint,omitempty"`
-	Holder  *Holder `json:"holder,omitempty"`
-	Load    *Load   `json:"load,omitempty"`
-}
-
-// Load is what happens to a store or an origin just now.
-type Load struct {
-	WriteRate *Rate          `json:"write_bytes_per_second,omitempty"`   // to the origin
-	FillRate  *Rate          `json:"fill_bytes_per_second,omitempty"`    // the larger of just now and since the cut
-	FullIn    *time.Duration `json:"full_in_seconds,omitempty" unit:"s"` // at that rate; absent if it does not grow
-}
-
 // Why explains the state of a set, or of an origin, named as for Create: why it
 // is invalid, busy, refused or slow. For a set it looks twice, a sample apart, to
 // see how fast stores fill; zero looks once. It blocks no longer than that, takes
@@ -86,15 +50,6 @@ func (s *session) why(ctx context.Context, name string, sample time.Duration) (*
 	x.summarise()
 	return x.Explanation, nil
 }
-
-// explainer collects findings.
-type explainer struct {
-	*view
-	*Explanation
-	s *session
-}
-
-func (x *explainer) add(f Finding) { x.Findings = append(x.Findings, f) }
 
 func (x *explainer) explainSet(ctx context.Context, set *Set, sample time.Duration) error {
 	loads, err := x.measureLoads(ctx, set, sample)
@@ -266,5 +221,22 @@ func (x *explainer) summarise() {
 		if n > 0 {
 			x.Summary = "nothing is wrong"
 		}
+	}
+}
+
+// addPin tells who keeps a filesystem from being unmounted, and how that ends.
+func (x *explainer) addPin(v Volume) {
+	switch {
+	case v.Store.Pinned == nil:
+	case *v.Store.Pinned:
+		x.add(Finding{
+			Level: LevelNote, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap remove " + x.Subject,
+			Message: fmt.Sprintf("the filesystem of %s can be neither unmounted nor reformatted: its store is a file on it", v.Store.Path),
+		})
+	default:
+		x.add(Finding{
+			Level: LevelProblem, Topic: TopicStore, Volume: v.Name, Hint: "dmsnap recover pins the file again",
+			Message: fmt.Sprintf("the store's file on the filesystem of %s is not pinned: after an unmount the store may overwrite data on the device", v.Store.Path),
+		})
 	}
 }

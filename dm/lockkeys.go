@@ -54,3 +54,17 @@ func namedStoreKeys(read *stack.Reader, spec string) []string {
 	}
 	return keys
 }
+
+// setKeys are the locks of a set: of its name, of itself, and of its origins.
+func setKeys(r plan.RemoveRequest) []string {
+	return append(originKeys(r), journal.SetKey(r.Set), journal.IDKey(r.ID))
+}
+
+func originKeys(r plan.RemoveRequest) (keys []string) {
+	for _, v := range r.Volumes {
+		if v.Origin.Known() {
+			keys = append(keys, journal.OriginKey(v.Origin.Dev.String()))
+		}
+	}
+	return keys
+}
