@@ -29,7 +29,7 @@ func (h *Handle) Freeze() error {
 // Prove asks the kernel whether the filesystem is frozen now, by freezing it
 // again: EBUSY is the proof. Call it only while the device beneath is not
 // suspended, best between the freeze and the suspend and again between the
-// resume and the thaw: on a filesystem that somebody thawed the second freeze
+// resume and the thaw: on a filesystem that another program thawed the second freeze
 // would wait for the resume. [ErrUnproven]: it was not frozen, and is thawed
 // again. [ErrNotFrozen]: there is nothing of ours to prove.
 func (h *Handle) Prove() error {
@@ -55,7 +55,7 @@ func (h *Handle) Prove() error {
 // gone already. After any other error the freeze is still held and Thaw may be
 // called again.
 //
-// Somebody who thaws our freeze and then freezes for himself cannot be told
+// A program that thaws our freeze and then freezes for itself cannot be told
 // from us: that freeze is ended too.
 func (h *Handle) Thaw() error {
 	if !h.frozen {
@@ -75,7 +75,7 @@ func (h *Handle) Thaw() error {
 }
 
 // try freezes and thaws at once to learn whether the filesystem can be frozen,
-// for types nobody here knows. Writers wait for as long as that takes: call it
+// for unknown types. Writers wait for as long as that takes: call it
 // outside the window. [ErrFrozenByOther] is no answer to the question.
 func (h *Handle) try() error {
 	if err := h.Freeze(); err != nil {

@@ -117,7 +117,7 @@ func (w *walker) thread(tid string) {
 func (w *walker) add(text string, pid int, namespace string) {
 	mounts, odd := parseMounts(text, pid, namespace)
 	if namespace == w.table.own && pid != 0 {
-		odd = nil // told of when our own view was read
+		odd = nil // reported when our own view was read
 	}
 	for _, m := range mounts {
 		key := mountKey{namespace, m.ID}

@@ -11,7 +11,7 @@ import (
 
 // Rescue thaws the filesystems of a plan that are frozen, whoever froze them,
 // and returns the mount points of those that were. It is for freezes that a
-// dead process left behind: the caller knows that they are nobody's any more.
+// dead process left behind: the caller knows that no live process froze them.
 // Resume the devices first, or it blocks. Every filesystem is tried; errors are
 // joined. A superblock without a mount cannot be reached: mount it again first.
 func Rescue(ctx context.Context, k *ioctl.Kernel, plan Plan) (thawed []string, err error) {

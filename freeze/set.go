@@ -14,7 +14,7 @@ type Set struct {
 }
 
 // Open opens every filesystem of the plan that is frozen through its mount
-// point. Types that nobody here knows are frozen and thawed once to see whether
+// point. Unknown types are frozen and thawed once to see whether
 // they can be; those that cannot get the next best method, so read the plan
 // again from [Set.Plan]. On an error nothing stays open.
 func Open(k *ioctl.Kernel, plan Plan) (*Set, error) {

@@ -38,7 +38,7 @@ func (c *Control) prepare(r *request, err error) (*Call, error) {
 
 // PrepareLoad is a Load to be run later: an old table to put back. Valid flags:
 // ReadOnly. The kernel allocates, and opens the lower devices, which must not be
-// suspended for that. Here ENXIO is not told apart: it is the device's or a
+// suspended for that. ENXIO is ambiguous here: it is the device's or a
 // target's.
 func (c *Control) PrepareLoad(id ID, flags Flags, specs []Spec) (*Call, error) {
 	r, err := loadRequest(id, flags, ReadOnly, specs)

@@ -25,10 +25,10 @@ import (
 //	                                                before the ioctl returns
 //	the call            event_nr = flags<<16|xxxx   the kernel hands it out as DM_COOKIE
 //	udev is done        -1                          "dmsetup udevcomplete", after the rules
-//	Settle              -1 unless the call made     nobody else would
+//	Settle              -1 unless the call made     udev would not
 //	                    its uevent
 //	Wait                -1 for our own, then wait   EINTR: wait on with the time left;
-//	                    for 0                       EIDRM: somebody removed the set
+//	                    for 0                       EIDRM: the set was removed
 //	                                                (dmsetup udevcomplete_all): over
 //	Wait, in any case   IPC_RMID                    sets outlive processes, and the
 //	                                                machine has few
@@ -56,7 +56,7 @@ const (
 )
 
 // NewCookie makes a cookie; Wait or Discard removes it. ENOSPC: the machine is out
-// of semaphores. Should the process die, nobody knows of it: see PickCookie.
+// of semaphores. If the process dies it is left behind: see PickCookie.
 func (k *Kernel) NewCookie() (*Cookie, error) {
 	for try := 1; ; try++ {
 		ck := k.randomCookie()
@@ -70,7 +70,7 @@ func (k *Kernel) NewCookie() (*Cookie, error) {
 	}
 }
 
-// PickCookie chooses a cookie whose key nobody has, and makes no semaphore: its
+// PickCookie chooses a cookie with an unused key, and makes no semaphore: its
 // String can be noted where it will be found should the process die, and then Make
 // makes it.
 func (k *Kernel) PickCookie() (*Cookie, error) {
@@ -92,7 +92,7 @@ func (k *Kernel) PickCookie() (*Cookie, error) {
 func (k *Kernel) randomCookie() *Cookie { return &Cookie{k: k, low: uint16(1 + rand.IntN(0xffff))} }
 
 // Make makes the semaphore of a cookie that was picked; of a nil cookie none.
-// EEXIST: somebody took the key meanwhile. After an error there is nothing to
+// EEXIST: the key was taken meanwhile. After an error there is nothing to
 // discard.
 func (ck *Cookie) Make() error {
 	if ck == nil {
@@ -157,7 +157,7 @@ func (ck *Cookie) Wait(timeout time.Duration) error {
 }
 
 // Drain blocks until udev has completed the events so far, at most timeout. The
-// cookie goes on counting; after an error it is only good for Discard.
+// cookie continues to count; after an error it is only good for Discard.
 func (ck *Cookie) Drain(timeout time.Duration) error {
 	if ck == nil || ck.over.Load() {
 		return nil
@@ -193,7 +193,7 @@ func (ck *Cookie) waitZero(timeout time.Duration) error {
 }
 
 // Discard removes the semaphore without waiting. Events on their way complete
-// nothing then, which harms nobody.
+// nothing then, which does no harm.
 func (ck *Cookie) Discard() error {
 	if ck == nil || ck.over.Swap(true) {
 		return nil

@@ -90,7 +90,7 @@ func removeRequest(id ID, flags Flags, ev Event) (*request, error) {
 	return r, err
 }
 
-// RemoveAll removes every device of the machine that nobody uses, whoever made
+// RemoveAll removes every unused device of the machine, whichever program made
 // it. Valid flags: DeferredRemove, which takes those in use later.
 func (c *Control) RemoveAll(flags Flags) error {
 	r := globalRequest("remove all devices", reqRemoveAll)

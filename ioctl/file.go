@@ -9,7 +9,7 @@ import (
 
 // File is an open descriptor on a file, a device or a directory. Reading and
 // writing may be done from several goroutines; Close may not overlap with
-// anything else. There is no finaliser: whoever opens closes.
+// anything else. There is no finaliser: the caller closes what it opens.
 type File struct {
 	k    *Kernel
 	fd   int

@@ -14,7 +14,7 @@ const (
 
 // Freeze freezes the file system the file is on: whatever is dirty is written,
 // new writers wait. It outlives the process. It blocks for as long as writing out
-// takes. EBUSY: frozen already, by somebody else, whose freeze is not ours to
+// takes. EBUSY: frozen already, by another process, whose freeze is not ours to
 // thaw. EOPNOTSUPP: the file system cannot. Needs CAP_SYS_ADMIN.
 func (f *File) Freeze() error {
 	_, err := f.k.t.IoctlInt(f.fd, reqFreeze, 0)

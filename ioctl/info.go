@@ -18,7 +18,7 @@ type Info struct {
 	DeferredRemove  bool // it goes when its last user closes it
 	InternalSuspend bool // suspended by the kernel itself
 	// UeventGenerated is set when the call made a uevent that carries the cookie;
-	// if it is unset nobody will complete the cookie but us.
+	// if it is unset only we can complete the cookie.
 	UeventGenerated bool
 }
 

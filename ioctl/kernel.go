@@ -14,7 +14,7 @@ type Kernel struct{ t transport.Kernel }
 func Host() *Kernel { return New(transport.Host{}) }
 
 // New returns a kernel behind any transport. The type of its argument is
-// internal: package ioctltest calls it, nobody else can.
+// internal: only package ioctltest can call it.
 func New(t transport.Kernel) *Kernel { return &Kernel{t: t} }
 
 // Release returns the release of uname(2), such as "6.1.0-32-amd64".

@@ -97,7 +97,7 @@ func (k *Kernel) configureLoop(backing *File, config []byte) (*File, error) {
 	return loop, nil
 }
 
-// freeLoop tries one number. EBUSY: somebody else has it by now.
+// freeLoop tries one number. EBUSY: it was taken meanwhile.
 func (f *File) freeLoop(config []byte) (*File, error) {
 	n, err := f.k.t.IoctlInt(f.fd, reqLoopGetFree, 0)
 	if err != nil {
@@ -120,7 +120,7 @@ func (f *File) LoopFlags() (LoopFlags, error) {
 	return LoopFlags(native.Uint32(b[loopFlagsAt:])), err
 }
 
-// LoopMark is the name that whoever made the loop device gave its file. ENXIO: it
+// LoopMark is the name that the maker of a loop device gave its file. ENXIO: it
 // has none.
 func (f *File) LoopMark() (string, error) {
 	b := make([]byte, loopInfoSize)

@@ -28,7 +28,7 @@ func LockMemory() error {
 	return nil
 }
 
-// UnlockMemory unlocks all memory of the process, whoever locked it.
+// UnlockMemory unlocks all memory of the process, even if another part of it locked some.
 func UnlockMemory() error { return wrap("unlock memory", "", unix.Munlockall()) }
 
 // absent names the mappings that a page fault may have to read from a disk, from
@@ -49,7 +49,7 @@ func absent(smaps string, name func(start, end uintptr)) {
 }
 
 // Shared is a page of memory that two processes see. Single bytes are read and
-// written whole; whoever needs an order between two of them makes a system call
+// written whole; a caller that needs an order between two of them makes a system call
 // in between.
 type Shared struct {
 	file *os.File

@@ -6,7 +6,7 @@ import "strconv"
 // makes it live. Valid flags: ReadOnly, SecureData. Lower devices are opened and
 // claimed at once, and modules loaded, so it may block and must not be called
 // while a device that modprobe needs is suspended. EBUSY: a lower device is
-// mounted or claimed by somebody else; EINVAL: the target refused, or the table
+// mounted or otherwise claimed; EINVAL: the target refused, or the table
 // has gaps. ENXIO of a target is not mistaken for a missing device: after ENXIO
 // the device is looked up once more.
 func (c *Control) Load(id ID, flags Flags, specs []Spec) error {

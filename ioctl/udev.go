@@ -17,12 +17,12 @@ const (
 	DisableOtherRules      UdevFlags = 1 << 3 // foreign rules and scanners keep off
 	LowPriority            UdevFlags = 1 << 4 // links yield to those of other devices
 	DisableLibraryFallback UdevFlags = 1 << 5 // a word among users of libdevmapper
-	// PrimarySource marks an event somebody caused on purpose. Without it the
+	// PrimarySource marks an event caused on purpose. Without it the
 	// rules take the event for a stray one. Every Event has it, asked for or not.
 	PrimarySource UdevFlags = 1 << 6
 	Subsystem0    UdevFlags = 1 << 8 // eight private flags from here; LVM: do not scan
 
-	// Hidden is for layers that nobody but their owner is to look at; lvm2 has the
+	// Hidden is for devices that only their owner is to look at; lvm2 has the
 	// same for its own.
 	Hidden = DisableSubsystemRules | DisableDiskRules | DisableOtherRules
 )
@@ -34,7 +34,7 @@ type Event struct {
 	cookie *Cookie
 }
 
-// FlagsOnly is an event nobody waits for.
+// FlagsOnly is an event without a cookie to wait for.
 func FlagsOnly(flags UdevFlags) Event { return Event{flags: flags} }
 
 // number is the event_nr of the request: flags above, cookie below. A lower half
@@ -57,8 +57,8 @@ func (ev Event) Settle(info Info, err error) error {
 	return ev.cookie.complete()
 }
 
-// UdevRunning reports whether a udev daemon listens. Without one nobody completes
-// cookies and nobody makes links: use a nil *Cookie.
+// UdevRunning reports whether a udev daemon listens. Without one nothing completes
+// cookies and makes links: use a nil *Cookie.
 func (k *Kernel) UdevRunning() bool {
 	_, err := k.t.Stat("/run/udev/control")
 	return err == nil

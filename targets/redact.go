@@ -6,7 +6,7 @@ import "strings"
 const keyMask = "<key>"
 
 // minKeyDigits is the shortest run of hexadecimal digits that is taken for a
-// key in a target nobody here knows: 128 bits.
+// key in an unknown target: 128 bits.
 const minKeyDigits = 32
 
 // Redacted is a target without its keys. Targets without keys come back as

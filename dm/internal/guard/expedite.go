@@ -136,7 +136,7 @@ func (e *Expedite) Off() error {
 	return err
 }
 
-// Close lets go of the switch.
+// Close closes the switch, and so unlocks it.
 func (e *Expedite) Close() error {
 	if e == nil {
 		return nil

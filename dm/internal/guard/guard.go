@@ -31,7 +31,7 @@ type Guard struct {
 	cmd     *exec.Cmd     // nil: a process that a service made for us
 	mem     *ioctl.Shared
 	// patience is how long a service may take until its process is ready, and how long
-	// that may take to let go.
+	// that may take to end.
 	patience time.Duration
 }
 
@@ -83,7 +83,7 @@ const (
 var ErrStart = errors.New("the guard process could not start")
 
 // Start starts a guard and does not wait for it; [Guard.Prepare] does. If
-// somebody listens on the socket, that one makes the process, else the command
+// a service listens on the socket it makes the process, else the command
 // does; it must call [Main]. The socket may be empty.
 func Start(command []string, socket string) (*Guard, error) {
 	g := &Guard{command: command, patience: servicePatience}
@@ -251,7 +251,7 @@ func (g *Guard) Stop() error {
 	return errors.Join(err, g.mem.Close())
 }
 
-// leave waits until a service's process has let go of what is ours.
+// leave waits until a service's process has closed our descriptors.
 func (g *Guard) leave() error {
 	err := errors.Join(g.conn.CloseWrite(), g.conn.SetReadDeadline(time.Now().Add(g.patience)))
 	if err != nil {
@@ -265,7 +265,7 @@ func (g *Guard) leave() error {
 }
 
 // Abandon leaves the window to the guard, as our death would: something in it
-// could not be taken back, and the guard goes on trying.
+// could not be taken back, and the guard keeps trying.
 func (g *Guard) Abandon() error {
 	if g.cmd != nil {
 		cmd := g.cmd

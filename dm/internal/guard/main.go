@@ -33,7 +33,7 @@ func Main() int {
 		return 0
 	}
 	if err != nil {
-		_, _ = rawSocket(fdSocket).Write(frame([]byte(err.Error()))) // nobody else to tell
+		_, _ = rawSocket(fdSocket).Write(frame([]byte(err.Error()))) // the only way to report it
 		return 1
 	}
 	if _, err := rawSocket(fdSocket).Write(frame([]byte(ready))); err != nil {
@@ -168,7 +168,7 @@ func encodeBase(ctl *ioctl.Control, front ioctl.ID, dev ioctl.DevNo) (*baseCalls
 // unmount then.
 func (g *process) closeAll() {
 	for _, f := range g.files {
-		_ = f.Close() // nobody is left to be told
+		_ = f.Close() // nothing is left to report it to
 	}
 	_ = unix.Close(g.socket)
 }

@@ -103,7 +103,7 @@ func (g *process) takeOver() {
 		g.thaws.start()
 	}
 	for ; ; released = g.resumeAll() {
-		_ = g.expedite.Off() // nobody is left to be told
+		_ = g.expedite.Off() // nothing is left to report it to
 		if !g.thaws.over.Load() {
 			switch g.listen(again) {
 			case heardEnd:
@@ -180,7 +180,7 @@ func (f *frontCalls) reinstate() {
 }
 
 // renewAll has fronts run on a table that was loaded after their slots were cleared. An
-// owner that lives does so itself. A failure is left to recovery: nobody is held.
+// owner that lives does so itself. A failure is left to recovery: no writer is blocked.
 func (g *process) renewAll() {
 	for _, f := range g.fronts {
 		if g.orphaned && len(f.waits) > 0 && f.displaced == nil {
@@ -189,7 +189,7 @@ func (g *process) renewAll() {
 	}
 }
 
-// follow makes a base run if the front stands on it, and stand still if the front
+// follow resumes a base if the front stands on it, and suspends it if the front
 // has its own table. Nothing is left in the front's inactive slot that could turn
 // that round. A failure shows when the front is resumed, or in the next round.
 func (b *baseCalls) follow() {

@@ -18,7 +18,7 @@ import (
 // Owner and guard talk over one connected stream socket, whether the guard is a
 // child or a service's process. The owner sends a program, then its descriptors;
 // the guard answers with a text; the owner sends single bytes. The end of the
-// stream is the end of the process at the other side, at once: nobody else has
+// stream is the end of the process at the other side, at once: no other process has
 // that end.
 
 // wireVersion changes with anything below: a service may be another version's.
@@ -169,8 +169,8 @@ func (s rawSocket) Write(b []byte) (int, error) {
 	return n, os.NewSyscallError("sendmsg", err)
 }
 
-// trustedPeer refuses whoever is neither root nor of our user: a guard gets the
-// descriptors of mounts, and acts on what it is told.
+// trustedPeer refuses a peer that is neither root nor our user: a guard gets the
+// descriptors of mounts, and acts on its messages.
 func trustedPeer(socket int) error {
 	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {

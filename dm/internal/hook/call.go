@@ -69,7 +69,7 @@ func (h *Hook) endStay() error {
 	}
 	h.staying = nil
 	select {
-	case <-p.ended: // on its own account: nobody knows when
+	case <-p.ended: // by itself, at an unknown time
 		return errors.Join(h.error(PreFreeze, errors.New("exited before its input was closed")), p.result())
 	default:
 	}

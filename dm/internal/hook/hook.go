@@ -53,8 +53,8 @@ func Find(k *ioctl.Kernel, dirs ...string) ([]string, error) {
 	return hooks, nil
 }
 
-// Check refuses a program that somebody else than root could have put there:
-// it and every directory above it must be root's and writable by nobody else. It
+// Check refuses a program that a user other than root could have put there:
+// it and every directory above it must be root's and writable by root only. It
 // must be a regular file, executable, and reached without symbolic links.
 func Check(k *ioctl.Kernel, hook string) error {
 	refuse := func(what, why string) error { return fmt.Errorf("%w %s refused: %s %s", ErrHook, hook, what, why) }

@@ -91,7 +91,7 @@ func (s Set) snapshot(v *Volume, d stack.Device) {
 	}
 }
 
-// pieces are the places at which a store goes on with another device, whose head
+// pieces are the places at which a store continues on another device, whose head
 // a chunk of the origin may make look like something it is not.
 func pieces(d stack.Device) (starts []targets.Sectors) {
 	seen := map[targets.Device]bool{}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Attachment records that somebody asked for the layer of a plain device by
-// itself: it stays when the last set goes.
+// Attachment records that a plain device was attached by a request of its own, not by a
+// create: it stays attached when its last set is removed.
 type Attachment struct {
 	Schema int       `json:"schema_version"`
 	Base   string    `json:"base"`

@@ -71,8 +71,8 @@ func (d Dir) init() error {
 	return d.rootOnly(st)
 }
 
-// rootOnly refuses a directory in which others than root, or whoever runs this,
-// can make and remove files.
+// rootOnly refuses a directory in which users other than root and our own can make and
+// remove files.
 func (d Dir) rootOnly(st ioctl.Stat) error {
 	if st.Mode&0o022 != 0 || st.UID != 0 && int(st.UID) != d.Kernel.Geteuid() {
 		return fmt.Errorf("writable by others: %w", unix.EPERM)

@@ -30,8 +30,8 @@ func (e *LockDirError) Unwrap() error { return e.Err }
 // with a /run of its own, or on what may be frozen.
 var errNotInMemory = errors.New("its filesystem is not in memory (tmpfs)")
 
-// initHostLocks makes the directory, for root only: whoever can open a lock can
-// hold everybody up.
+// initHostLocks makes the directory, for root only: a process that can open a lock can
+// block every operation.
 func (d Dir) initHostLocks() error {
 	if _, err := d.Kernel.Stat(hostDir); err != nil { // not ours to make
 		return &LockDirError{err}

@@ -52,7 +52,7 @@ const (
 	originKind  = "origin-"
 	beneathKind = "beneath-"
 	setKind     = "set-"
-	idKind      = "uuid-" // after the others, so that a set is told by its name first
+	idKind      = "uuid-" // after the others, so that an error names a set by its name first
 )
 
 // OriginKey is the lock of a device that is made an origin, or a store: what is
@@ -60,7 +60,7 @@ const (
 func OriginKey(devno string) string { return originKind + strings.ReplaceAll(devno, ":", "_") }
 
 // BeneathKey is the lock of a device that a store stands on. Many may hold it, as
-// many may stand there; nobody holds the same device's OriginKey meanwhile.
+// many may stand there; no operation has the same device's OriginKey meanwhile.
 func BeneathKey(devno string) string { return beneathKind + strings.ReplaceAll(devno, ":", "_") }
 
 // SetKey is the lock of a set's name.
@@ -105,7 +105,7 @@ func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 	return d.LockHostFirst(pid, func() error { return nil }, keys...)
 }
 
-// LockHostFirst is Lock for who has to act before anything is written below the
+// LockHostFirst is Lock for a caller that has to act before anything is written below the
 // state directory, which may lie on what is frozen: act is called once the host's
 // locks are held. No process of this release is at any of the keys then.
 func (d Dir) LockHostFirst(pid int, act func() error, keys ...string) (*Locks, error) {
@@ -142,8 +142,8 @@ func (l *Locks) take(pid int, files []lockFile) error {
 	return nil
 }
 
-// LockWithin is Lock with patience: it tries again until the limit is over. It
-// holds nothing while it waits, so nobody waits for one who waits.
+// LockWithin tries Lock again until the limit is over. It
+// holds nothing while it waits, so that no two operations wait for each other.
 func (d Dir) LockWithin(ctx context.Context, limit time.Duration, pid int, keys ...string) (*Locks, error) {
 	end := time.Now().Add(limit)
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {

@@ -15,12 +15,12 @@ import (
 const (
 	// lockTries bounds the races lost in a row.
 	lockTries = 1000
-	// lookTries bounds the waits for somebody who only looks, as Owner does, or who
+	// lookTries bounds the waits for a process that only looks, as Owner does, or that
 	// removes a file that was shared, and is done at once.
 	lookTries = 50
 )
 
-// lock takes one. The owner unlinks the file before he lets go, so a lock on a
+// lock takes one. The owner unlinks the file before it unlocks, so a lock on a
 // file that is no longer the one at the path is worth nothing: try again.
 func (d Dir) lock(file lockFile, pid int) (*ioctl.File, error) {
 	how, looks := unix.LOCK_EX, 0
@@ -70,7 +70,7 @@ func (d Dir) current(f *ioctl.File, name string) bool {
 	return err == nil && mine.Dev == there.Dev && mine.Ino == there.Ino
 }
 
-// locked names what is locked and by whom.
+// locked names what is locked, and the process that has it.
 func (d Dir) locked(file lockFile) *LockedError {
 	return &LockedError{Key: file.key, What: d.what(file.key), PID: d.ownerPID(file.name)}
 }

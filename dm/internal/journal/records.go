@@ -54,9 +54,9 @@ type Volume struct {
 	StoreWhy string `json:"store_why,omitempty"`
 	// StoreFile is what the store is made of, if it is no device.
 	StoreFile *plan.File `json:"store_file,omitempty"`
-	// MoreFiles are those the store goes on with, in their order.
+	// MoreFiles are the store's further files, in their order.
 	MoreFiles []*plan.File `json:"more_files,omitempty"`
-	// Spill are the devices the store goes on with, in their order.
+	// Spill are the store's further devices, in their order.
 	Spill      []string `json:"spill,omitempty"`
 	SizeBytes  uint64   `json:"size_bytes"`
 	ChunkBytes uint64   `json:"chunk_bytes"`
@@ -91,7 +91,7 @@ func (d Dir) DropSet(name, id string) error {
 	return d.dropFor(setsDir, name+suffix, id, s.ID, err)
 }
 
-// Droppable fails if DropSet would, since nobody can tell whose record it is: to be
+// Droppable fails if DropSet would, since the record's set is unknown: to be
 // asked before anything is done that ends with DropSet.
 func (d Dir) Droppable(name string) error {
 	_, err := d.LoadSet(name)
@@ -178,7 +178,7 @@ type Intent struct {
 	// Media are devices that it labels as stores.
 	Media []Medium `json:"media,omitempty"`
 	// Hooks were called with pre-freeze, and not yet with anything else. HookSet is
-	// what they are told about the set.
+	// what hooks get to know about the set.
 	Hooks   []string        `json:"hooks,omitempty"`
 	HookSet json.RawMessage `json:"hook_set,omitempty"`
 	// Unread is why the file could not be read: torn, or of a newer version. Only

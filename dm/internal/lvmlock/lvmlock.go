@@ -24,7 +24,7 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// BusyError says that a command of lvm2 did not let go of a group in time.
+// BusyError says that a command of lvm2 did not unlock a group in time.
 type BusyError struct {
 	Group  string
 	Waited time.Duration

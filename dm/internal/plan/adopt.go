@@ -21,7 +21,7 @@ func (r AttachRequest) adoptable() bool {
 		!r.Mounted && o.StoreOf == "" && o.Size > 0
 }
 
-// adopt plans that device. Loading its table claims the plain device: whoever has
+// adopt plans that device. Loading its table claims the plain device: a program that has
 // it already makes that fail, and nothing is changed.
 func adopt(r AttachRequest) *Plan {
 	o, name := r.Origin, AdoptedName(r.Origin.Volume)

@@ -58,7 +58,7 @@ func Lasts(mode targets.Mode) bool { return mode == targets.PersistentOverflow }
 
 // headed is the mode of a volume's snapshot. Without a header the first chunk that
 // is copied begins the store's device, and it may be the one that says what is on
-// the origin. Who looks for that among all devices prefers one that nothing stands
+// the origin. A program that looks for it on all devices prefers one that nothing stands
 // on, and that is the origin's front only if nothing does.
 func (vr VolumeRequest) headed(mode targets.Mode) (targets.Mode, string) {
 	if mode != targets.Transient || vr.Found == "" {
@@ -89,7 +89,7 @@ func (r CreateRequest) mode() targets.Mode {
 // chains are the steps after which older images read through the new ones. They
 // come when the record of the set is on disk: the way back would lead through
 // chunks that only the new image has, so there is none. Until an image is
-// chained the kernel copies for both, and if that fails it goes on to.
+// chained the kernel copies for both, and continues to if chaining fails.
 //
 // It is right because both are active when the older one's exceptions are read
 // again from its store: a chunk it copies after that is copied into the newer one

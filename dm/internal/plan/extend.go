@@ -52,7 +52,7 @@ type ExtendVolume struct {
 // copy, so its device is all that changes: a longer table in the inactive slot,
 // then one resume, which suspends the store, swaps its tables and resumes it.
 // Writers that need a copy wait for that call and no longer: should we die,
-// nobody is held, so no guard is needed. A resume that fails may leave the store
+// no writer stays blocked, so no guard is needed. A resume that fails may leave the store
 // suspended; its undo makes it run with the table it had.
 func Extend(r ExtendRequest) (*Plan, error) {
 	p := &Plan{Op: "extend", Set: r.Set, ID: r.ID, Final: true}
@@ -111,7 +111,7 @@ func (v ExtendVolume) alone(t targets.Table) (d targets.DevNo) {
 	return d
 }
 
-// makeFile makes the file that a store goes on with; memory has none. Should a
+// makeFile makes a store's further file; memory has none. Should a
 // store have its new table already when others fail, it stays.
 func (v ExtendVolume) makeFile(f *File) []Step {
 	steps := allocate(f)

@@ -40,7 +40,7 @@ type Origin struct {
 	Depth          int
 	ReadOnly       bool
 	Suspended      bool
-	InactiveLoaded bool // somebody else is in the middle of a reload
+	InactiveLoaded bool // another program is in the middle of a reload
 	Base           *Base
 	StoreOf        string // the image whose store this device serves
 	Filesystems    []Filesystem
@@ -64,7 +64,7 @@ type Base struct {
 	ReadOnly   bool
 	Images     []string // dm names of all images that pair with it
 	Older      []Older  // those of them that are live
-	// Fronted is false when the front does not lead here any more: somebody
+	// Fronted is false when the front does not lead here any more: a program
 	// reloaded it behind our back.
 	Fronted bool
 	// Pending is true when the front's inactive table leads here: an operation

@@ -6,15 +6,15 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// FlattenRequest is a set that is removed, or what is left of one, and who reads
+// FlattenRequest is a set that is removed, or a layer, and the snapshots that read
 // through it.
 type FlattenRequest struct {
 	Set, ID string
 	Readers []FlattenReader
 }
 
-// FlattenReader is a snapshot that reads through a layer, which reads through
-// something newer itself: nothing is copied into it any more.
+// FlattenReader is a snapshot that reads through a layer. The layer itself reads through
+// something newer, so that nothing is copied into it any more.
 type FlattenReader struct {
 	Layer string        // dm name of the layer's store
 	Onto  targets.DevNo // what the layer reads through
@@ -26,10 +26,10 @@ type FlattenReader struct {
 	Bytes, Size, With uint64
 }
 
-// Flatten plans how those who read through a layer come to need it no more: each
-// gets the chunks that only the layer has, and then reads through what is beneath.
-// A flattening that ends at any point has changed no image: who has got all or some of
-// the chunks finds the same contents in its own store.
+// Flatten plans how the snapshots that read through a layer become independent of it:
+// each gets the chunks that only the layer has, and then reads through what is below the
+// layer. A flattening that ends at any point has changed no image: a snapshot that got
+// some of the chunks finds the same contents in its own store.
 //
 // The first load lets the snapshot be written to, and hands over what the kernel
 // knows of its store; it is not read again, since the device beneath is the same.

@@ -10,7 +10,7 @@ import (
 // is none. The uuid says that it is LVM's; of the group it has an id only, and lvm2
 // locks by name. The name of the device is the group's and the volume's, with a
 // hyphen between them and two for each of their own (dm_build_dm_name, libdm-string.c).
-// A volume that somebody renamed by hand has no name from which to tell.
+// The name of a volume renamed by hand does not contain its group.
 func Group(name, uuid string) string {
 	if !strings.HasPrefix(uuid, "LVM-") {
 		return ""
@@ -34,7 +34,7 @@ func (o Origin) group() string { return Group(o.Name, o.UUID) }
 // lockGroups keep lvm2 from the volumes whose fronts are touched from here until
 // unlockGroups: a table that waits there it would take for its own, load none, and
 // bring ours live in its place. They come after hooks, which may call lvm2, and in the
-// order of the names, so that of two nobody waits for the other for ever.
+// order of the names, so that two operations never wait for each other.
 func lockGroups(origins []Origin) (lock, unlock []Step) {
 	groups := map[string]bool{}
 	for _, o := range origins {

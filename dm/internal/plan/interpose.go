@@ -90,7 +90,7 @@ type AttachRequest struct {
 }
 
 // AttachOnly plans what brings a plain device under device-mapper: with the
-// module whoever uses it, without it only what nobody does.
+// module even one in use, without it only an unused one.
 func AttachOnly(r AttachRequest) (*Plan, error) {
 	o := r.Origin
 	if r.adoptable() {

@@ -21,7 +21,7 @@ type Medium struct {
 	Area uint64
 	// Save is how much of the area's beginning is put back if the create fails.
 	Save uint64
-	// Held: a store of ours has it, so that nobody else does.
+	// Held: a store of ours has it, so that no other program can.
 	Held bool
 }
 
@@ -63,7 +63,7 @@ var kinds = map[Backing]layout.Kind{
 }
 
 // free takes our labels off the media of a store that goes. A label that is not
-// the set's stays: somebody else has the device by now. One that failed, or is not
+// the set's stays: the device was reused. One that failed, or is not
 // there any more, must not keep the set from going.
 func free(media []Medium, dead bool) []Step {
 	var steps []Step

@@ -40,7 +40,7 @@ func BaseName(volume string) string { return NamePrefix + "base-" + volume }
 // FrontName is the device that takes a plain device's place for its writers.
 func FrontName(volume string) string { return NamePrefix + "front-" + volume }
 
-// AdoptedName is the device that a plain device was put beneath while nobody used
+// AdoptedName is the device that was put on top of a plain device while nothing used
 // it. Users mount it, so it says what it is.
 func AdoptedName(volume string) string { return "adopted-" + volume }
 
@@ -54,7 +54,7 @@ func StoreName(set, volume string) string { return StorePrefix + set + "-" + vol
 func ImageName(set, volume string) string { return NamePrefix + set + "-" + volume }
 
 // CoreName is the snapshot beneath an image that older ones may read through. They
-// claim it, so that nobody could mount it.
+// claim it, so that it could not be mounted.
 func CoreName(set, volume string) string { return CorePrefix + set + "-" + volume }
 
 // CorePrefix is what names of cores begin with.
@@ -85,7 +85,7 @@ func OldFileName(id string, volume int) string { return FilePrefix + FileOwner(i
 // FileOwner is the volume whose store a file is.
 func FileOwner(id string, volume int) string { return fmt.Sprintf("%s.%d", id, volume) }
 
-// FurtherName is a file that a store goes on with; number counts from 1.
+// FurtherName is the name of a further file of a store; number counts from 1.
 func FurtherName(id string, volume, number int) string {
 	return fmt.Sprintf("%s.%d", FileName(id, volume), number)
 }
@@ -99,7 +99,7 @@ func OwnerOf(path, id string, volume int) string {
 	return owner
 }
 
-// IsFurther tells by its name a file that a volume's store goes on with.
+// IsFurther reports whether a name is that of a further file of a volume's store.
 func IsFurther(name, id string, volume int) bool {
 	return strings.HasPrefix(name, FileOwner(id, volume)+".")
 }

@@ -32,7 +32,7 @@ type RemoveVolume struct {
 	Store  string
 	// StoreSize is zero if the store has no table: it cannot be written to then.
 	StoreSize targets.Sectors
-	// Spill is where the store goes on with further devices.
+	// Spill is where the store continues on further devices.
 	Spill []targets.Sectors
 	// Files are what the store is made of; none if it is a device.
 	Files []*File
@@ -45,7 +45,7 @@ type RemoveVolume struct {
 	Last bool
 	// Chained: the snapshot reads through a newer one, and not from the base.
 	Chained bool
-	// ReadBy are the snapshots that read through this one: it stays until they go.
+	// ReadBy are the snapshots that read through this one: it stays until they are removed.
 	ReadBy []string
 }
 
@@ -154,7 +154,7 @@ func (v RemoveVolume) detach() []Step {
 }
 
 // inside tells whether the image goes while its front is suspended: the kernel
-// copies for it, and goes on to for its siblings.
+// copies for it, and continues to copy for its siblings.
 func (v RemoveVolume) inside() bool {
 	return !v.Last && !v.Chained && len(v.ReadBy) == 0 && v.Image+v.Core != "" && v.Origin.fronted()
 }
@@ -203,7 +203,7 @@ func dropStore(v RemoveVolume) []Step {
 		// cannot be activated again. A transient store has no header but chunks of
 		// the origin, and these may hold a superblock. A dead store cannot be wiped,
 		// and must not keep the set from going; nor must a file whose blocks are
-		// somebody else's by now.
+		// in use for something else by now.
 		steps = append(steps, Step{
 			Phase: Finish, Action: WipeHeader, Role: RoleStore, Device: v.Store, Optional: v.Dead || len(v.Files) > 0,
 			File: v.first(), Bytes: min(wipeBytes, v.StoreSize.Bytes()), Discard: len(v.Files) == 0 && !v.unmade,
@@ -215,7 +215,7 @@ func dropStore(v RemoveVolume) []Step {
 			At: at.Bytes(), Bytes: min(wipeBytes, (v.StoreSize - at).Bytes()),
 		})
 	}
-	// While the store has them: nobody else can have taken them meanwhile.
+	// While the store has them: no other program can use them yet.
 	return append(append(steps, free(v.Media, v.Dead)...), drop(RoleStore, v.Store)...)
 }
 

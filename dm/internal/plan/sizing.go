@@ -21,7 +21,7 @@ const wipeBytes = 1 << 20
 // and one data chunk (docs/kernel-notes.md).
 const minChunks = 3
 
-// UsualChunk is the unit of copying nobody asked otherwise for: small chunks cost
+// UsualChunk is the default unit of copying: small chunks cost
 // large writes a copy each, large ones copy more than is written
 // (docs/benchmarks.md).
 const UsualChunk targets.Sectors = 64 << 10 / 512

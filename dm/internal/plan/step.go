@@ -17,7 +17,7 @@ const (
 	Prepare Phase = "prepare"
 	Window  Phase = "window"
 	Finish  Phase = "finish"
-	After   Phase = "after" // when the outcome is on disk; what fails changes nothing and is told of
+	After   Phase = "after" // when the outcome is on disk; a failure changes nothing and is logged
 	Undo    Phase = "undo"  // of what was prepared, when something failed; no plan has such steps
 )
 
@@ -38,7 +38,7 @@ const (
 	Prove         Action = "prove"    // that the kernel holds it frozen
 	Thaw          Action = "thaw"     // the filesystem
 	Restore       Action = "restore"  // give Device its Table back, whatever slot ours is in
-	Claim         Action = "claim"    // image Device, so that nobody can mount it any more, until it goes
+	Claim         Action = "claim"    // image Device, so that it cannot be mounted until it is removed
 	Verify        Action = "verify"   // Device carries Table, and is healthy
 	Expect        Action = "expect"   // that front Device still runs on Live, with Table and nothing else to come
 	Hook          Action = "hook"     // call Program with Event
@@ -77,7 +77,7 @@ type Step struct {
 	Live targets.Table
 	// Held: it may be suspended already, by the operation that is being ended.
 	Held bool
-	// Alone is a device of Table on which nobody else may stand; none if zero.
+	// Alone is a device of Table on which no other device may stand; none if zero.
 	Alone targets.DevNo
 	// ReadOnly loads the table so that the device cannot be written.
 	ReadOnly bool
@@ -243,7 +243,7 @@ type Volume struct {
 	redirector         Redirector // of a new base
 	ImageTable         targets.Table
 	Mode               targets.Mode
-	ModeWhy            string // if nobody asked for it
+	ModeWhy            string // if the request left it open
 	Writable           bool
 	Minor              uint32 // that the image is to have if it is free; zero for any
 }

@@ -82,7 +82,7 @@ type File struct {
 	Bytes   uint64  `json:"bytes"` // that the store's table has of it
 	Backing Backing `json:"backing"`
 	// At is where it begins in the store, in bytes: beyond 0 for files that a store
-	// goes on with. Those may have holes, where blocks lay that images need.
+	// continues on. Those may have holes, where blocks lay that images need.
 	At uint64 `json:"at,omitempty"`
 	// Lead is how much of the file comes before that; 0 in stores of older releases,
 	// which have no tail either.
@@ -100,7 +100,7 @@ type File struct {
 	// Label is what stands in lead and tail.
 	Label layout.Label `json:"-"`
 	// Room is what it may take of its filesystem while it is made, in bytes, and
-	// Partly that less than Bytes will do. For those that a store goes on with.
+	// Partly that less than Bytes will do. For further files.
 	Room   uint64 `json:"-"`
 	Partly bool   `json:"-"`
 	// Pasts are the images that still need what lay in a block when they were cut.

@@ -69,7 +69,7 @@ func (r *Reader) LostFiles(d stack.Device, ours *stack.View) (files []*plan.File
 	return files, nil
 }
 
-// Spill names the devices a store goes on with.
+// Spill names the further devices of a store.
 func (r *Reader) Spill(d stack.Device) (paths []string) {
 	for i, lower := range d.Table.Devices() {
 		// What dmsnap made itself is no device that a user named.

@@ -70,7 +70,7 @@ func (r *Rescuer) EndWindow(ctx context.Context, i journal.Intent) error {
 
 // WindowBegan tells whether a create may have frozen anything. All its images have
 // their tables before that, and they go only after what was frozen is thawed. A
-// freeze that is found without them is somebody else's.
+// freeze that is found without them is another program's.
 func WindowBegan(id string, ours *stack.View) bool {
 	return ours.Any(func(d stack.Device) bool {
 		return d.ID == id && d.Snapshot() && (d.Info.Live || d.Info.Inactive)

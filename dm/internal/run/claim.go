@@ -9,8 +9,8 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
-// claim opens an image exclusively, which a mount would. EBUSY: somebody was faster.
-// A device without a table has no node, and nobody can mount it.
+// claim opens an image exclusively, which a mount would. EBUSY: another program was faster.
+// A device without a table has no node, and cannot be mounted.
 func (r *Runner) claim(s plan.Step) error {
 	n, err := r.number(s.Device)
 	if err != nil {

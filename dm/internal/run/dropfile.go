@@ -83,7 +83,7 @@ func (r *Runner) unpin(f *ioctl.File) error {
 	return f.SetFlags(flags &^ (ioctl.FlagImmutable | ioctl.FlagAppend))
 }
 
-// ours gives the flags of a file of ours: root's, nobody else's to read, and not
+// ours gives the flags of a file of ours: root's, readable by root only, and not
 // for backups.
 func ours(f *ioctl.File) (flags uint32, err error) {
 	st, err := f.Stat()
@@ -99,7 +99,7 @@ func ours(f *ioctl.File) (flags uint32, err error) {
 	return flags, err
 }
 
-// missing tells a file that somebody removed from one whose filesystem is not
+// missing tells a file that was removed from one whose filesystem is not
 // mounted: that one remains.
 func (r *Runner) missing(file *plan.File) error {
 	dir, err := r.Kernel.Stat(path.Dir(file.Path))

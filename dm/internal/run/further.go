@@ -75,7 +75,7 @@ func (r *Runner) freeIn(p plan.Past) ([]ioctl.Range, error) {
 	return free, errors.Join(unknownPast(p, err), dir.Close(), mount.Close())
 }
 
-// unknownPast explains an image that does not tell: somebody has it mounted to be
+// unknownPast explains an image whose free space is unknown: it is mounted to be
 // written to, its filesystem is damaged or cannot tell.
 func unknownPast(p plan.Past, err error) error {
 	for _, known := range []unix.Errno{unix.EBUSY, unix.EINVAL, unix.EROFS, unix.EUCLEAN, unix.EOPNOTSUPP, unix.ENOTTY} {

@@ -57,9 +57,9 @@ func (r *Runner) unlockGroups() {
 	}
 }
 
-// lockGroupsAgain is for what has to be taken back when the locks were let go already,
+// lockGroupsAgain is for what has to be undone after the groups were unlocked,
 // since a step after the window failed. The fronts get their own tables in any case, and
-// nobody who is still held waits for lvm2.
+// no blocked writer waits for lvm2.
 func (r *Runner) lockGroupsAgain(ctx context.Context) {
 	restores := slices.ContainsFunc(r.undo, func(s plan.Step) bool { return s.Action == plan.Restore })
 	if !restores || r.stuck {

@@ -68,7 +68,7 @@ func (r *Runner) publish(dir, f *ioctl.File, file *plan.File) error {
 	return errors.Join(f.Sync(), dir.Sync(), f.SyncFS())
 }
 
-// named makes sure that the file still has its name. Once it is pinned nobody can
+// named makes sure that the file still has its name. Once it is pinned no user can
 // take that away.
 func (r *Runner) named(f *ioctl.File, file *plan.File) error {
 	made, err := f.Stat()

@@ -15,7 +15,7 @@ import (
 )
 
 // openMedium opens a device that a store is made of. One that no store of ours
-// holds must be nobody's.
+// has must be unused.
 func (r *Runner) openMedium(m *plan.Medium) (*ioctl.File, uint64, error) {
 	flags := unix.O_RDWR
 	if !m.Held {
@@ -236,11 +236,11 @@ func (k kept) putBack(f *ioctl.File) error {
 }
 
 // wipeLabel frees a device of lead and tail. If no store of ours holds it, more
-// than the labels may be somebody else's by now.
+// than the labels may have been reused.
 func (r *Runner) wipeLabel(m *plan.Medium) error {
 	f, size, err := r.openMedium(m)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EBUSY) && !m.Held {
-		return nil // who has it has written to it
+		return nil // it was reused
 	}
 	if err != nil {
 		return err

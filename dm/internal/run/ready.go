@@ -62,7 +62,7 @@ func (r *Runner) syncAgain(steps []plan.Step) error {
 }
 
 // startGuard starts the guard early: it gets ready while the window is prepared.
-// Where nobody is held between two calls none is needed.
+// If no writer is blocked between two calls, none is needed.
 func (r *Runner) startGuard(now bool) (err error) {
 	holds := func(s plan.Step) bool {
 		return s.Action == plan.Freeze || s.Action == plan.Suspend && s.Role == plan.RoleFront

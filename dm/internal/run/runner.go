@@ -29,7 +29,7 @@ type Runner struct {
 	Deadline time.Duration
 	// BusyTimeout bounds the retries of a removal, and the wait for lvm2; UdevTimeout the wait for udev.
 	BusyTimeout, UdevTimeout time.Duration
-	// StartGuard starts the process that ends the window if we cannot. Nil: nobody
+	// StartGuard starts the process that ends the window if we cannot. Nil: nothing
 	// does.
 	StartGuard func() (Guard, error)
 	// LastLook compares what the plan rests on with what is there, when the window is
@@ -39,9 +39,9 @@ type Runner struct {
 	Hook func(ctx context.Context, program, event string) error
 	// Fail is a failpoint: it may fail any step before it runs. Nil in production.
 	Fail func(step plan.Step) error
-	// Observe is told of every step outside the window, before it is taken, with
+	// Observe is called for every step outside the window, before it is made, with
 	// how many of the plan's are done; and of the window before it opens. Nil:
-	// nobody is.
+	// nothing is called.
 	Observe func(phase plan.Phase, step plan.Step, done, total int)
 	// Rate bounds what a flattening copies in a second, in bytes; 0: nothing does. Copied
 	// is told how far it is, in bytes; may be nil.
@@ -65,7 +65,7 @@ type execution struct {
 	total   int
 	undo    []plan.Step
 	guard   Guard
-	stuck   bool // not everybody could be let go
+	stuck   bool // some writers are still blocked
 	cookie  *ioctl.Cookie
 	devices map[string]targets.DevNo // made or looked up by this run
 	made    map[string]node          // devices that must have a node at the end
@@ -74,7 +74,7 @@ type execution struct {
 	linked  map[string]bool          // files this run tried to make: whether they got their name
 	tables  map[string]targets.Table // loaded into stores that are made of files
 	loaded  map[string]targets.Table // what each device was given
-	claims  map[string]*ioctl.File   // images that nobody can mount meanwhile
+	claims  map[string]*ioctl.File   // images that cannot be mounted meanwhile
 	groups  map[string]*lvmlock.Lock // of LVM
 	unwiped map[string]uint64        // files of stores: bytes to be zeroed through their filesystem
 	slots   map[string]*slots        // of fronts, as they were when the window was prepared

@@ -24,7 +24,7 @@ type StallWarner struct {
 	stop  func() bool
 }
 
-// soon is when somebody who asked for the end of an operation wants to know.
+// soon is when a user who cancelled an operation wants to know.
 const soon = time.Second
 
 // NewStallWarner warns of steps that take long until Stop.

@@ -72,7 +72,7 @@ func notOurs(dir string) error {
 	return plan.Refuse(plan.Usage, dir, "move it away, or name a file: --store file:PATH", "%s is not a directory that only root can use", dir)
 }
 
-// tag comes after the file has its name: whoever takes the directory away as empty
+// tag comes after the file has its name: a process that removes the directory as empty
 // meanwhile puts the tag back.
 func (r *Runner) tag(dir *ioctl.File, file *plan.File) error {
 	if !inStoreDir(file) {

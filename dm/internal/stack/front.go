@@ -17,7 +17,7 @@ type Front struct {
 	// Own: its live table is the same as the base's. Both lead to the same sectors.
 	Own bool
 	// Foreign: what waits in its inactive slot is neither ours nor the origin's
-	// own table, nor the live one: somebody else is changing the device.
+	// own table, nor the live one: another program is changing the device.
 	Foreign bool
 }
 
@@ -115,7 +115,7 @@ func (r *Reader) front(id ioctl.ID, base Device) (f Front, err error) {
 // Vouched tells whether the sectors of a base are its origin's at this moment: a
 // front leads to it, or has the same table. Else another program gave the front a
 // table of its own, as pvmove does, and what the base leads to may be anybody's. A
-// device that is no base of ours is vouched for by nobody, and needs it not.
+// device that is no base of ours needs no check.
 func (r *Reader) Vouched(dev targets.DevNo) (bool, error) {
 	info, table, err := r.Table(ioctl.ID{Dev: dev}, 0)
 	if errors.Is(err, ioctl.ErrNotFound) {

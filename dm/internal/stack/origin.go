@@ -95,7 +95,7 @@ func (r *Reader) Geometry(node string) (Geometry, error) {
 	return Geometry{Size: targets.Sectors(size / 512), LogicalBlock: logical, ReadOnly: ro}, err
 }
 
-// base finds an origin's layer: through the live table, or by name if somebody
+// base finds an origin's layer: through the live table, or by name if a program
 // took the front's snapshot-origin away.
 func (v *View) baseOfOrigin(o *plan.Origin) *plan.Base {
 	var found *plan.Base

@@ -149,7 +149,7 @@ func (r *Reader) statusLine(id ioctl.ID) (string, error) {
 	return specs[0].Params, nil
 }
 
-// LiveFronts finds the live front of every base there is; none is there when somebody
+// LiveFronts finds the live front of every base there is; a base has none when a program
 // took our layer out.
 func (r *Reader) LiveFronts(ours *View) (map[targets.DevNo]*ioctl.Info, error) {
 	fronts := map[targets.DevNo]*ioctl.Info{}
@@ -169,7 +169,7 @@ func (r *Reader) LiveFronts(ours *View) (map[targets.DevNo]*ioctl.Info, error) {
 }
 
 // Front finds the device whose live table leads to a base, and tells whether an
-// inactive one does. Both results are empty when somebody took our layer out.
+// inactive one does. Both results are nil when a program took our table out.
 func (r *Reader) Front(base targets.DevNo) (live, pending *ioctl.Info, err error) {
 	return r.frontBut(base, &View{})
 }

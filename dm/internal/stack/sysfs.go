@@ -103,7 +103,7 @@ func (r *Reader) Above(d targets.DevNo) ([]targets.DevNo, error) { return r.clos
 func (r *Reader) Beneath(d targets.DevNo) ([]targets.DevNo, error) { return r.closure(d, "/slaves") }
 
 // Suspended finds a suspended device at or beneath a device: reading the device
-// would not return before somebody resumes that one.
+// would not return before that one is resumed.
 func (r *Reader) Suspended(d targets.DevNo) (which targets.DevNo, found bool, err error) {
 	beneath, err := r.Beneath(d)
 	if err != nil {

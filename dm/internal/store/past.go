@@ -55,7 +55,7 @@ func Others(f *ioctl.File, from uint64, in []ioctl.Range) (parts []ioctl.Range, 
 	return parts, nil
 }
 
-// Further is a file that a store goes on with beside one it has, in the directory of
+// Further is a further file of a store beside the ones it has, in the directory of
 // stores' files, but for how much it gets: at most half of what is free, since
 // applications need some too. It has no room if another filesystem covers that one now.
 func (h *Host) Further(file *plan.File, name string) (*plan.File, error) {

@@ -44,7 +44,7 @@ type Policy struct {
 	Reserve func(filesystem uint64) uint64
 }
 
-// InUseError is a store that somebody holds.
+// InUseError is a store that is in use.
 type InUseError struct {
 	Path string
 	Dev  targets.DevNo
