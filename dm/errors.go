@@ -14,34 +14,36 @@ type Code string
 
 // The codes, in the order of their exit status; exists has that of usage.
 const (
-	CodeFailed      Code = "failed"          // nothing changed
-	CodeUsage       Code = "usage"           // invalid request
-	CodeLocked      Code = "locked"          // another dmsnap is using the origin
-	CodeNotFound    Code = "not_found"       // no such set, origin or device
-	CodeBusy        Code = "busy"            // a device is in use
-	CodeNoSpace     Code = "no_space"        // store too small, or the image is lost
-	CodeUnsupported Code = "unsupported"     // not possible on this host
-	CodeFreeze      Code = "freeze_failed"   // freeze or hook failed; no snapshot was taken
-	CodeDegraded    Code = "degraded"        // snapshot taken, but less consistent than requested
-	CodePartial     Code = "partial"         // partly done
-	CodeUnrecovered Code = "recovery_needed" // an undo failed: dmsnap recover
-	CodeExists      Code = "exists"          // a set of that name already exists
+	CodeFailed       Code = "failed"          // nothing changed
+	CodeUsage        Code = "usage"           // invalid request
+	CodeLocked       Code = "locked"          // another dmsnap is using the origin
+	CodeNotFound     Code = "not_found"       // no such set, origin or device
+	CodeBusy         Code = "busy"            // a device is in use
+	CodeNoSpace      Code = "no_space"        // store too small, or the image is lost
+	CodeUnsupported  Code = "unsupported"     // not possible on this host
+	CodeFreeze       Code = "freeze_failed"   // freeze or hook failed; no snapshot was taken
+	CodeDegraded     Code = "degraded"        // snapshot taken, but less consistent than requested
+	CodePartial      Code = "partial"         // partly done
+	CodeUnrecovered  Code = "recovery_needed" // an undo failed: dmsnap recover
+	CodeFullRequired Code = "full_required"   // what changed is not recorded: copy all
+	CodeExists       Code = "exists"          // a set of that name already exists
 )
 
 // Sentinels for errors.Is, one for each code.
 var (
-	ErrFailed      = errors.New("failed")
-	ErrUsage       = errors.New("invalid request")
-	ErrLocked      = errors.New("locked by another dmsnap")
-	ErrNotFound    = errors.New("not found")
-	ErrBusy        = errors.New("busy")
-	ErrNoSpace     = errors.New("no space")
-	ErrUnsupported = errors.New("not possible on this host")
-	ErrFreeze      = errors.New("freeze failed")
-	ErrDegraded    = errors.New("less consistent than requested")
-	ErrPartial     = errors.New("partly done")
-	ErrUnrecovered = errors.New("recovery needed")
-	ErrExists      = errors.New("already exists")
+	ErrFailed       = errors.New("failed")
+	ErrUsage        = errors.New("invalid request")
+	ErrLocked       = errors.New("locked by another dmsnap")
+	ErrNotFound     = errors.New("not found")
+	ErrBusy         = errors.New("busy")
+	ErrNoSpace      = errors.New("no space")
+	ErrUnsupported  = errors.New("not possible on this host")
+	ErrFreeze       = errors.New("freeze failed")
+	ErrDegraded     = errors.New("less consistent than requested")
+	ErrPartial      = errors.New("partly done")
+	ErrUnrecovered  = errors.New("recovery needed")
+	ErrFullRequired = errors.New("full copy required")
+	ErrExists       = errors.New("already exists")
 )
 
 func (c Code) sentinel() error {
@@ -66,6 +68,8 @@ func (c Code) sentinel() error {
 		return ErrPartial
 	case CodeUnrecovered:
 		return ErrUnrecovered
+	case CodeFullRequired:
+		return ErrFullRequired
 	case CodeExists:
 		return ErrExists
 	default:
@@ -122,7 +126,7 @@ func CodeOf(err error) Code {
 
 var codes = [...]Code{
 	CodeUsage, CodeLocked, CodeNotFound, CodeBusy, CodeNoSpace, CodeUnsupported,
-	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered, CodeExists,
+	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered, CodeFullRequired, CodeExists,
 }
 
 // Holder is somebody who keeps a device busy.

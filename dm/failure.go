@@ -78,6 +78,10 @@ func (d diagnosis) classify(e *Error) {
 		e.Code, e.Device, e.Hint = Code(r.Kind), r.Device, r.Hint
 		return
 	}
+	if _, ok := errors.AsType[*FullRequired](e.Err); ok {
+		e.Code, e.Hint = CodeFullRequired, "copy the whole image; dmsnap allocated lists what is in use"
+		return
+	}
 	if l, ok := errors.AsType[*journal.LockedError](e.Err); ok {
 		e.Code, e.Hint = CodeLocked, "wait until it has finished, or use --wait"
 		if l.PID != 0 {

@@ -12,6 +12,10 @@ type Failure struct {
 	Device  string   `json:"device"`
 	Hint    string   `json:"hint"`              // in terms of the command line; Error.Hint has those of Go
 	Holders []Holder `json:"holders,omitempty"` // if a device is busy
+	// Reason, Volume and Since are those of a list of changes that cannot be given.
+	Reason FullReason `json:"reason,omitempty"`
+	Volume string     `json:"volume,omitempty"`
+	Since  string     `json:"since,omitempty"`
 }
 
 // FailureOf describes any error, also one that is not of this package.
@@ -22,6 +26,9 @@ func FailureOf(err error) Failure {
 	}
 	if b, ok := errors.AsType[*BusyError](err); ok {
 		f.Holders = b.Holders
+	}
+	if full, ok := errors.AsType[*FullRequired](err); ok {
+		f.Reason, f.Volume, f.Since = full.Reason, full.Volume, full.Since
 	}
 	return f
 }

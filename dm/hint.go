@@ -29,6 +29,7 @@ var inLibrary = strings.NewReplacer(
 	"run dmsnap umount", "call Manager.Unmount for",
 	"dmsnap remove --flatten", "Manager.Remove with RemoveRequest.Flatten for",
 	"dmsnap thaw --all", "Manager.Thaw of all",
+	"dmsnap allocated", "Manager.Allocated",
 	"dmsnap attach", "Manager.Attach",
 	"dmsnap create", "Manager.Create",
 	"dmsnap detach", "Manager.Detach",

@@ -23,28 +23,30 @@ type cli struct {
 	Config   string        `placeholder:"FILE" default:"${config}" help:"Configuration file with defaults for create (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
-	Exec    execCmd    `cmd:"" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
-	Shell   shellCmd   `cmd:"" help:"Look inside a set: a shell that sees it at the original paths."`
-	Create  createCmd  `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
-	List    listCmd    `cmd:"" help:"List all sets."`
-	Show    showCmd    `cmd:"" help:"Show one set in detail."`
-	Mount   mountCmd   `cmd:"" help:"Mount the images of a set read-only."`
-	Umount  umountCmd  `cmd:"" help:"Unmount the images of a set."`
-	Extend  extendCmd  `cmd:"" help:"Grow the stores of a set."`
-	Monitor monitorCmd `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
-	Remove  removeCmd  `cmd:"" help:"Remove sets and restore the tables of their origins."`
-	Hold    holdCmd    `cmd:"" help:"Keep a set even when its lease ends."`
-	Release releaseCmd `cmd:"" help:"Undo hold: let the set expire when its lease ends."`
-	Attach  attachCmd  `cmd:"" help:"Bring a plain device under device-mapper and keep it there."`
-	Detach  detachCmd  `cmd:"" help:"Undo attach: give the plain device back."`
-	Cut     cutCmd     `cmd:"" help:"Take the snapshot that create --prepare prepared."`
-	Abort   abortCmd   `cmd:"" help:"Cancel what create --prepare prepared."`
-	Recover recoverCmd `cmd:"" help:"Clean up after an interrupted dmsnap."`
-	Thaw    thawCmd    `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
-	Unpin   unpinCmd   `cmd:"" help:"Unpin the files of stores, so that their filesystems can be unmounted at shutdown."`
-	Doctor  doctorCmd  `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
-	Why     whyCmd     `cmd:"" help:"Explain the state of a set or an origin."`
-	Graph   graphCmd   `cmd:"" help:"Draw origins, images and stores as they are now."`
+	Exec      execCmd      `cmd:"" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
+	Shell     shellCmd     `cmd:"" help:"Look inside a set: a shell that sees it at the original paths."`
+	Create    createCmd    `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
+	List      listCmd      `cmd:"" help:"List all sets."`
+	Show      showCmd      `cmd:"" help:"Show one set in detail."`
+	Mount     mountCmd     `cmd:"" help:"Mount the images of a set read-only."`
+	Umount    umountCmd    `cmd:"" help:"Unmount the images of a set."`
+	Changed   changedCmd   `cmd:"" help:"List where the image of a set differs from an earlier one's."`
+	Allocated allocatedCmd `cmd:"" help:"List what of an image is in use."`
+	Extend    extendCmd    `cmd:"" help:"Grow the stores of a set."`
+	Monitor   monitorCmd   `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
+	Remove    removeCmd    `cmd:"" help:"Remove sets and restore the tables of their origins."`
+	Hold      holdCmd      `cmd:"" help:"Keep a set even when its lease ends."`
+	Release   releaseCmd   `cmd:"" help:"Undo hold: let the set expire when its lease ends."`
+	Attach    attachCmd    `cmd:"" help:"Bring a plain device under device-mapper and keep it there."`
+	Detach    detachCmd    `cmd:"" help:"Undo attach: give the plain device back."`
+	Cut       cutCmd       `cmd:"" help:"Take the snapshot that create --prepare prepared."`
+	Abort     abortCmd     `cmd:"" help:"Cancel what create --prepare prepared."`
+	Recover   recoverCmd   `cmd:"" help:"Clean up after an interrupted dmsnap."`
+	Thaw      thawCmd      `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
+	Unpin     unpinCmd     `cmd:"" help:"Unpin the files of stores, so that their filesystems can be unmounted at shutdown."`
+	Doctor    doctorCmd    `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
+	Why       whyCmd       `cmd:"" help:"Explain the state of a set or an origin."`
+	Graph     graphCmd     `cmd:"" help:"Draw origins, images and stores as they are now."`
 
 	// About the tool itself.
 	Completion completionCmd `cmd:"" help:"Print shell completion."`

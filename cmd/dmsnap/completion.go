@@ -57,7 +57,7 @@ const (
 // placeKinds say what the arguments and flags with a value are, by name. Those
 // with a list of values need no entry; a name that is missing is anything.
 var placeKinds = map[string]kind{
-	"name": set, "origin": path, "dir": path, "device": path, "dev": path, "state-dir": path, "store": path, "hooks": path,
+	"name": set, "since": set, "origin": path, "dir": path, "device": path, "dev": path, "state-dir": path, "store": path, "hooks": path,
 }
 
 // kindOf is the kind of an argument or of a flag's value. The name of why and

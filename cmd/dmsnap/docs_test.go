@@ -106,6 +106,8 @@ func TestDocsHaveJSON(t *testing.T) {
 		dm.Explanation{},
 		removal{},
 		verdict{},
+		dm.Extent{},
+		listEnd{},
 		build{},
 		dm.Failure{},
 	} {

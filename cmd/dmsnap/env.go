@@ -37,6 +37,8 @@ type manager interface {
 	Attach(ctx context.Context, origin string) (*dm.Attachment, error)
 	Detach(ctx context.Context, origin string) error
 	Recover(ctx context.Context) (*dm.Recovered, error)
+	Changed(ctx context.Context, r dm.ChangedRequest) (*dm.ExtentList, error)
+	Allocated(ctx context.Context, r dm.AllocatedRequest) (*dm.ExtentList, error)
 	Hold(ctx context.Context, name string) (*dm.Set, error)
 	Release(ctx context.Context, name string) (*dm.Set, error)
 	Thaw(ctx context.Context, all bool) (*dm.Thawed, error)

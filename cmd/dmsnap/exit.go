@@ -31,6 +31,7 @@ func statuses() []status {
 		{exit: 9, code: dm.CodeDegraded, meaning: "snapshot taken, but less consistent than requested"},
 		{exit: 10, code: dm.CodePartial, meaning: "partly done"},
 		{exit: 11, code: dm.CodeUnrecovered, meaning: "recovery needed: run dmsnap recover"},
+		{exit: 12, code: dm.CodeFullRequired, meaning: "what changed is not recorded: copy the whole image"},
 		// Of exec and shell, which have their command's otherwise.
 		{exit: 124, meaning: "the image was lost while the command ran"},
 		{exit: 125, meaning: "dmsnap failed: the command was not run, or its result or cleanup failed"},

@@ -15,7 +15,7 @@ import (
 func TestExitStatus(t *testing.T) {
 	for code, want := range map[dm.Code]int{
 		dm.CodeFailed: 1, dm.CodeUsage: 2, dm.CodeLocked: 3, dm.CodeNotFound: 4, dm.CodeBusy: 5, dm.CodeNoSpace: 6,
-		dm.CodeUnsupported: 7, dm.CodeFreeze: 8, dm.CodeDegraded: 9, dm.CodePartial: 10, dm.CodeUnrecovered: 11, dm.CodeExists: 2,
+		dm.CodeUnsupported: 7, dm.CodeFreeze: 8, dm.CodeDegraded: 9, dm.CodePartial: 10, dm.CodeUnrecovered: 11, dm.CodeFullRequired: 12, dm.CodeExists: 2,
 		"": 1, "unheard_of": 1,
 	} {
 		err := fmt.Errorf("outer: %w", &dm.Error{Op: "x", Code: code, Err: errors.New("y")})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type stub struct {
 	recovers *dm.Recovered
 	thaws    *dm.Thawed
 	unpinned []dm.Unpinned
+	extents  *dm.ExtentList
 	err      error
 	fail     map[string]error // by "method name"
 
@@ -134,6 +136,14 @@ func (s *stub) Hold(_ context.Context, name string) (*dm.Set, error) {
 
 func (s *stub) Release(_ context.Context, name string) (*dm.Set, error) {
 	return s.set, s.call("release", name)
+}
+
+func (s *stub) Changed(_ context.Context, r dm.ChangedRequest) (*dm.ExtentList, error) {
+	return cmp.Or(s.extents, sampleExtents(nil)), s.call("changed", fmt.Sprint(r.Set, " ", r.Volume, " ", r.Since, " ", r.From))
+}
+
+func (s *stub) Allocated(_ context.Context, r dm.AllocatedRequest) (*dm.ExtentList, error) {
+	return cmp.Or(s.extents, sampleExtents(nil)), s.call("allocated", fmt.Sprint(r.Set, " ", r.Volume, " ", r.From))
 }
 
 func (s *stub) Invalidate(_ context.Context, name string) error {
