@@ -60,3 +60,33 @@ func TestChainGrows(t *testing.T) {
 		t.Errorf("%+v", c.set(t, "a"))
 	}
 }
+
+// TestNextToFlatten: the oldest leftover that is not copied into any more goes first, and
+// only if a chain is too long.
+func TestNextToFlatten(t *testing.T) {
+	layer := func(name, through string, readers ...string) Set {
+		return Set{Name: name, Layer: true, Volumes: []Volume{{ReadsThrough: through, ReadBy: readers, Depth: len(readers)}}}
+	}
+	newest := Set{Name: "today", Volumes: []Volume{{ReadBy: []string{"c", "b", "a"}}}}
+	oldest := Set{Name: "a", Volumes: []Volume{{ReadsThrough: "b", Depth: 3}}}
+	b, c := layer("b", "c", "a"), layer("c", "today", "b", "a")
+	copied := layer("top", "", "c", "b", "a") // the kernel copies into it still
+	for name, x := range map[string]struct {
+		sets  []Set
+		most  int
+		tried map[string]bool
+		want  string
+	}{
+		"too long":             {[]Set{newest, c, b, oldest}, 2, nil, "b"},
+		"short enough":         {[]Set{newest, c, b, oldest}, 3, nil, ""},
+		"the oldest failed":    {[]Set{newest, c, b, oldest}, 2, map[string]bool{"b": true}, "c"},
+		"all failed":           {[]Set{newest, c, b, oldest}, 2, map[string]bool{"b": true, "c": true}, ""},
+		"copied into":          {[]Set{copied, oldest}, 1, nil, ""},
+		"no leftovers":         {[]Set{newest, oldest}, 0, nil, ""},
+		"a set that has users": {[]Set{newest, {Name: "b", Volumes: b.Volumes}, oldest}, 0, nil, ""},
+	} {
+		if got := nextToFlatten(x.sets, x.most, x.tried); got != x.want {
+			t.Errorf("%s: %q, not %q", name, got, x.want)
+		}
+	}
+}

@@ -43,29 +43,6 @@ func newHookFuncs(r CreateRequest, set HookSet) map[string]*hookFunc {
 	return all
 }
 
-// callFunc is the step of a plan for a function. It is in no intent: a function ends
-// with its process.
-func (h *hooks) callFunc(ctx context.Context, f *hookFunc, event HookEvent) error {
-	if event != HookPreFreeze {
-		return h.endFunc(f, event)
-	}
-	f.begun = true
-	err := h.receipt(f.Name, event, func() error { return f.preFreeze(ctx) })
-	if err == nil || h.strict || ctx.Err() != nil {
-		return err
-	}
-	h.log.Warn("a hook failed; continuing without it", "error", err)
-	return h.endFunc(f, HookAbort)
-}
-
-func (h *hooks) endFunc(f *hookFunc, event HookEvent) error {
-	if !f.begun {
-		return nil
-	}
-	f.begun = false
-	return h.receipt(f.Name, event, func() error { return f.end(event) })
-}
-
 func (f *hookFunc) preFreeze(ctx context.Context) error {
 	inner, cancel := context.WithTimeout(ctx, f.limit)
 	defer cancel()
