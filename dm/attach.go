@@ -30,7 +30,7 @@ type Attachment struct {
 // until everything that was under way has reached the device. To attach what is
 // attached already is no error. Cancelling ctx takes everything back.
 //
-// Without the kernel module a device that nobody uses is adopted: from then on the
+// Without the kernel module an unused device is adopted: from then on the
 // front is to be used in its place, and is an origin like others. One in use is
 // refused with CodeUnsupported or CodeBusy.
 func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err error) {
@@ -47,7 +47,7 @@ func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err
 // Detach ends what Attach made. A device with sets is refused with CodeBusy, and
 // so is an adopted one that is mounted.
 // Past the point where writers left the front nothing can be put back: a failure
-// then has CodePartial, and the same call again goes on.
+// then has CodePartial, and the same call again continues.
 func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	s, err := m.open("detach", "")
 	if err != nil {
@@ -58,8 +58,8 @@ func (m *Manager) Detach(ctx context.Context, origin string) (err error) {
 	return s.fail(s.detach(ctx, origin))
 }
 
-// layering is a plain device that is to get a layer, or to lose it.
-type layering struct {
+// attachTarget is a plain device that is to be attached or detached.
+type attachTarget struct {
 	*session
 	spec  string
 	id    string // of a layer to be made
@@ -68,7 +68,7 @@ type layering struct {
 
 // look finds the device that is meant: the one that an adopted device was put
 // beneath, and the layer that it has.
-func (l *layering) look() ([]string, error) {
+func (l *attachTarget) look() ([]string, error) {
 	mounts, err := allMounts(l.kernel)
 	if err != nil {
 		return nil, err
@@ -83,24 +83,24 @@ func (l *layering) look() ([]string, error) {
 	}
 	dev = l.read.Adopter(dev, ours)
 	l.facts = &facts{ours: ours, mounts: mounts, above: map[targets.DevNo][]targets.DevNo{dev: {dev}}}
-	o, err := l.layer(dev, ours)
+	o, err := l.readAttached(dev, ours)
 	l.facts.request.Volumes = []plan.VolumeRequest{{Origin: o}}
-	return []string{journal.OriginKey(dev.String()), journal.IDKey(l.id), journal.IDKey(layerID(o))}, err
+	return []string{journal.OriginKey(dev.String()), journal.IDKey(l.id), journal.IDKey(baseID(o))}, err
 }
 
-// layer reads what there is of the device. One that an attach was killed over before it
+// readAttached reads what there is of the device. One that an attach was killed over before it
 // had a table has no node and no size.
-func (l *layering) layer(dev targets.DevNo, ours *stack.View) (plan.Origin, error) {
+func (l *attachTarget) readAttached(dev targets.DevNo, ours *stack.View) (plan.Origin, error) {
 	if d := ours.At(dev); d != nil && d.Role == plan.RoleAdopted && len(d.Table) == 0 {
 		return plan.Origin{Spec: l.spec, Dev: dev, Path: "/dev/mapper/" + d.Name, Name: d.Name, UUID: d.UUID}, nil
 	}
 	return l.read.Origin(l.spec, dev, ours)
 }
 
-func (l *layering) origin() plan.Origin { return l.facts.request.Volumes[0].Origin }
+func (l *attachTarget) origin() plan.Origin { return l.facts.request.Volumes[0].Origin }
 
-// layerID is that of the layer an origin has; "" if it has none.
-func layerID(o plan.Origin) (id string) {
+// baseID is the id of the base that an attached origin has; "" if it has none.
+func baseID(o plan.Origin) (id string) {
 	switch {
 	case o.Adopted():
 		id, _, _, _ = plan.ParseUUID(o.UUID)
@@ -114,14 +114,14 @@ func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) 
 	if err := s.needGuard(); err != nil {
 		return nil, err
 	}
-	a := &attacher{layering: layering{session: s, spec: spec, id: newID()}}
+	a := &attacher{attachTarget: attachTarget{session: s, spec: spec, id: newID()}}
 	_, err := s.perform(ctx, change{look: a.look, plan: a.plan, commit: a.commit, leases: true})
 	return a.made, err
 }
 
 // attacher is a layer that is to be made.
 type attacher struct {
-	layering
+	attachTarget
 	record journal.Attachment
 	made   *Attachment
 }
@@ -132,14 +132,14 @@ func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 		return nil, plan.Refuse(plan.Busy, o.Path, "undo it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
 	}
 	if o.Adopted() {
-		a.made = a.adopted(o)
+		a.made = a.describeAdopted(o)
 		return nil, nil
 	}
 	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: a.id, Mounted: len(a.facts.mountpoints(o.Dev)) > 0})
 	if err != nil {
 		return nil, err
 	}
-	a.record = journal.Attachment{Base: p.Set, ID: cmp.Or(layerID(o), p.ID), Since: time.Now().UTC().Truncate(time.Second)}
+	a.record = journal.Attachment{Base: p.Set, ID: cmp.Or(baseID(o), p.ID), Since: time.Now().UTC().Truncate(time.Second)}
 	if known, err := a.state.Attached(p.Set); err == nil && known.ID == a.record.ID {
 		a.record.Since = known.Since // it has stood all the while
 	}
@@ -158,8 +158,8 @@ func (a *attacher) commit(ctx context.Context, d done) error {
 	return nil
 }
 
-// adopted is what there is of a device that stands on a plain one.
-func (a *attacher) adopted(o plan.Origin) *Attachment {
+// describeAdopted describes the device that stands on an adopted one.
+func (a *attacher) describeAdopted(o plan.Origin) *Attachment {
 	table := o.Table
 	if o.Base != nil {
 		table = o.Base.Table
@@ -189,22 +189,22 @@ func (a *attacher) takeBack(ctx context.Context, p *plan.Plan, i journal.Intent,
 }
 
 func (s *session) detach(ctx context.Context, spec string) error {
-	d := &detacher{layering: layering{session: s, spec: spec}}
+	d := &detacher{attachTarget: attachTarget{session: s, spec: spec}}
 	_, err := s.perform(ctx, change{look: d.look, plan: d.plan, commit: d.commit, leases: true})
 	return err
 }
 
 // detacher is a layer that is to go.
 type detacher struct {
-	layering
+	attachTarget
 	rest plan.RemoveRequest
 }
 
 func (d *detacher) plan(context.Context) (p *plan.Plan, err error) {
-	if d.rest, err = d.attachedLayer(d.origin()); err != nil {
+	if d.rest, err = d.detachRequest(d.origin()); err != nil {
 		return nil, err
 	}
-	p = takingDown(d.rest)
+	p = removalPlan(d.rest)
 	p.Op = "detach"
 	return p, nil
 }
@@ -214,20 +214,20 @@ func (d *detacher) commit(context.Context, done) error {
 	return d.state.Detach(d.rest.Set, d.rest.ID)
 }
 
-// attached tells whether the layer of an origin was asked for by itself.
-func attached(state journal.Dir, o plan.Origin) (bool, error) {
+// isAttached reports whether an origin was attached by Attach, not by a create.
+func isAttached(state journal.Dir, o plan.Origin) (bool, error) {
 	if o.Adopted() {
 		return true, nil
 	}
 	if o.Plain == nil || o.Base == nil {
 		return false, nil
 	}
-	return state.IsAttached(o.Base.Name, layerID(o))
+	return state.IsAttached(o.Base.Name, baseID(o))
 }
 
-// attachedLayer is what a detach takes down. It refuses what is not attached, and
+// detachRequest is what a detach removes. It refuses what is not attached, and
 // what is still in use. A layer whose sets were made by create alone goes with them.
-func (d *detacher) attachedLayer(o plan.Origin) (plan.RemoveRequest, error) {
+func (d *detacher) detachRequest(o plan.Origin) (plan.RemoveRequest, error) {
 	if !o.Adopted() && (o.Plain == nil || o.Base == nil) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.NotFound, o.Path, "dmsnap graph shows attached devices", "%s is not attached", o.Path)
 	}
@@ -235,10 +235,10 @@ func (d *detacher) attachedLayer(o plan.Origin) (plan.RemoveRequest, error) {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "remove its sets first; dmsnap list shows them", "%s has sets", o.Path)
 	}
 	if !o.Adopted() {
-		return plan.RemoveRequest{Set: o.Base.Name, ID: layerID(o), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
+		return plan.RemoveRequest{Set: o.Base.Name, ID: baseID(o), Volumes: []plan.RemoveVolume{{Origin: o, Last: true}}}, nil
 	}
 	if mounted := d.facts.mountpoints(o.Dev); len(mounted) > 0 {
 		return plan.RemoveRequest{}, plan.Refuse(plan.Busy, o.Path, "unmount it first", "%s is mounted on %s", o.Path, strings.Join(mounted, ", "))
 	}
-	return plan.RemoveRequest{Set: o.Name, ID: layerID(o), Adopted: o.Name}, nil
+	return plan.RemoveRequest{Set: o.Name, ID: baseID(o), Adopted: o.Name}, nil
 }

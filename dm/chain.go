@@ -48,7 +48,7 @@ func (s *session) dropLayers(ctx context.Context, ours *stack.View) (*stack.View
 	}
 }
 
-// layerRemoval takes down what is left of a removed set, unless somebody reads
+// layerRemoval removes a layer, unless a snapshot reads
 // through it by now.
 func (s *session) layerRemoval(id string) change {
 	r := &removal{session: s, name: plan.LayerName(id), id: id}
@@ -64,9 +64,9 @@ func (s *session) layerRemoval(id string) change {
 			if inventory.HasReaders(r.ours, id) {
 				return nil, nil
 			}
-			return takingDown(r.rest), nil
+			return removalPlan(r.rest), nil
 		},
-		begun: r.intentWritten, commit: r.commit,
+		intentWritten: r.intentWritten, commit: r.commit,
 	}
 }
 
@@ -84,7 +84,7 @@ func (s *session) endChains(ours *stack.View, id string) (*stack.View, error) {
 		if d.Info.Inactive && !pending {
 			continue // a resume would bring that table live
 		}
-		// A swap that the kernel refused leaves the core suspended, and who reads it waits.
+		// A swap that the kernel refused leaves the core suspended, and its readers wait.
 		held := d.Role == plan.RoleCore && d.Info.Live && d.Info.Suspended && inventory.SharesBase(ours, d, id)
 		if !pending && !held {
 			continue
@@ -116,7 +116,7 @@ func (s *session) pendingOn(d stack.Device, ours *stack.View) (*stack.Device, er
 	return nil, nil
 }
 
-// endAllChains does that for all sets that nobody is at. A flattening has no entry in the
+// endAllChains calls endChains for all sets without an operation in progress. A flattening has no entry in the
 // journal: what it left suspended shows by that alone.
 func (s *recovery) endAllChains(ctx context.Context, ours *stack.View) error {
 	for d := range ours.Devices() {
@@ -137,7 +137,7 @@ func (s *recovery) endAllChains(ctx context.Context, ours *stack.View) error {
 	return nil
 }
 
-// endChainsOf does it for one set, unless somebody is at its origins.
+// endChainsOf calls endChains for one set, unless an operation has its origins.
 func (s *recovery) endChainsOf(ctx context.Context, id string) error {
 	var ours *stack.View
 	locks, err := s.lockFor(ctx, change{look: func() (keys []string, err error) {

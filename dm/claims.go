@@ -23,27 +23,27 @@ type useChecker struct {
 	read   *stack.Reader
 }
 
-// lastLook compares what the plan rests on with what is there, once everything is
+// checkFacts compares what the plan was made from with what exists, once everything is
 // ready for the window: a filesystem that was mounted above an origin since the
 // plan was made would be neither frozen nor named in the receipt.
-func (u useChecker) lastLook(f *facts) error {
+func (u useChecker) checkFacts(f *facts) error {
 	mounted, err := allMounts(u.kernel)
 	if err != nil {
 		return err
 	}
-	if err := u.sameAbove(f, mounted); err != nil || f.request.Crash {
+	if err := u.checkAbove(f, mounted); err != nil || f.request.Crash {
 		return err
 	}
 	if !sameFilesystems(f.systems, mounted.Plan(f.devices()...)) {
 		return otherFilesystems()
 	}
-	f.doubts = u.doubts(f, mounted)
+	f.doubts = u.findDoubts(f, mounted)
 	return nil
 }
 
-// sameAbove refuses origins on which other devices stand than when f was made, or
+// checkAbove refuses origins on which other devices stand than when f was made, or
 // on which something is mounted now that they cannot serve.
-func (u useChecker) sameAbove(f *facts, mounted mounts) error {
+func (u useChecker) checkAbove(f *facts, mounted mounts) error {
 	for _, v := range f.request.Volumes {
 		now, err := u.read.Above(v.Origin.Dev)
 		if err != nil {
@@ -58,7 +58,7 @@ func (u useChecker) sameAbove(f *facts, mounted mounts) error {
 		if len(now) != len(was) {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "a device stacked on %s has disappeared since the snapshot was prepared", v.Origin.Path)
 		}
-		if err := notDirect(u.read, v.Origin, now, mounted); err != nil {
+		if err := checkNoDAX(u.read, v.Origin, now, mounted); err != nil {
 			return err
 		}
 	}
@@ -75,13 +75,13 @@ func otherFilesystems() error {
 	return plan.Refuse(plan.Busy, "", "try again", "filesystems were mounted or unmounted since the snapshot was prepared")
 }
 
-// doubts are the devices of the set that somebody uses though no filesystem was
-// found on them. A mount may lie in a namespace that nobody can read, or be gone
+// findDoubts returns the devices of the set that are in use though no filesystem was
+// found on them. A mount may be in a namespace that cannot be read, or be gone
 // while files are open. The kernel knows: all who mount, swap or build on a device
 // claim it exclusively, so an exclusive open tells. It is closed at once, since
 // others cannot mount the device meanwhile, and is for reading only: closing a
 // descriptor for writing makes udev look at the device again.
-func (u useChecker) doubts(f *facts, mounted mounts) []Doubt {
+func (u useChecker) findDoubts(f *facts, mounted mounts) []Doubt {
 	var out []Doubt
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
@@ -90,7 +90,7 @@ func (u useChecker) doubts(f *facts, mounted mounts) []Doubt {
 				continue // frozen, or claimed by a device that is looked at itself
 			}
 			node := u.read.Node(d)
-			if reason := u.claimed(node, d, mounted); reason != "" {
+			if reason := u.claimReason(node, d, mounted); reason != "" {
 				out = append(out, Doubt{Device: node, Reason: reason})
 				continue
 			}
@@ -100,20 +100,20 @@ func (u useChecker) doubts(f *facts, mounted mounts) []Doubt {
 	return out
 }
 
-// stillAtRest looks again after the window at the devices that nobody used before
+// recheckIdle checks again after the window the devices that were unused before
 // it: who began to in between was neither frozen nor seen.
-func (u useChecker) stillAtRest(f *facts) {
+func (u useChecker) recheckIdle(f *facts) {
 	for _, d := range f.atRest {
 		node := u.read.Node(d)
-		if u.claimed(node, d, f.mounts) != "" {
+		if u.claimReason(node, d, f.mounts) != "" {
 			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the snapshot was taken"})
 		}
 	}
 }
 
-// claimed tells why a device without a known filesystem may not hold still, "" if
-// nobody has claimed it.
-func (u useChecker) claimed(node string, d targets.DevNo, mounted mounts) string {
+// claimReason tells why a device without a known filesystem may not hold still, "" if
+// it is not claimed.
+func (u useChecker) claimReason(node string, d targets.DevNo, mounted mounts) string {
 	err := u.read.TryClaim(node)
 	for try := 0; errors.Is(err, unix.EBUSY) && try < 2; try++ {
 		time.Sleep(claimPause)

@@ -85,7 +85,7 @@ func (s *session) newCreation(r CreateRequest) (*creation, error) {
 
 // planOnly takes no lock and opens no filesystem.
 func (c *creation) planOnly() (p *Plan, err error) {
-	if err := c.unrecorded(); err != nil {
+	if err := c.checkNoRecord(); err != nil {
 		return nil, err
 	}
 	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
@@ -106,10 +106,10 @@ func (c *creation) planOnly() (p *Plan, err error) {
 
 func (c *creation) change() change {
 	return change{
-		keys: c.keys, look: c.look, plan: c.plan, begun: c.intentWritten, commit: c.commit, drop: c.drop, result: c.result,
+		keys: c.keys, look: c.look, plan: c.plan, intentWritten: c.intentWritten, commit: c.commit, cleanUp: c.closeFilesystems, result: c.result,
 		runner: func() *run.Runner {
 			r := c.runner(c.facts, c.request)
-			r.LastLook = func() error { return c.uses().lastLook(c.facts) }
+			r.LastLook = func() error { return c.uses().checkFacts(c.facts) }
 			return r
 		},
 		leases: true,
@@ -154,7 +154,7 @@ func (c *creation) lockKeys(origins []targets.DevNo) []string {
 // look gathers the facts. What an origin's name leads to may have changed since its
 // lock was taken.
 func (c *creation) look() (keys []string, err error) {
-	if err := c.unrecorded(); err != nil {
+	if err := c.checkNoRecord(); err != nil {
 		return nil, err // before its stores are found to be in use, by that set
 	}
 	if c.facts, err = c.origins.gather(c.request, c.id); err != nil {
@@ -178,7 +178,7 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	if err := c.checkNameFree(); err != nil {
 		return nil, err
 	}
-	if err := c.unclaimed(); err != nil {
+	if err := c.checkNotInterrupted(); err != nil {
 		return nil, err
 	}
 	c.stalls.Now("open the filesystems")
@@ -191,8 +191,8 @@ func (c *creation) plan(context.Context) (*plan.Plan, error) {
 	return plan.Create(f.request)
 }
 
-// drop closes the filesystems that plan opened.
-func (c *creation) drop(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
+// closeFilesystems closes the filesystems that plan opened.
+func (c *creation) closeFilesystems(err error) { c.tidy("filesystems", c.facts.closeFilesystems(err)) }
 
 func (c *creation) intentWritten(d *done) error {
 	c.hooks = newHooks(c.state, c.log, &d.intent, d.plan, c.request)
@@ -202,8 +202,8 @@ func (c *creation) intentWritten(d *done) error {
 
 // commit writes the record. What comes after needs it.
 func (c *creation) commit(ctx context.Context, d done) error {
-	c.uses().stillAtRest(c.facts)
-	set := record(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
+	c.uses().recheckIdle(c.facts)
+	set := newRecord(d.plan, c.facts, c.request, c.facts.receipt(d.trace, d.plan, c.request, c.hooks.done), d.intent)
 	if err := errors.Join(c.sets.leases.begin(&set, c.request.Lease), c.state.SaveSet(set)); err != nil {
 		return c.takeBack(ctx, d, err)
 	}
@@ -225,9 +225,9 @@ func (c *creation) result() (err error) {
 	return nil
 }
 
-// unclaimed refuses the name of a set that an interrupted operation is about, which
+// checkNotInterrupted refuses the name of a set that an interrupted operation is about, which
 // could not be ended yet: its end would meet the new set.
-func (c *creation) unclaimed() error {
+func (c *creation) checkNotInterrupted() error {
 	name := c.request.Name
 	intents, err := c.state.Intents()
 	if err != nil {
@@ -241,8 +241,8 @@ func (c *creation) unclaimed() error {
 	return nil
 }
 
-// unrecorded refuses a name that a record already has.
-func (c *creation) unrecorded() error {
+// checkNoRecord refuses a name that a record already has.
+func (c *creation) checkNoRecord() error {
 	name := c.request.Name
 	_, err := c.state.LoadSet(name)
 	if err == nil {
@@ -278,7 +278,7 @@ func (c *creation) takeBack(ctx context.Context, d done, cause error) error {
 	return errors.Join(cause, c.state.End(d.intent))
 }
 
-func record(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) journal.Set {
+func newRecord(p *plan.Plan, f *facts, r CreateRequest, receipt Receipt, i journal.Intent) journal.Set {
 	b, err := json.Marshal(receipt)
 	if err != nil {
 		panic(fmt.Sprintf("a receipt is plain data: %v", err))

@@ -140,7 +140,7 @@ func (d originDoctor) examine(spec string) OriginReport {
 		release, _ := d.kernel.Release()
 		r.Problems = append(r.Problems, missingInterposer(d.kernel, release)...)
 	}
-	if r.Attached, err = attached(d.state, o); err != nil {
+	if r.Attached, err = isAttached(d.state, o); err != nil {
 		r.Problems = append(r.Problems, Problem{Message: err.Error()})
 	}
 	if o.Base != nil {

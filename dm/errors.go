@@ -129,7 +129,7 @@ var codes = [...]Code{
 	CodeFreeze, CodeDegraded, CodePartial, CodeUnrecovered, CodeFullRequired, CodeExists,
 }
 
-// Holder is somebody who keeps a device busy.
+// Holder is what keeps a device busy.
 type Holder struct {
 	Kind      HolderKind `json:"kind"`
 	Device    string     `json:"device"`
@@ -157,7 +157,7 @@ func (h Holder) String() string {
 // inside an Error of CodeBusy.
 type BusyError struct {
 	Device  string
-	Holders []Holder // empty when nobody could be named
+	Holders []Holder // empty if none could be found
 }
 
 func (e *BusyError) Error() string {
@@ -171,7 +171,7 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("%s is %s", e.Device, strings.Join(parts, ", "))
 }
 
-// Unwrap: who is named or not, it is the kernel's EBUSY.
+// Unwrap returns EBUSY, whether holders are known or not.
 func (e *BusyError) Unwrap() error { return unix.EBUSY }
 
 var errUnfreezable = errors.New("cannot be frozen")

@@ -9,7 +9,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 )
 
-// Expire removes the sets whose leases are over and that nobody holds. It returns
+// Expire removes the sets whose leases have ended and that are not on hold. It returns
 // their names. One that is in use stays, with an error of CodeBusy; the others
 // are removed all the same.
 func (m *Manager) Expire(ctx context.Context) (removed []string, err error) {
@@ -40,7 +40,7 @@ func (s *session) expire(ctx context.Context, spare string) (removed []string, e
 		case err == nil:
 			s.log.Info("lease ended, set removed", "set", r.Name, "lease", r.Lease)
 			removed = append(removed, r.Name)
-		case !errors.Is(err, ErrNotFound) && !errors.Is(err, errWanted): // somebody else was faster
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, errWanted): // another process was faster
 			errs = append(errs, err)
 		}
 	}

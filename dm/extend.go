@@ -28,7 +28,7 @@ type ExtendRequest struct {
 	Partly bool
 	// Volumes limits the request to some; empty: all.
 	Volumes []string
-	// Store is a device on which the store goes on: one on a device when that is
+	// Store is a device on which the store continues: one on a device when that is
 	// used up, one in a file or in memory at once. It is overwritten, and serves one
 	// volume. Empty: the store grows where it is.
 	Store string
@@ -140,15 +140,15 @@ func (s *session) noteStores(i journal.Intent) error {
 		v := &record.Volumes[d.Volume]
 		v.StoreBytes, v.Spill = d.Table.Size().Bytes(), s.remains.Spill(d)
 		if d.Volume < len(i.Files) {
-			v.MoreFiles = taken(v.MoreFiles, i.Files[d.Volume], v.StoreBytes)
+			v.MoreFiles = addFile(v.MoreFiles, i.Files[d.Volume], v.StoreBytes)
 		}
 	}
 	return s.state.SaveSet(record)
 }
 
-// taken adds the file that a store was to go on with, if it does: what is behind the
+// addFile adds a store's further file if the store uses it: what is behind the
 // store's old end is all of it.
-func taken(files []*plan.File, f *plan.File, size uint64) []*plan.File {
+func addFile(files []*plan.File, f *plan.File, size uint64) []*plan.File {
 	known := func(k *plan.File) bool { return k.Path == f.Path }
 	if f == nil || size <= f.At || slices.ContainsFunc(files, known) {
 		return files
@@ -184,20 +184,20 @@ func (e *extender) plan(context.Context) (*plan.Plan, error) {
 		if len(named) > 0 && !slices.Contains(named, vol.Name) {
 			continue
 		}
-		ev, err := e.extendVolume(vol, files[vol.number])
+		ev, err := e.readVolume(vol, files[vol.number])
 		if err != nil {
 			return nil, err
 		}
 		request.Volumes = append(request.Volumes, ev)
 	}
-	if err := e.further(&request); err != nil {
+	if err := e.readFurther(&request); err != nil {
 		return nil, err
 	}
 	return plan.Extend(request)
 }
 
-// extendVolume looks up what there is of a volume's store.
-func (e *extender) extendVolume(v Volume, files []*plan.File) (plan.ExtendVolume, error) {
+// readVolume looks up what there is of a volume's store.
+func (e *extender) readVolume(v Volume, files []*plan.File) (plan.ExtendVolume, error) {
 	r := e.request
 	out := plan.ExtendVolume{
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
@@ -213,21 +213,21 @@ func (e *extender) extendVolume(v Volume, files []*plan.File) (plan.ExtendVolume
 	out.Store, out.Table = d.Name, d.Table
 	out.Label = layout.Label{
 		ID: d.ID, Set: e.set.Name, Volume: uint32(d.Volume), VolumeName: v.Name, Kind: layout.Device, Persistent: v.persistent,
-		Piece: media(d.Table, files),
+		Piece: countMedia(d.Table, files),
 	}
 	g, err := e.read.Geometry(e.read.Node(d.Dev))
 	if err != nil {
 		return out, err
 	}
 	out.LogicalBlock = g.LogicalBlock
-	if err := e.room(&out); err != nil || r.Store != "" || out.Lost != "" {
+	if err := e.findRoom(&out); err != nil || r.Store != "" || out.Lost != "" {
 		return out, err
 	}
-	return out, e.growth(&out, v, *d, files)
+	return out, e.readGrowth(&out, v, *d, files)
 }
 
-// media counts what a store is made of. Files that are mapped lie on one device.
-func media(t targets.Table, files []*plan.File) uint32 {
+// countMedia counts what a store is made of. Files that are mapped lie on one device.
+func countMedia(t targets.Table, files []*plan.File) uint32 {
 	n := len(t.Devices())
 	if len(files) > 0 && files[0].Backing == plan.Extents {
 		n += len(files) - 1
@@ -235,9 +235,9 @@ func media(t targets.Table, files []*plan.File) uint32 {
 	return uint32(n)
 }
 
-// room finds out how far the last piece of a store can grow: to the end of a
+// findRoom finds out how far the last piece of a store can grow: to the end of a
 // device that is the store's alone. On the base of an origin lie other things.
-func (e *extender) room(v *plan.ExtendVolume) error {
+func (e *extender) findRoom(v *plan.ExtendVolume) error {
 	last, ok := v.Table[len(v.Table)-1].Target.(targets.Linear)
 	if !ok || e.ours.At(last.Dev.DevNo) != nil {
 		return nil
@@ -248,7 +248,7 @@ func (e *extender) room(v *plan.ExtendVolume) error {
 	if plan.LeadOn(v.Table, last.Dev.DevNo) {
 		tail, tailErr := layout.TailAt(g.Size.Bytes())
 		v.Room, err = targets.Sectors(tail/targets.SectorSize), errors.Join(err, tailErr)
-		v.Last = e.outgrown(node, last.Dev.DevNo, g.Size)
+		v.Last = e.outgrownMedium(node, last.Dev.DevNo, g.Size)
 	}
 	if len(v.Table) > 1 {
 		v.Path = node
@@ -256,9 +256,9 @@ func (e *extender) room(v *plan.ExtendVolume) error {
 	return err
 }
 
-// outgrown is a device that became larger since its tail was written; nil if it did
+// outgrownMedium is a medium that became larger since its tail was written; nil if it did
 // not, or does not tell.
-func (e *extender) outgrown(node string, dev targets.DevNo, size targets.Sectors) *plan.Medium {
+func (e *extender) outgrownMedium(node string, dev targets.DevNo, size targets.Sectors) *plan.Medium {
 	f, err := e.kernel.Open(node, unix.O_RDONLY, 0)
 	if err != nil {
 		return nil
@@ -274,8 +274,8 @@ func (e *extender) outgrown(node string, dev targets.DevNo, size targets.Sectors
 	return &plan.Medium{Path: node, Dev: dev}
 }
 
-// further looks a device up on which a store may go on.
-func (e *extender) further(request *plan.ExtendRequest) error {
+// readFurther looks up a device on which a store may continue.
+func (e *extender) readFurther(request *plan.ExtendRequest) error {
 	r, set, ours := e.request, e.set, e.ours.View
 	if r.Store == "" {
 		return nil

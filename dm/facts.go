@@ -28,7 +28,7 @@ type facts struct {
 	handles  map[int]*freeze.Handle
 	opened   *freeze.Set
 	doubts   []Doubt         // found at the last look before the window
-	atRest   []targets.DevNo // those that nobody used then
+	atRest   []targets.DevNo // those that were unused then
 }
 
 // devices are all on which a filesystem of the set may live: the fronts, and

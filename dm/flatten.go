@@ -80,7 +80,7 @@ func (l *flattening) run(ctx context.Context) error {
 // layer is the name of what is left of the set once it is removed.
 func (l *flattening) layer() string { return plan.LayerName(l.id) }
 
-// planFlatten has no steps if nobody reads through the set, or if the kernel copies
+// planFlatten has no steps if no snapshot reads through the set, or if the kernel copies
 // into it still.
 func planFlatten(k *ioctl.Kernel, ours *stack.View, name, id string) (r plan.FlattenRequest, p *plan.Plan, err error) {
 	r = plan.FlattenRequest{Set: name, ID: id}

@@ -27,7 +27,7 @@ func (x *examiner) gather(r CreateRequest, id string) (*facts, error) {
 	if f.ours, err = x.read.Look(); err != nil {
 		return nil, err
 	}
-	f.request = request(r, id)
+	f.request = planRequest(r, id)
 	for _, origin := range r.Origins {
 		v, err := x.gatherVolume(f, r, origin)
 		if err != nil {
@@ -48,8 +48,8 @@ func (x *examiner) gather(r CreateRequest, id string) (*facts, error) {
 	return f, nil
 }
 
-// request is what a plan takes from the request itself.
-func request(r CreateRequest, id string) plan.CreateRequest {
+// planRequest is what a plan takes from the request itself.
+func planRequest(r CreateRequest, id string) plan.CreateRequest {
 	mode := targets.Transient
 	if r.Persistent {
 		mode = targets.PersistentOverflow
@@ -75,10 +75,10 @@ func (x *examiner) gatherVolume(f *facts, r CreateRequest, spec string) (plan.Vo
 	if !r.StoreSize.IsZero() { // however small a share: zero would mean "not given"
 		v.StoreSize = max(1, targets.Sectors(r.StoreSize.Of(v.Origin.Size.Bytes())/512))
 	}
-	if v.Chunk, err = r.chunk(x.policy(r.Policy, f.mounts, v.Origin)); err != nil {
+	if v.Chunk, err = r.chunk(x.policyFor(r.Policy, f.mounts, v.Origin)); err != nil {
 		return v, err
 	}
-	v.Found, err = x.lookalike(v.Origin, above)
+	v.Found, err = x.lookalikeReason(v.Origin, above)
 	return v, err
 }
 
@@ -97,16 +97,16 @@ func (x *examiner) findOrigin(f *facts, spec string) (plan.Origin, error) {
 	if f.above[dev], err = x.read.Above(dev); err != nil {
 		return o, err
 	}
-	if err := notDirect(x.read, o, f.above[dev], f.mounts); err != nil {
+	if err := checkNoDAX(x.read, o, f.above[dev], f.mounts); err != nil {
 		return o, err
 	}
 	return o, plan.CheckOrigin(o)
 }
 
-// notDirect refuses an origin whose filesystem lets programs store past the block
+// checkNoDAX refuses an origin whose filesystem lets programs store past the block
 // layer (DAX): what they write to mapped pages is never copied, and with a table
 // that cannot serve it the kernel answers them with SIGBUS.
-func notDirect(read *stack.Reader, o plan.Origin, above []targets.DevNo, mounted mounts) error {
+func checkNoDAX(read *stack.Reader, o plan.Origin, above []targets.DevNo, mounted mounts) error {
 	for _, d := range above {
 		if able, err := read.DirectAccess(d); err != nil || !able {
 			return err

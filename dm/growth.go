@@ -11,9 +11,9 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// growth looks up how a store grows that dmsnap made of files or of memory: by one
+// readGrowth looks up how a store of files or memory grows: by one
 // more. One that went on to a device uses that up first.
-func (e *extender) growth(out *plan.ExtendVolume, v Volume, d stack.Device, files []*plan.File) error {
+func (e *extender) readGrowth(out *plan.ExtendVolume, v Volume, d stack.Device, files []*plan.File) error {
 	last, ok := d.Table[len(d.Table)-1].Target.(targets.Linear)
 	if len(files) == 0 && v.Store.Kind != StoreRAM || !ok || out.Room > last.Offset+d.Table[len(d.Table)-1].Length {
 		return nil
@@ -106,14 +106,14 @@ func (v *view) dependents(file plan.File, fstype string) (pasts []plan.Past, why
 			if image == nil {
 				continue // of a removed set: only those that read through it need anything
 			}
-			pasts = append(pasts, plan.Past{Image: image.Name, FSType: fstype, Options: options(fstype)})
+			pasts = append(pasts, plan.Past{Image: image.Name, FSType: fstype, Options: frozenMountOptions(fstype)})
 		}
 	}
 	return pasts, ""
 }
 
-// options are those with which an image of a frozen filesystem is mounted.
-func options(fstype string) []string {
+// frozenMountOptions are those with which an image of a frozen filesystem is mounted.
+func frozenMountOptions(fstype string) []string {
 	options, err := besideTwin(Volume{}, probe.Found{Type: fstype, Filesystem: true})
 	if err != nil {
 		options = "ro"

@@ -35,8 +35,8 @@ func (x *examiner) findHooks(r CreateRequest) ([]string, error) {
 	return hooks, err
 }
 
-// asked is the level a request asks for.
-func (r CreateRequest) asked(hooks int) Consistency {
+// requestedLevel is the consistency that a request asks for.
+func (r CreateRequest) requestedLevel(hooks int) Consistency {
 	switch {
 	case r.Consistency != "":
 		return r.Consistency
@@ -66,7 +66,7 @@ func newHooks(state journal.Dir, log *slog.Logger, i *journal.Intent, p *plan.Pl
 			h.known[step.Program] = &hook.Hook{Path: step.Program, Limit: cmp.Or(r.HookTimeout, defaultHookTimeout)}
 		}
 	}
-	h.strict = r.asked(len(h.known)+len(h.funcs)) == Application
+	h.strict = r.requestedLevel(len(h.known)+len(h.funcs)) == Application
 	i.HookSet = plainJSON(set)
 	return h
 }

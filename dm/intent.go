@@ -26,8 +26,8 @@ type intentWriter struct {
 
 func (s *session) intents() intentWriter { return intentWriter{s.kernel, s.read, s.state, s.log} }
 
-// begin writes the intent: from here on an interrupted operation can be told
-// from a finished one. One that is covered goes on without: taking down is what
+// begin writes the intent: from here on an interrupted operation is distinguished
+// from a finished one. One that is covered continues without an intent: a removal is what
 // helps when the state directory is full.
 func (w intentWriter) begin(p *plan.Plan, r *run.Runner, covered bool) (journal.Intent, error) {
 	i, err := w.tryBegin(p, r)
@@ -114,7 +114,7 @@ func (w intentWriter) intentOf(p *plan.Plan) (journal.Intent, error) {
 	return i, err
 }
 
-// labelled are the devices that a plan labels and nobody has yet.
+// labelled are the devices that a plan will label.
 func labelled(p *plan.Plan) (media []journal.Medium) {
 	for _, s := range p.Steps {
 		if s.Action == plan.LabelMedium && !s.Medium.Held {

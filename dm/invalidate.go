@@ -23,7 +23,7 @@ import (
 // lost. Remove takes the set down; its store is not wiped.
 //
 // Like Thaw it takes no lock, writes no file and needs no state directory, which may
-// lie on what waits. If ctx is cancelled it returns and goes on waiting; if the process
+// lie on what waits. If ctx is cancelled it returns and keeps waiting in the background; if the process
 // ends, the stores go on as before.
 func (m *Manager) Invalidate(ctx context.Context, name string) (err error) {
 	s, err := m.open("thaw", name)

@@ -52,6 +52,6 @@ func (l Lease) String() string {
 type LeaseState struct {
 	Lease   string     `json:"lease"`   // as it was asked for
 	Until   *time.Time `json:"until"`   // by the wall clock; nil if it depends on something else
-	Held    bool       `json:"held"`    // it does not end while somebody holds it
+	Held    bool       `json:"held"`    // the set stays while it is on hold
 	Expired bool       `json:"expired"` // the set may go at any time
 }

@@ -15,8 +15,8 @@ type leaseClock struct {
 	log  *slog.Logger
 }
 
-// hasEnded tells whether the lease of a record has ended. Within one boot the clock
-// that nobody sets decides, after it the wall clock is all there is.
+// hasEnded reports whether the lease of a record has ended. Within one boot the clock
+// that cannot be set decides, after a reboot the wall clock.
 func (c leaseClock) hasEnded(r journal.Set) (bool, error) {
 	if r.Lease == "" {
 		return false, nil

@@ -23,16 +23,16 @@ type lifecycle interface {
 type libraryLifecycle struct{}
 
 func (libraryLifecycle) create(name, uuid string) error {
-	return named("create device", name, devmapper.Create(name, uuid))
+	return wrapLibraryError("create device", name, devmapper.Create(name, uuid))
 }
 
 func (libraryLifecycle) version() (string, error) {
 	major, minor, patch, err := devmapper.GetVersion()
-	return fmt.Sprintf("%d.%d.%d", major, minor, patch), named("read version", "", err)
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch), wrapLibraryError("read version", "", err)
 }
 
-// named gives the library's errors our verb and device; it has neither.
-func named(op, name string, err error) error {
+// wrapLibraryError gives the library's errors our verb and device; it has neither.
+func wrapLibraryError(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}

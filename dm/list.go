@@ -17,7 +17,7 @@ import (
 )
 
 // List returns all sets by name, those too that only the kernel's tables or only
-// a record know. It takes no lock and waits for nobody.
+// a record know. It takes no lock and does not wait.
 func (m *Manager) List(_ context.Context) (sets []Set, err error) {
 	s, err := m.open("list", "")
 	if err != nil {
@@ -134,7 +134,7 @@ func (v *view) set(id string, r journal.Set) Set {
 	}
 	for i := range max(len(r.Volumes), v.Volumes(id)) {
 		if plan.IsLayer(r.Name) && v.Snapshot(id, i) == nil {
-			continue // nobody read through it
+			continue // no set read through it
 		}
 		set.Volumes = append(set.Volumes, v.volume(id, i, r))
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
 )
 
-// storeKeys are the locks of a store. Its device is its own: whoever takes it for
+// storeKeys are the locks of a store. Its device is exclusive: an operation that takes it for
 // another store, or makes it an origin, waits. What it stands on is shared with
 // others that do, two partitions of one disk for example, but no origin and no
 // store meanwhile: else two sets could each have their store on the other's origin,

@@ -32,7 +32,7 @@ var (
 )
 
 // lvmNotes says of an origin that holds a physical volume, itself or on a device
-// above it, what lvm2 must be told. It is empty where there is none, where lvm2 is
+// above it, how lvm2 must be configured. It is empty if there is none, where lvm2 is
 // not installed, and where it knows.
 func (x *examiner) lvmNotes(o plan.Origin, above []targets.DevNo) []Problem {
 	main, err := x.kernel.ReadFile(lvmConfig)

@@ -42,9 +42,9 @@ type Options struct {
 	StateDir string
 	// Logger receives what happens outside the window; nil discards it.
 	Logger *slog.Logger
-	// Events is told of every step outside the window before it is taken, in the
-	// goroutine of the operation, which goes on when it returns. Inside the window
-	// it is never called. Nil: nobody is told.
+	// Events is called for every step outside the window before it is made, in the
+	// goroutine of the operation, which continues when it returns. Inside the window
+	// it is never called. Nil: no call.
 	Events func(Event)
 	// UdevTimeout bounds the waits for udev. Zero: 30 s.
 	UdevTimeout time.Duration
@@ -159,7 +159,7 @@ func (m *Manager) open(op, set string) (*session, error) {
 	return s, nil
 }
 
-// warnOfStalls says what the operation does first; run, and whoever knows better,
+// warnOfStalls says what the operation does first; run, and parts that know better,
 // says later what it does then.
 func (s *session) warnOfStalls(ctx context.Context, what string) (stop func()) {
 	s.stalls = run.NewStallWarner(ctx, s.log, s.slowAfter, what)

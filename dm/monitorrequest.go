@@ -16,7 +16,7 @@ type MonitorRequest struct {
 	// Zero: what it can ever need.
 	Limit Size
 	// Spill are unused devices, which are overwritten: a store whose own device is
-	// used up goes on with the first that is free.
+	// used up continues on the first that is free.
 	Spill []string
 	// FlattenDepth is how many others an image may read through before what is left of
 	// removed sets is flattened (RemoveRequest.Flatten), FlattenRate how fast is copied

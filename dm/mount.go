@@ -166,7 +166,7 @@ func (u unmounter) unmount(ctx context.Context, set *Set) error {
 }
 
 // partialUnmount is the error of an unmount that had unmounted some images before. The
-// same command again goes on.
+// same command again continues.
 func partialUnmount(unmounted int, err error) error {
 	if err == nil || unmounted == 0 {
 		return err

@@ -40,8 +40,8 @@ func (d mountDirs) create(dir string) (made []string, err error) {
 	return append(made, dir), nil
 }
 
-// remove removes directories that mount made, innermost first. One that
-// somebody put something into stays.
+// remove removes directories that mount made, innermost first. One that is not empty
+// stays.
 func (d mountDirs) remove(dirs []string) error {
 	var errs []error
 	for _, dir := range slices.Backward(dirs) {

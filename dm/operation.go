@@ -15,14 +15,14 @@ import (
 //	recover  what was interrupted before
 //	expire   the sets whose leases are over
 //	lock     all it needs or nothing, for as long as Options.Wait
-//	look     at what there is, now that nobody else changes it
+//	look     at what exists, now that no other operation changes it
 //	plan     on what look found, and on nothing that was seen before
 //	begin    with the intent on disk
 //	run      the steps
 //	commit   the outcome, on disk
 //	end      forget the intent, read the result, release the locks
 type change struct {
-	// keys are those of the locks it will need, as far as can be told before they
+	// keys are those of the locks it will need, as far as is known before they
 	// are held. Nil: look tells.
 	keys func() ([]string, error)
 	// look finds out what there is and which locks that needs. If those are not all
@@ -32,24 +32,24 @@ type change struct {
 	plan func(context.Context) (*plan.Plan, error)
 	// runner is nil for one without filesystems.
 	runner func() *run.Runner
-	// begun is called once the intent is on disk, before the first step.
-	begun func(*done) error
+	// intentWritten is called once the intent is on disk, before the first step.
+	intentWritten func(*done) error
 	// commit writes the outcome. If it fails the intent stays, unless it took
 	// everything back.
 	commit func(context.Context, done) error
-	// drop gives back what plan opened.
-	drop func(error)
+	// cleanUp closes what plan opened.
+	cleanUp func(error)
 	// result reads back what the caller is to know, with the locks still held.
 	result func() error
 
 	// leases: sets whose leases are over go first, but for the one named spare,
 	// which is what it is about. Growth does without: a store cannot wait until
-	// somebody lets go of an image.
+	// a user closes an image.
 	leases bool
 	spare  string
 	// covered: another intent leads recover here, so that it needs none of its own.
 	covered bool
-	// noWait leaves whoever holds a lock alone.
+	// noWait fails at once if a lock is taken.
 	noWait bool
 }
 
@@ -70,7 +70,7 @@ func (s *session) perform(ctx context.Context, o change) (ended []string, err er
 	return ended, s.apply(ctx, o)
 }
 
-// before ends what others left.
+// before finishes interrupted operations and removes expired sets.
 func (s *session) before(ctx context.Context, o change) (ended []string, err error) {
 	ended, err = s.recoverInterrupted(ctx)
 	if err == nil && o.leases {
@@ -123,8 +123,8 @@ func (s *session) lockFor(ctx context.Context, o change) (*journal.Locks, error)
 
 // carryOut is what is done with the locks held.
 func (s *session) carryOut(ctx context.Context, o change) (err error) {
-	if o.drop != nil {
-		defer func() { o.drop(err) }()
+	if o.cleanUp != nil {
+		defer func() { o.cleanUp(err) }()
 	}
 	p, err := o.plan(ctx)
 	if err != nil || p == nil {
@@ -139,8 +139,8 @@ func (s *session) carryOut(ctx context.Context, o change) (err error) {
 	if d.intent, err = s.intents().begin(d.plan, d.runner, o.covered); err != nil {
 		return err
 	}
-	if o.begun != nil {
-		if err := o.begun(&d); err != nil {
+	if o.intentWritten != nil {
+		if err := o.intentWritten(&d); err != nil {
 			return s.forgetIntent(d.intent, errors.Join(err, d.runner.Cookie.Discard()))
 		}
 	}

@@ -13,16 +13,15 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/store"
 )
 
-// Unpinned is a filesystem that Unpin let go.
+// Unpinned is a filesystem that can be unmounted again after Unpin.
 type Unpinned struct {
 	File string `json:"file"` // of the store that is on it
 }
 
-// Unpin lets the filesystems go that files of stores hold, so that they can be
-// unmounted while their sets live: for a shutdown, before filesystems are unmounted.
-// It needs neither lock nor state directory. From then on nobody may write to their
-// devices except through the filesystems: Recover holds those again that are still
-// mounted.
+// Unpin removes the pins of stores' files, so that their filesystems can be unmounted
+// while their sets exist: for a shutdown, before filesystems are unmounted. It needs
+// neither lock nor state directory. From then on no program may write to the devices
+// except through the filesystems. Recover pins those again that are still mounted.
 func (m *Manager) Unpin(ctx context.Context) ([]Unpinned, error) {
 	s := &session{Manager: m, op: "unpin", kernel: m.opts.Kernel, log: m.opts.Logger}
 	pins, err := store.Pins(s.kernel)
@@ -74,8 +73,8 @@ func (s *recovery) endPins(ctx context.Context, ours *stack.View) error {
 	return err
 }
 
-// lostItsPin tells a store whose file should hold its filesystem, and does not. Of what
-// is damaged nobody knows where it lies.
+// lostItsPin reports whether a store's file should be pinned and is not. Where a damaged
+// file lies is unknown, so it is not pinned again.
 func lostItsPin(v Volume) bool {
 	return v.Store.Pinned != nil && !*v.Store.Pinned && v.State == StateActive
 }

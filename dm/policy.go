@@ -29,8 +29,8 @@ type OriginPolicy struct {
 	ChunkBytes uint64
 }
 
-// over puts what p says in the place of what the policy for all says.
-func (p OriginPolicy) over(all OriginPolicy) OriginPolicy {
+// override returns the policy for all with what p sets in its place.
+func (p OriginPolicy) override(all OriginPolicy) OriginPolicy {
 	if p.Stores == nil {
 		p.Stores = all.Stores
 	}

@@ -70,11 +70,11 @@ func (s *session) prepare(ctx context.Context, r CreateRequest) (p *Prepared, er
 	return p, nil
 }
 
-// plans looks up everything, also whether the filesystems can be held, and lets
-// them go again: nobody shall find one busy because of us.
+// plans looks up everything, also whether the filesystems can be frozen, and closes them
+// again, so that no program finds one busy because of us.
 func (p *Prepared) plans(ctx context.Context, o change) (err error) {
 	p.done.plan, err = o.plan(ctx)
-	o.drop(err)
+	o.cleanUp(err)
 	return err
 }
 
@@ -83,7 +83,7 @@ func (p *Prepared) begin(ctx context.Context, o change) (err error) {
 	if p.done.intent, err = p.s.intents().begin(p.done.plan, p.done.runner, false); err != nil {
 		return err
 	}
-	if err := o.begun(&p.done); err != nil {
+	if err := o.intentWritten(&p.done); err != nil {
 		return p.s.forgetIntent(p.done.intent, err)
 	}
 	if err := p.done.runner.Prepare(ctx, p.done.plan); err != nil {
@@ -126,7 +126,7 @@ func (p *Prepared) Cut(ctx context.Context) (*Set, error) {
 }
 
 func (p *Prepared) cut(ctx context.Context, s *session) (set *Set, err error) {
-	defer func() { p.creation.drop(err) }()
+	defer func() { p.creation.closeFilesystems(err) }()
 	if err := p.resume(s); err != nil {
 		return nil, s.forgetIntent(p.done.intent, p.done.runner.Abort(ctx, err))
 	}
@@ -167,11 +167,11 @@ func (p *Prepared) checkUnchanged(s *session) error {
 		if err != nil {
 			return err
 		}
-		if why := differs(v, o); why != "" {
+		if why := diffOrigin(v, o); why != "" {
 			return plan.Refuse(plan.Busy, v.Origin.Path, "prepare it again", "%s has changed since the snapshot was prepared: %s", v.Origin.Path, why)
 		}
 	}
-	if err := p.creation.uses().sameAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
+	if err := p.creation.uses().checkAbove(p.creation.facts, mounted); err != nil || p.creation.request.Consistency == Crash {
 		return err
 	}
 	was := p.creation.facts.systems
@@ -187,8 +187,8 @@ func (p *Prepared) checkUnchanged(s *session) error {
 	return nil
 }
 
-// differs tells what of an origin does not fit its plan any more.
-func differs(v plan.Volume, o plan.Origin) string {
+// diffOrigin names what of an origin has changed since its plan.
+func diffOrigin(v plan.Volume, o plan.Origin) string {
 	switch {
 	case o.Name != v.Origin.Name || o.UUID != v.Origin.UUID:
 		return "it has another name"

@@ -76,7 +76,7 @@ type Reader struct {
 	size   int64
 	direct bool
 
-	mu   sync.RWMutex // held for reading by whoever uses file
+	mu   sync.RWMutex // held for reading while file is used
 	file *ioctl.File  // nil: closed
 }
 
@@ -168,7 +168,7 @@ func (r *Reader) Size() int64 { return r.size }
 // ReadAt implements io.ReaderAt; offsets are bytes. It blocks as long as the
 // disks need. A read that fails because the image was lost says so with a
 // *StateError, not with EIO. A read that reaches the end of the image does a
-// Check: whoever reads to the end without an error has read the past. After Close
+// Check: a read to the end without an error has read what the origin was. After Close
 // it fails with os.ErrClosed.
 //
 // Direct reads of whole pages into memory that begins at a page are the fastest;
@@ -198,8 +198,8 @@ func (r *Reader) closed() error { return r.s.fail(os.ErrClosed) }
 
 // Check tells whether the image is still what its origin held at the cut, and so
 // whether all that was read so far is: nil, or a *StateError. An image can be
-// lost without a read failing, when somebody reloads the origin's table. It
-// takes no lock and waits for nobody.
+// lost without a read failing, when another program reloads the origin's table. It
+// takes no lock and does not wait.
 func (r *Reader) Check() error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -14,7 +14,7 @@ import (
 // no answer that could be checked.
 func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []HookReceipt) Receipt {
 	out := Receipt{
-		Asked: r.asked(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
+		Asked: r.requestedLevel(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
 		Window: t.End.Sub(t.Start), Skew: t.Skew,
 		Guard: GuardKind(cmp.Or(t.Guard, string(GuardNone))), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
@@ -30,7 +30,7 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 		out.Unproven = append(out.Unproven, d.Device)
 	}
 	out.Doubts = f.doubts
-	out.Consistency = out.reached()
+	out.Consistency = out.reachedLevel()
 	for _, s := range t.Steps {
 		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), At: s.At, Took: s.Took})
 	}
@@ -59,8 +59,8 @@ func medium(volume string, m plan.Disk) Medium {
 	return Medium{Volume: volume, Disk: m.Name, IOTimeout: m.Timeout}
 }
 
-// reached is the level that was secured.
-func (r *Receipt) reached() Consistency {
+// reachedLevel is the consistency that was secured.
+func (r *Receipt) reachedLevel() Consistency {
 	failed := slices.ContainsFunc(r.Hooks, func(h HookReceipt) bool { return h.Error != "" })
 	switch {
 	case r.Asked == Crash, len(r.Unproven) > 0:

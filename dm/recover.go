@@ -107,7 +107,7 @@ func beingChanged(err error) bool {
 }
 
 // recoverInterrupted is what every operation does before its own work. An interrupted
-// one that must wait for another program keeps nobody else from working.
+// one that must wait for another program stops no other operation.
 func (s *session) recoverInterrupted(ctx context.Context) (sets []string, err error) {
 	if err := s.state.Init(); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (s *recovery) baseRemoval(base stack.Device) change {
 			if err := s.remains.Front(&v, base, inventory.Set{View: ours}); err != nil {
 				return nil, err
 			}
-			return takingDown(plan.RemoveRequest{Set: base.Name, ID: base.ID, Volumes: []plan.RemoveVolume{v}}), nil
+			return removalPlan(plan.RemoveRequest{Set: base.Name, ID: base.ID, Volumes: []plan.RemoveVolume{v}}), nil
 		},
 		commit:  func(context.Context, done) error { return nil },
 		covered: true, // it stands alone, which leads recover here again
@@ -117,7 +117,7 @@ func (s *recovery) forgetAttachments(ctx context.Context, ours *stack.View) erro
 	return err
 }
 
-// forgetAttachment looks again under the lock of who might attach it just now.
+// forgetAttachment checks again under the lock, which an attach would have.
 func (s *recovery) forgetAttachment(ctx context.Context, base string) error {
 	record, err := s.state.Attached(base)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -43,7 +43,7 @@ func (s *recovery) recoverExtend(ctx context.Context, i journal.Intent) error {
 	if err := s.noteStores(i); err != nil {
 		return err
 	}
-	if err := errors.Join(s.pinAgain(i), s.dropFurther(ctx, i, ours)); err != nil {
+	if err := errors.Join(s.pinAgain(i), s.removeFurther(ctx, i, ours)); err != nil {
 		return err
 	}
 	return s.state.End(i)
@@ -63,9 +63,9 @@ func (s *recovery) swapIn(id ioctl.ID) error {
 	return err
 }
 
-// dropFurther removes what an interrupted operation did not come to use: files that no
+// removeFurther removes what an interrupted operation did not come to use: files that no
 // table has, and labels of devices.
-func (s *recovery) dropFurther(ctx context.Context, i journal.Intent, ours *stack.View) error {
+func (s *recovery) removeFurther(ctx context.Context, i journal.Intent, ours *stack.View) error {
 	p := &plan.Plan{Op: i.Op, Set: i.Set, ID: i.ID}
 	for n, f := range i.Files {
 		if f == nil {

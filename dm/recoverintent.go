@@ -11,7 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 )
 
-// recoverIntent takes an interrupted operation down, if nobody is at it or at any
+// recoverIntent ends an interrupted operation, if no process is at it or at any
 // of its origins: its locks tell, and not the process that it names.
 func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
 	if i, err = s.reconstructIntent(i); err != nil {
@@ -27,7 +27,7 @@ func (s *recovery) recoverIntent(ctx context.Context, i journal.Intent) (down bo
 	}
 	now := i
 	// Writers first, and before any file is written: the state directory itself
-	// may lie on what is frozen. But not before nobody can be at its origins.
+	// may lie on what is frozen. But only once no other operation can have its origins.
 	locks, err := s.state.LockHostFirst(ownPID(), func() (err error) {
 		if now, err = s.rereadIntent(i); err != nil || now.BootID != boot {
 			return err

@@ -29,7 +29,7 @@ type removal struct {
 
 func (r *removal) run(ctx context.Context, leases bool) error {
 	ended, err := r.perform(ctx, change{
-		look: r.look, plan: r.plan, begun: r.intentWritten, commit: r.commit,
+		look: r.look, plan: r.plan, intentWritten: r.intentWritten, commit: r.commit,
 		leases: leases, spare: r.name,
 	})
 	if isNoSet(err) && slices.Contains(ended, r.name) {
@@ -100,13 +100,13 @@ func (r *removal) plan(ctx context.Context) (*plan.Plan, error) {
 	if ours != r.ours {
 		r.rest, err = r.remains.Removal(ours, r.name, r.id)
 	}
-	return takingDown(r.rest), err
+	return removalPlan(r.rest), err
 }
 
 func (r *removal) intentWritten(*done) error { return r.keepRecord() }
 
 // keepRecord writes the record of what stays of a set that others read through:
-// its files cannot be told from tables. It is on disk before anything is renamed.
+// its files cannot be found by tables. It is on disk before anything is renamed.
 func (r *removal) keepRecord() error {
 	if plan.IsLayer(r.name) || !slices.ContainsFunc(r.rest.Volumes, func(v plan.RemoveVolume) bool { return len(v.ReadBy) > 0 }) {
 		return nil
@@ -137,8 +137,8 @@ func (r *removal) commit(context.Context, done) error {
 	return nil
 }
 
-// takingDown is the plan of a removal with what its intent has to tell of.
-func takingDown(r plan.RemoveRequest) *plan.Plan {
+// removalPlan is the plan of a removal with what its intent has to tell of.
+func removalPlan(r plan.RemoveRequest) *plan.Plan {
 	p := plan.Remove(r)
 	for _, v := range r.Volumes {
 		pv := plan.Volume{Front: v.Origin.Name, Origin: v.Origin}
@@ -150,8 +150,8 @@ func takingDown(r plan.RemoveRequest) *plan.Plan {
 	return p
 }
 
-// waitIdle waits until nobody has an image open, for as long as udev may need, and
-// names who does otherwise. It is the last moment at which nothing has changed. It
+// waitIdle waits until no image is open, for as long as udev may need, and
+// names the users otherwise. It is the last moment at which nothing has changed. It
 // returns our devices as they are then.
 func (r *removal) waitIdle(ctx context.Context, ours *stack.View) (*stack.View, error) {
 	end := time.Now().Add(r.opts.BusyTimeout)
@@ -207,8 +207,8 @@ func (s *session) teardown(ctx context.Context, name, id string, covered bool, l
 				r.rest, err = s.remains.Removal(ours, name, id)
 			}
 			r.rest.Unmade = covered
-			return takingDown(r.rest), err
+			return removalPlan(r.rest), err
 		},
-		begun: r.intentWritten, commit: func(context.Context, done) error { return last() }, covered: covered,
+		intentWritten: r.intentWritten, commit: func(context.Context, done) error { return last() }, covered: covered,
 	})
 }

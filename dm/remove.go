@@ -9,11 +9,11 @@ import (
 // Remove takes a set down and gives its origins their own tables back. A set
 // whose image is in use is refused with CodeBusy and stays whole. Past the point
 // where the first image is gone nothing can be put back: a failure then has
-// CodePartial, and the same call again goes on.
+// CodePartial, and the same call again continues.
 //
 // With Flatten it blocks for as long as the copying takes. Cancelling ctx ends it,
 // with CodePartial if the set is gone by then. No image is hurt by that; Remove of
-// the layer, with Flatten, goes on from there.
+// the layer, with Flatten, continues from there.
 func (m *Manager) Remove(ctx context.Context, r RemoveRequest) (err error) {
 	s, err := m.open("remove", r.Name)
 	if err != nil {

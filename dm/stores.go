@@ -22,7 +22,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 		if !named {
 			spec = r.Stores[""]
 		}
-		own := x.policy(r.Policy, f.mounts, v.Origin)
+		own := x.policyFor(r.Policy, f.mounts, v.Origin)
 		h.Policy = own.store()
 		kind, err := store.Parse(spec)
 		if err != nil {
@@ -31,7 +31,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 		var demand plan.Demand
 		chunk := cmp.Or(v.Chunk, plan.UsualChunk)
 		if v.StoreSize == 0 && !strings.HasPrefix(spec, "/") {
-			if demand, err = x.demand(f, v.Origin, chunk); err != nil {
+			if demand, err = x.estimateDemand(f, v.Origin, chunk); err != nil {
 				return err
 			}
 		}
@@ -45,7 +45,7 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 			h.Need, h.Least = v.StoreSize, v.StoreSize
 		}
 		if v.Store, err = kind.Inspect(h, v.Origin); err != nil {
-			return x.whose(spec, err)
+			return x.servedSetError(spec, err)
 		}
 		v.Store.Demand = demand
 		if v.Store.Disks, err = h.Waits(v.Store); err != nil {
@@ -55,9 +55,9 @@ func (x *examiner) gatherStores(f *facts, r CreateRequest) error {
 	return nil
 }
 
-// whose names the set that a refused file serves already. One that others read
+// servedSetError names the set that a refused file serves already. One that others read
 // through keeps its file when it is removed, under a name that its user never gave.
-func (x *examiner) whose(spec string, refused error) error {
+func (x *examiner) servedSetError(spec string, refused error) error {
 	path, file := strings.CutPrefix(spec, "file:")
 	if r, is := errors.AsType[*plan.Refusal](refused); !file || !is || r.Kind != plan.Usage {
 		return refused
@@ -80,9 +80,9 @@ func (x *examiner) whose(spec string, refused error) error {
 	return refused
 }
 
-// demand is what a store of the origin is likely to take: by what is in use, and
+// estimateDemand is what a store of the origin is likely to take: by what is in use, and
 // by the writes since boot and just now, whichever were more.
-func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
+func (x *examiner) estimateDemand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.Demand, error) {
 	var d plan.Demand
 	for _, dev := range f.above[o.Dev] {
 		for _, m := range f.mounts.Of(dev) {
@@ -94,19 +94,19 @@ func (x *examiner) demand(f *facts, o plan.Origin, chunk targets.Sectors) (plan.
 		}
 	}
 	var err error
-	d.Rate, err = x.load.sampled(o.Dev, chunk)
+	d.Rate, err = x.load.sampleRate(o.Dev, chunk)
 	return d, err
 }
 
-// policy finds what counts for an origin. Names that lead nowhere today, such as
+// policyFor finds what counts for an origin. Names that lead nowhere today, such as
 // a mount point where nothing is mounted, are passed over.
-func (x *examiner) policy(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
+func (x *examiner) policyFor(p Policy, mounts mounts, o plan.Origin) OriginPolicy {
 	if own, found := p.Origins[o.Spec]; found {
-		return own.over(p.OriginPolicy)
+		return own.override(p.OriginPolicy)
 	}
 	for name, own := range p.Origins {
 		if dev, err := x.read.Resolve(name, mounts); err == nil && dev == o.Dev {
-			return own.over(p.OriginPolicy)
+			return own.override(p.OriginPolicy)
 		}
 	}
 	return p.OriginPolicy

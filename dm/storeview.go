@@ -40,7 +40,7 @@ func (v *view) guessStore(to *Store, d stack.Device) {
 	to.Kind, to.Path = StoreDevice, v.from.read.Node(lower)
 }
 
-// noteDamage tells of a store's files that were changed by somebody. The image may be
+// noteDamage notes that a store's files were changed. The image may be
 // wrong then, or what is written to the origin may hit another file.
 func (v *view) noteDamage(vol *Volume, id string, i int, files []*plan.File) {
 	d := v.Member(id, i, plan.RoleStore)
@@ -62,8 +62,8 @@ func (v *view) noteDamage(vol *Volume, id string, i int, files []*plan.File) {
 	}
 }
 
-// setFillRate tells how fast the store filled since the cut, and when it is full if it
-// goes on like that.
+// setFillRate computes how fast the store filled since the cut, and when it is full at
+// that rate.
 func (s *Store) setFillRate(since time.Time) {
 	took := uint64(time.Since(since) / time.Second)
 	if s.UsedBytes == nil || took == 0 {

@@ -42,7 +42,7 @@ type Left struct {
 // under way is left alone, with an error of CodeLocked, and so is what the
 // journal does not know of. If the journal cannot be read within two seconds,
 // fronts are resumed all the same and nothing is thawed. With all it ends every
-// suspend of our devices and fronts, and every freeze above them, whoever made
+// suspend of our devices and fronts, and every freeze above them, whichever program made
 // it; an operation under way then fails. The result is not nil if there is
 // anything to tell, also beside an error.
 func (m *Manager) Thaw(ctx context.Context, all bool) (t *Thawed, err error) {
@@ -85,7 +85,7 @@ func (r *thawing) run(ctx context.Context, ours *stack.View) error {
 	errs := []error{r.resumeOurs(ours)}
 	running, stuck, err := r.resumeFronts(ours)
 	errs = append(errs, err, r.thaw(ctx, ours, running, stuck))
-	// Last: nobody waits for it, and it makes the thaws short.
+	// Last: no writer waits for it, and it makes the thaws short.
 	r.done.Expedited, err = guard.EndExpedite(r.kernel)
 	errs = append(errs, err)
 	r.renew(ctx)
@@ -102,7 +102,7 @@ func (r *thawing) run(ctx context.Context, ours *stack.View) error {
 }
 
 // readJournal waits in a goroutine: reading from a suspended device does not
-// return before somebody resumes it, which may be us.
+// return before it is resumed, which may be our task.
 func (r *thawing) readJournal() {
 	type result struct {
 		list []unfinished
@@ -153,7 +153,7 @@ func (r *thawing) resumeOurs(ours *stack.View) error {
 	for d := range ours.Devices() {
 		held, err := r.rescuer().Holds(d)
 		errs = append(errs, err)
-		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // whoever suspended it
+		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // suspended by any program
 		if others || !held || r.isBusy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {
 			continue
 		}
@@ -212,7 +212,7 @@ func (r *thawing) resumeFront(f stack.Front, base stack.Device) (runs bool, err 
 }
 
 // renew ends what a cleared slot does to a front that is renamed. Recover does it too:
-// a failure here is nobody's who is held.
+// a failure here blocks no writer.
 func (r *thawing) renew(ctx context.Context) {
 	for _, front := range r.cleared {
 		if err := slot.RenewFront(ctx, r.kernel, r.ctl, front); err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// lookalike says why programs that look for the origin by what is on it might find its
+// lookalikeReason says why programs that look for the origin by what is on it might find its
 // store instead, if that began with the same bytes. They prefer a device-mapper
 // device on which nothing stands: so is the origin itself, if a filesystem lies
 // directly on it, and a store's device never is.
-func (x *examiner) lookalike(o plan.Origin, above []targets.DevNo) (string, error) {
+func (x *examiner) lookalikeReason(o plan.Origin, above []targets.DevNo) (string, error) {
 	switch {
 	case o.Plain != nil:
 		return "the origin is found by its contents, and a device-mapper device with the same contents would be found first", nil

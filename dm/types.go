@@ -98,13 +98,13 @@ type Store struct {
 	UsedBytes     *uint64 `json:"used_bytes"`
 	MetadataBytes *uint64 `json:"metadata_bytes"`
 	// FillRate is how fast it filled since the cut, and FullIn when it is full if
-	// that goes on; null when not known.
+	// it continues at that rate; null when not known.
 	FillRate    *Rate          `json:"fill_bytes_per_second"`
 	FullIn      *time.Duration `json:"full_in_seconds" unit:"s"` // null also when it does not fill
 	NeededBytes uint64         `json:"needed_bytes"`             // what it can ever need; with as much it cannot overflow
-	// Files are the files it goes on with, in order.
+	// Files are its further files, in order.
 	Files []string `json:"files,omitempty"`
-	// Spill are the devices it goes on with, in order.
+	// Spill are its further devices, in order.
 	Spill []string `json:"spill"`
 	// Pinned is true if the kernel refuses to unmount the filesystem of a store's file
 	// and to make a new one in its place; nil for other stores, and if not known.
@@ -244,7 +244,7 @@ type CreateRequest struct {
 	// else Filesystem.
 	Consistency Consistency
 	// HookDirs have programs that quiesce applications, as docs/hooks.md tells. They
-	// and all directories above them must be root's and writable by nobody else.
+	// and all directories above them must be root's and writable by root only.
 	HookDirs []string
 	// Hooks are functions of the caller's that do the same.
 	Hooks []Hook

@@ -109,7 +109,7 @@ func holderHint(set string, h Holder) string {
 	return "remove device " + h.Path + " first"
 }
 
-// addSuspended finds suspended devices: whoever reads or writes above them waits.
+// addSuspended finds suspended devices: readers and writers above them wait.
 func (x *explainer) addSuspended(v Volume) {
 	for _, part := range []struct {
 		what string

@@ -17,9 +17,9 @@ type loadMeter struct {
 	rates  map[targets.DevNo]uint64 // found so far
 }
 
-// sampled is the rate at which a device is written to. An operation that finds that
+// sampleRate is the rate at which a device is written to. An operation that finds that
 // it needs another lock looks again, and does not wait for the sample again.
-func (m *loadMeter) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
+func (m *loadMeter) sampleRate(dev targets.DevNo, chunk targets.Sectors) (rate uint64, err error) {
 	if rate, known := m.rates[dev]; known {
 		return rate, nil
 	}
@@ -34,11 +34,11 @@ func (m *loadMeter) sampled(dev targets.DevNo, chunk targets.Sectors) (rate uint
 		return 0, err
 	}
 	if took := time.Since(start); took >= m.sample {
-		rate = second.sub(first).rate(took, chunk)
+		rate = second.sub(first).copyRate(took, chunk)
 	}
 	up, err := m.read.Uptime()
 	// What a boot writes, or who makes the filesystem, says nothing of the next minutes.
-	rate = max(rate, second.rate(max(up, leastUptime), chunk))
+	rate = max(rate, second.copyRate(max(up, leastUptime), chunk))
 	if err == nil {
 		m.rates[dev] = rate
 	}
@@ -53,9 +53,9 @@ type writes struct{ count, sectors uint64 }
 
 func (w writes) sub(o writes) writes { return writes{w.count - o.count, w.sectors - o.sectors} }
 
-// rate is what copying for these writes takes of a store in a second, at most:
+// copyRate is what copying for these writes takes of a store in a second, at most:
 // each may be to a chunk of its own.
-func (w writes) rate(in time.Duration, chunk targets.Sectors) uint64 {
+func (w writes) copyRate(in time.Duration, chunk targets.Sectors) uint64 {
 	bytes := float64(max(w.sectors*512, w.count*chunk.Bytes()))
 	if in <= 0 {
 		return 0
