@@ -1,299 +1,338 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The redirect: bios addressed to a plain block device are handed to a
- * device-mapper device, its front, instead.
+ * Attach and detach.
  *
- * An ftrace hook sends every call of submit_bio_noacct() through submit() while
- * the module is loaded, so that the kernel's text is changed at two quiet
- * moments only. A wrapper and not a change of the bio in the hook itself:
- * submit() runs in the caller's context under SRCU, so that synchronize_srcu()
- * tells when every bio it redirected has been handed on. Without that a task
- * preempted between the redirect and the front could still submit to a front
- * that is gone.
+ * Everything that may take long is done by workers: a message to the base runs
+ * under its live table, and whoever suspends or reloads the base waits for it.
+ * The message waits for the worker, but no longer than until it is killed or the
+ * base is about to be suspended; the worker goes on alone.
+ *
+ *	NONE -> ATTACHING -> ATTACHED -> DETACHING -> NONE
+ *	             |                       ^
+ *	             +-- failed, cancelled --+
+ *
+ * control is held for changes of state and nothing else, so a device that is
+ * stuck delays its own attach and detach only.
  */
-#include <linux/hashtable.h>
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/module.h>
 #include <linux/rcupdate.h>
-#include <linux/srcu.h>
+#include <linux/slab.h>
 
 #include "interpose.h"
 
-DEFINE_STATIC_SRCU(submitters);
-static DEFINE_HASHTABLE(redirects, 6);	/* by disk; read under submitters */
-static DEFINE_MUTEX(control);		/* serialises attach and detach */
+static DEFINE_MUTEX(control);
+static LIST_HEAD(reserved);			/* all but REDIRECT_NONE */
+static struct workqueue_struct *workers;
 
-/*
- * A bio on its way through a front goes there as a clone. The redirect knows so
- * how many have not come back: the front itself does not, since device-mapper
- * takes a flush with data apart and queues its second half again later.
- */
-struct passage {
-	struct redirect *redirect;
-	struct bio *bio;		/* of the submitter */
-	struct bio clone;		/* must be last */
-};
-
-/*
- * Does a bio to another device of the same disk touch what is redirected? Both
- * ranges in sectors of the disk.
- */
-static bool overlaps(const struct redirect *r, struct bio *bio)
+static void set_state(struct redirect *r, enum redirect_state state)
 {
-	sector_t start = bio->bi_bdev->bd_start_sect + bio->bi_iter.bi_sector;
-	sector_t plain = r->plain->bd_start_sect;
+	WRITE_ONCE(r->state, state);
+	wake_up_all(&r->wait);
+}
 
-	return bio_sectors(bio) && start < plain + r->size &&
-	       start + bio_sectors(bio) > plain;
+static bool busy(const struct redirect *r)
+{
+	enum redirect_state state = READ_ONCE(r->state);
+
+	return state == REDIRECT_ATTACHING || state == REDIRECT_DETACHING ||
+	       READ_ONCE(r->proving);
+}
+
+static int await(struct redirect *r)
+{
+	int err = wait_event_killable(r->wait, !busy(r) ||
+				      READ_ONCE(r->suspending));
+
+	if (err)
+		return -EINTR;
+	return busy(r) ? -EINPROGRESS : 0;
+}
+
+/* A suspend of the base ends the wait of a message, which would block it. */
+void redirect_suspending(struct redirect *r, bool suspending)
+{
+	WRITE_ONCE(r->suspending, suspending);
+	wake_up_all(&r->wait);
 }
 
 /*
- * A partition's bio is already at home on the disk when it carries
- * BIO_REMAPPED: what is left of a split comes back that way.
+ * Under control. Bios do not find the front any more; those that have found it
+ * are waited for by their references. The order is that of find_and_hold().
  */
-static struct redirect *find(struct bio *bio)
+static void withdraw(struct redirect *r)
 {
-	struct block_device *bdev = bio->bi_bdev;
-	struct redirect *r, *found = NULL;
-
-	if (bio_flagged(bio, BIO_INTERPOSED) || bio_flagged(bio, BIO_REMAPPED))
-		return NULL;
-	hash_for_each_possible_rcu(redirects, r, node,
-				   (unsigned long)bdev->bd_disk,
-				   srcu_read_lock_held(&submitters)) {
-		if (r->plain == bdev)
-			found = r;
-		else if (r->plain->bd_disk == bdev->bd_disk &&
-			 op_is_write(bio_op(bio)) && overlaps(r, bio))
-			atomic_long_inc(&r->bypassed);
-	}
-	return found;
+	if (r->published)
+		hook_withdraw(r);
+	r->published = false;
+	set_state(r, REDIRECT_DETACHING);
+	percpu_ref_kill(&r->passing);
 }
 
-/* Nothing of the front or of the redirect is touched after the put. */
-static void passed(struct bio *clone)
+/* Nothing is in the front, and since the kill a grace period has passed. */
+static void all_passed(struct percpu_ref *ref)
 {
-	struct passage *p = container_of(clone, struct passage, clone);
-	struct redirect *r = p->redirect;
-	struct bio *bio = p->bio;
+	struct redirect *r = container_of(ref, struct redirect, passing);
 
-	if (clone->bi_status)
-		bio->bi_status = clone->bi_status;
-	bio_put(clone);
-	bio_endio(bio);
-	percpu_ref_put(&r->passing);
+	queue_work(workers, &r->releasing);
 }
 
 /*
- * Sends a bio through the front. What reaches beyond it, because the device has
- * grown, goes to the device itself.
+ * Waits for the bios that had passed the hook when the redirect was not yet
+ * published: until then they may be anywhere before the device's queue, after it
+ * in the queue. Each of their tasks has run to the queue or sleeps when a grace
+ * period of RCU tasks is over, and it may sleep only for entry to a frozen queue,
+ * which a thaw of the queue ends. Not seen are bios of a bio-based driver, those
+ * that blk-throttle holds back, those of a task that sleeps for memory to split
+ * one, and those that a driver above has put off (current->bio_list): a freeze of
+ * the filesystem waits for them.
  */
-static void pass(struct redirect *r, struct bio *bio)
+static void settle(struct redirect *r)
 {
-	gfp_t gfp = bio->bi_opf & REQ_NOWAIT ? GFP_NOWAIT : GFP_NOIO;
-	bool beyond = bio_sectors(bio) && bio_end_sector(bio) > r->size;
-	struct passage *p;
-	struct bio *clone;
+	struct request_queue *q = bdev_get_queue(r->plain.bdev);
 
-	clone = bio_alloc_clone(r->front.bdev, bio, gfp, &r->passages);
-	if (!clone) {
-		bio_wouldblock_error(bio);
-		return;
-	}
-	p = container_of(clone, struct passage, clone);
-	p->redirect = r;
-	p->bio = bio;
-	clone->bi_end_io = passed;
-	percpu_ref_get(&r->passing);
-	if (beyond) {
-		sector_t within = r->size - bio->bi_iter.bi_sector;
-
-		bio_trim(clone, 0, within);
-		bio_inc_remaining(bio);
-		bio_advance(bio, within << SECTOR_SHIFT);
-	}
-	submit_bio_noacct(clone);
-	if (beyond)
-		submit_bio_noacct(bio);
+	do {
+		drain_queue(q, &r->cancelled);
+		synchronize_rcu_tasks();
+	} while (waitqueue_active(&q->mq_freeze_wq) &&
+		 !READ_ONCE(r->cancelled));
+	drain_queue(q, &r->cancelled);
 }
 
-static void redirect(struct redirect *r, struct bio *bio)
+/* Does a bio to the plain device get to the base, by way of the front? */
+static int prove(struct redirect *r)
 {
-	struct block_device *front = r->front.bdev;
+	int err = check_front(r);
 
-	if (bio_sectors(bio) && bio->bi_iter.bi_sector >= r->size) {
-		submit_bio_noacct(bio);
-		return;
-	}
-	/*
-	 * The submitter looked at the plain device's abilities. Discarding is
-	 * advice that may be ignored; an error would make ext4 stop discarding
-	 * for as long as it is mounted.
-	 */
-	if (bio_op(bio) == REQ_OP_DISCARD && !bdev_max_discard_sectors(front)) {
-		bio_endio(bio);
-		return;
-	}
-	/*
-	 * Completed by interrupt, it may wait: REQ_NOWAIT came with the polling
-	 * where bio_set_polled() sets it. EAGAIN would make io_uring try the same
-	 * for ever.
-	 */
-	if (bio->bi_opf & REQ_POLLED) {
-		bio_clear_polled(bio);
-		bio->bi_opf &= ~REQ_NOWAIT;
-	}
-	/* EAGAIN makes the caller try again where it may block; EOPNOTSUPP not. */
-	if (bio->bi_opf & REQ_NOWAIT && !bdev_nowait(front)) {
-		bio_wouldblock_error(bio);
-		return;
-	}
-	pass(r, bio);
+	if (!err)
+		err = probe_through(r, r->plain.bdev);
+	return err == -EXDEV ? -ENOLINK : err;
 }
 
-/* What callers of submit_bio_noacct() run instead. */
-static void submit(struct bio *bio)
+/*
+ * A front that leads elsewhere would write the device's data there: it is probed
+ * before any bio is sent to it.
+ */
+static int engage(struct redirect *r)
 {
-	int idx = srcu_read_lock(&submitters);
-	struct redirect *r = find(bio);
+	int err = probe_through(r, r->front.bdev);
 
-	if (r)
-		redirect(r, bio);
+	if (err)
+		return err;
+	err = hook_get();
+	if (err)
+		return err;
+	r->hooked = true;
+	hook_publish(r);
+	r->published = true;
+	err = prove(r);
+	if (!err)
+		settle(r);
+	return err;
+}
+
+static void free_redirect(struct kref *ref)
+{
+	struct redirect *r = container_of(ref, struct redirect, ref);
+
+	percpu_ref_exit(&r->passing);
+	bioset_exit(&r->passages);
+	held_bdev_close(&r->plain);
+	mutex_destroy(&r->table_lock);
+	kfree(r);
+}
+
+static void redirect_put(struct redirect *r)
+{
+	kref_put(&r->ref, free_redirect);
+}
+
+static void attach_work(struct work_struct *work)
+{
+	struct redirect *r = container_of(work, struct redirect, attaching);
+	int err = engage(r);
+
+	kref_get(&r->ref);
+	mutex_lock(&control);
+	if (!err && r->cancelled)
+		err = -EINTR;
+	r->attach_error = err;
+	if (err)
+		withdraw(r);
 	else
-		submit_bio_noacct(bio);
-	srcu_read_unlock(&submitters, idx);
+		set_state(r, REDIRECT_ATTACHED);
+	mutex_unlock(&control);
+	if (err)
+		pr_warn("%pg: attach failed: %d\n", r->plain.bdev, err);
+	else
+		tell(r, "attached");
+	redirect_put(r);
 }
 
-/* Calls from this module are the wrapper's own. */
-static void notrace hook(unsigned long ip, unsigned long parent_ip,
-			 struct ftrace_ops *ops, struct ftrace_regs *fregs)
+static void release_work(struct work_struct *work)
 {
-	if (!within_module(parent_ip, THIS_MODULE))
-		jump_to(fregs, submit);
+	struct redirect *r = container_of(work, struct redirect, releasing);
+	bool attached = !r->attach_error;
+
+	held_bdev_close(&r->front);
+	if (r->hooked)
+		hook_put();
+	cancel_work_sync(&r->telling);
+	mutex_lock(&control);
+	r->hooked = false;
+	list_del(&r->reserved);
+	set_state(r, REDIRECT_NONE);
+	mutex_unlock(&control);
+	if (attached)
+		tell(r, "detached");
+	redirect_put(r);
+	/* The text stays until redirect_exit() has waited for this worker. */
+	module_put(THIS_MODULE);
 }
 
-static struct ftrace_ops hook_ops = {
-	.func = hook,
-	/* PERMANENT: kernel.ftrace_enabled=0 would let writes pass the front. */
-	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
-};
-
-/*
- * Reads one block, synchronously. A bio with REQ_RAHEAD fails on a suspended
- * device, others wait until it is resumed.
- */
-int redirect_read(struct block_device *bdev, struct page *page, blk_opf_t flags)
+static void proof_work(struct work_struct *work)
 {
-	struct bio_vec vec;
-	struct bio bio;
-	int r;
+	struct redirect *r = container_of(work, struct redirect, proof);
+	int err = prove(r);
 
-	bio_init(&bio, bdev, &vec, 1, REQ_OP_READ | flags);
-	__bio_add_page(&bio, page, bdev_logical_block_size(bdev), 0);
-	r = submit_bio_wait(&bio);
-	bio_uninit(&bio);
-	return r;
+	mutex_lock(&control);
+	r->proof_error = err;
+	if (err == -ENOLINK)
+		WRITE_ONCE(r->lost, true);
+	WRITE_ONCE(r->proving, false);
+	wake_up_all(&r->wait);
+	mutex_unlock(&control);
+	redirect_put(r);
 }
 
-/* Nothing the plain device promised may be lost on the way. */
-static int check_limits(const struct redirect *r)
+static void tell_work(struct work_struct *work)
 {
-	struct block_device *front = r->front.bdev;
+	tell_trouble(container_of(work, struct redirect, telling));
+}
 
-	if (bdev_nr_sectors(front) != r->size)
-		return -EINVAL;
-	if (bdev_logical_block_size(front) != bdev_logical_block_size(r->plain))
-		return -EINVAL;
-	if (bdev_write_cache(r->plain) && !bdev_write_cache(front))
-		return -EINVAL;
-	if (bdev_fua(r->plain) && !bdev_fua(front))
-		return -EINVAL;
+/* From any context. Whoever drops a reference to r cancels this before. */
+void redirect_tell_later(struct redirect *r)
+{
+	queue_work(workers, &r->telling);
+}
+
+/* Another redirect of the same sectors would have its writes bypassed. */
+static bool overlaps_another(const struct redirect *r)
+{
+	sector_t start = r->plain.bdev->bd_start_sect;
+	struct redirect *o;
+
+	list_for_each_entry(o, &reserved, reserved) {
+		sector_t other = o->plain.bdev->bd_start_sect;
+
+		if (o->plain.bdev->bd_disk == r->plain.bdev->bd_disk &&
+		    start < other + o->size && other < start + r->size)
+			return true;
+	}
+	return false;
+}
+
+/* Under control: the attach begins, unless it cannot. */
+static int begin(struct redirect *r, const struct held_bdev *front, dev_t dev)
+{
+	int err;
+
+	if (r->state != REDIRECT_NONE || r->proving || overlaps_another(r))
+		return -EBUSY;
+	r->front = *front;
+	err = check_front(r);
+	if (err)
+		return err;
+	r->front_dev = dev;
+	r->cancelled = false;
+	r->told_bypassed = false;
+	r->lost = false;
+	atomic_long_set(&r->bypassed, 0);
+	percpu_ref_reinit(&r->passing);
+	list_add(&r->reserved, &reserved);
+	kref_get(&r->ref);
+	__module_get(THIS_MODULE);
+	set_state(r, REDIRECT_ATTACHING);
+	queue_work(workers, &r->attaching);
 	return 0;
 }
 
-static void all_passed(struct percpu_ref *ref)
+/* Under control. */
+static void cancel(struct redirect *r)
 {
-	complete(&container_of(ref, struct redirect, passing)->idle);
+	if (r->state == REDIRECT_ATTACHING)
+		WRITE_ONCE(r->cancelled, true);
+	else if (r->state == REDIRECT_ATTACHED)
+		withdraw(r);
 }
 
-static int hold_front(struct redirect *r, dev_t dev)
+/*
+ * Redirects from here on. When it returns, no bio that went past the front is
+ * still on its way to the device, as far as settle() can tell.
+ */
+int redirect_attach(struct redirect *r, dev_t dev)
 {
 	struct mapped_device *md = dm_get_md(dev);
+	struct held_bdev front;
 	int err;
 
 	if (!md)
 		return -ENOTBLK;
 	dm_put(md);
-	err = held_bdev_open(&r->front, dev);
+	err = held_bdev_open(&front, dev);
 	if (err)
 		return err;
-	err = check_limits(r);
-	if (!err)
-		err = percpu_ref_init(&r->passing, all_passed, 0, GFP_KERNEL);
+	mutex_lock(&control);
+	err = begin(r, &front, dev);
+	mutex_unlock(&control);
 	if (err) {
-		held_bdev_close(&r->front);
+		held_bdev_close(&front);
 		return err;
 	}
-	init_completion(&r->idle);
-	r->front_dev = dev;
-	return 0;
-}
-
-static void drop_front(struct redirect *r)
-{
-	percpu_ref_kill(&r->passing);
-	wait_for_completion(&r->idle);
-	percpu_ref_exit(&r->passing);
-	held_bdev_close(&r->front);
-}
-
-static bool taken(struct block_device *plain)
-{
-	struct redirect *r;
-
-	hash_for_each_possible(redirects, r, node,
-			       (unsigned long)plain->bd_disk)
-		if (r->plain == plain)
-			return true;
-	return false;
-}
-
-/*
- * Redirects from here on. When it returns, no bio that went past the front is
- * still on its way to the device, as far as the block layer can tell: bios of a
- * bio-based driver and those that blk-throttle holds back are waited for by a
- * freeze of the filesystem only.
- */
-int redirect_attach(struct redirect *r, dev_t front)
-{
-	int err;
-
+	err = await(r);
+	if (!err)
+		return r->attach_error;
 	mutex_lock(&control);
-	err = -EBUSY;
-	if (taken(r->plain))
-		goto out;
-	err = hold_front(r, front);
-	if (err)
-		goto out;
-	atomic_long_set(&r->bypassed, 0);
-	hash_add_rcu(redirects, &r->node, (unsigned long)r->plain->bd_disk);
-	synchronize_srcu(&submitters);
-	drain_queue(bdev_get_queue(r->plain));
-out:
+	cancel(r);
 	mutex_unlock(&control);
 	return err;
 }
 
 /*
- * Returns when nothing leads to the front any more and nothing is in it. It
- * waits for as long as the front is suspended.
+ * No bio finds the front from here on. Returns 0 when nothing is in it any more,
+ * for which it waits as long as the front is suspended. Another call waits again.
  */
-void redirect_detach(struct redirect *r)
+int redirect_detach(struct redirect *r)
 {
+	bool attached;
+
 	mutex_lock(&control);
-	hash_del_rcu(&r->node);
-	synchronize_srcu(&submitters);
-	drop_front(r);
+	attached = r->state != REDIRECT_NONE;
+	cancel(r);
 	mutex_unlock(&control);
+	return attached ? await(r) : -ENOTCONN;
+}
+
+/* Is it all as it was when it was attached? */
+int redirect_prove(struct redirect *r)
+{
+	int err = 0;
+
+	mutex_lock(&control);
+	if (r->state != REDIRECT_ATTACHED)
+		err = -ENOTCONN;
+	else if (r->proving)
+		err = -EBUSY;
+	if (!err) {
+		r->proving = true;
+		kref_get(&r->ref);
+		queue_work(workers, &r->proof);
+	}
+	mutex_unlock(&control);
+	if (!err)
+		err = await(r);
+	return err ?: r->proof_error;
 }
 
 /*
@@ -301,46 +340,76 @@ void redirect_detach(struct redirect *r)
  * on a file of another, a bio below must not wait for one above. With a rescuer,
  * as what is above may hand down several bios at once.
  */
-int redirect_setup(struct redirect *r, struct block_device *plain,
-		   sector_t size)
+struct redirect *redirect_create(struct dm_table *table, dev_t plain,
+				 sector_t size)
 {
-	r->plain = plain;
+	struct redirect *r = kzalloc(sizeof(*r), GFP_KERNEL);
+	int err = -ENOMEM;
+
+	if (!r)
+		return ERR_PTR(err);
+	err = held_bdev_open(&r->plain, plain);
+	if (err)
+		goto free;
+	err = bioset_init(&r->passages, BIO_POOL_SIZE, offsetof(struct passage, clone),
+			  BIOSET_NEED_RESCUER);
+	if (err)
+		goto close;
+	err = percpu_ref_init(&r->passing, all_passed,
+			      PERCPU_REF_INIT_DEAD | PERCPU_REF_ALLOW_REINIT,
+			      GFP_KERNEL);
+	if (err)
+		goto bioset;
+	kref_init(&r->ref);
+	mutex_init(&r->table_lock);
+	init_waitqueue_head(&r->wait);
+	INIT_WORK(&r->attaching, attach_work);
+	INIT_WORK(&r->releasing, release_work);
+	INIT_WORK(&r->proof, proof_work);
+	INIT_WORK(&r->telling, tell_work);
+	r->table = table;
 	r->size = size;
-	return bioset_init(&r->passages, BIO_POOL_SIZE,
-			   offsetof(struct passage, clone),
-			   BIOSET_NEED_RESCUER);
+	return r;
+bioset:
+	bioset_exit(&r->passages);
+close:
+	held_bdev_close(&r->plain);
+free:
+	kfree(r);
+	return ERR_PTR(err);
 }
 
-void redirect_teardown(struct redirect *r)
+/*
+ * The base has no such table any more. If it was swapped away while attached,
+ * bios go direct at once; what is in the front has the new table below.
+ */
+void redirect_abandon(struct redirect *r)
 {
-	bioset_exit(&r->passages);
+	mutex_lock(&control);
+	cancel(r);
+	mutex_unlock(&control);
+	mutex_lock(&r->table_lock);
+	r->table = NULL;
+	mutex_unlock(&r->table_lock);
+	cancel_work_sync(&r->telling);
+	redirect_put(r);
 }
 
 int redirect_init(void)
 {
-	int err = ftrace_set_filter_ip(&hook_ops,
-				       (unsigned long)submit_bio_noacct, 0, 0);
+	int err;
 
-	if (!err)
-		err = register_ftrace_function(&hook_ops);
-	if (err) {
-		ftrace_free_filter(&hook_ops);
-		return err;
-	}
-	/* Tasks that were past the entry of submit_bio_noacct() before. */
-	synchronize_rcu_tasks();
-	return 0;
+	workers = alloc_workqueue("dm-interpose", WQ_UNBOUND, 0);
+	if (!workers)
+		return -ENOMEM;
+	err = hook_init();
+	if (err)
+		destroy_workqueue(workers);
+	return err;
 }
 
-/*
- * A task may be on its way out of submit(), an interrupt out of passed(): their
- * text must not go before.
- */
 void redirect_exit(void)
 {
-	unregister_ftrace_function(&hook_ops);
-	synchronize_srcu(&submitters);
-	synchronize_rcu_tasks();
-	synchronize_rcu();
-	ftrace_free_filter(&hook_ops);
+	destroy_workqueue(workers);
+	hook_exit();
 }

@@ -3,20 +3,20 @@
  * dm-interpose: device-mapper beneath a plain block device that stays in use.
  *
  * Table:    0 <sectors> interpose <device>
- * Status:   <front, major:minor, or -> <bypassed>
- * Messages: attach <front>, detach
+ * Status:   <front, major:minor, or -> <bypassed> [attaching|detaching|dead|lost]
+ * Messages: attach <front>, detach, prove
  *
  * The target maps one to one onto a device without claiming it. "attach" sends
  * bios addressed to that device to the front, a device-mapper device that leads
- * to this target; "detach" ends it. Bypassed counts the writes that reached the
- * same sectors by another name, the whole disk for example.
+ * to this target; "detach" ends it. "prove" fails unless a read of the device
+ * comes by here: ENOLINK when it does not, and the redirect is lost from then on.
+ * Bypassed counts the writes that reached the same sectors by another name, the
+ * whole disk for example. A device is dead when its driver has removed it.
  *
- * Both messages wait for I/O that passes this target: do not suspend it
- * meanwhile.
+ * A message waits until it is done. Killed, or when this target is suspended,
+ * it ends before: an attach is then given up, and a detach goes on by itself,
+ * as the status shows (EINPROGRESS).
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
-#include <linux/blk-integrity.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 
@@ -25,13 +25,9 @@
 #define DM_MSG_PREFIX "interpose"
 
 struct interpose {
-	struct held_bdev plain;
+	struct redirect *redirect;
 	struct dm_dev dm_dev;		/* for iterate_devices */
 	struct mutex lock;		/* serialises messages */
-	bool attached;			/* under lock */
-	struct redirect redirect;
-	struct page *probe;		/* a read that must come by */
-	bool probed;
 };
 
 static int parse_dev(const char *arg, dev_t *dev)
@@ -47,32 +43,9 @@ static int parse_dev(const char *arg, dev_t *dev)
 	return 0;
 }
 
-/* Why a device cannot be interposed, or NULL. */
-static const char *refusal(struct block_device *bdev)
+static int check(struct dm_target *ti, struct block_device *bdev)
 {
-	struct request_queue *q = bdev_get_queue(bdev);
-	struct mapped_device *md = dm_get_md(bdev->bd_dev);
-
-	if (md) {
-		dm_put(md);
-		return "Device is a device-mapper device";
-	}
-	if (bdev_is_zoned(bdev))
-		return "Zoned devices are not supported";
-	if (blk_queue_dax(q))
-		return "DAX devices are not supported";
-	if (blk_get_integrity(bdev->bd_disk))
-		return "Devices with integrity data are not supported";
-#ifdef CONFIG_BLK_INLINE_ENCRYPTION
-	if (q->crypto_profile)
-		return "Devices with inline encryption are not supported";
-#endif
-	return NULL;
-}
-
-static int check_device(struct dm_target *ti, struct block_device *bdev)
-{
-	const char *why = refusal(bdev);
+	const char *why = check_device(bdev);
 
 	if (why) {
 		ti->error = (char *)why;
@@ -82,7 +55,7 @@ static int check_device(struct dm_target *ti, struct block_device *bdev)
 		ti->error = "Target does not begin at 0 or is larger than the device";
 		return -EINVAL;
 	}
-	if (bdev_read_only(bdev) && dm_table_get_mode(ti->table) & FMODE_WRITE) {
+	if (bdev_read_only(bdev) && dm_table_get_mode(ti->table) & OPEN_WRITE) {
 		ti->error = "Device is read-only";
 		return -EROFS;
 	}
@@ -109,23 +82,20 @@ static int interpose_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		ti->error = "Cannot allocate context";
 		return -ENOMEM;
 	}
-	r = held_bdev_open(&ip->plain, dev);
-	if (r) {
+	ip->redirect = redirect_create(ti->table, dev, ti->len);
+	if (IS_ERR(ip->redirect)) {
 		ti->error = "Cannot open device";
+		r = PTR_ERR(ip->redirect);
 		goto free;
 	}
-	r = check_device(ti, ip->plain.bdev);
+	ip->dm_dev.bdev = ip->redirect->plain.bdev;
+	r = check(ti, ip->dm_dev.bdev);
 	if (r)
-		goto close;
-	r = redirect_setup(&ip->redirect, ip->plain.bdev, ti->len);
-	if (r) {
-		ti->error = "Cannot allocate bios";
-		goto close;
-	}
+		goto abandon;
 	mutex_init(&ip->lock);
-	ip->dm_dev.bdev = ip->plain.bdev;
 	ip->dm_dev.mode = dm_table_get_mode(ti->table);
 	format_dev_t(ip->dm_dev.name, dev);
+	ti->per_io_data_size = sizeof(struct mark);
 	ti->num_flush_bios = 1;
 	/* Whatever the cache of the device does later, no flush ends here. */
 	ti->flush_supported = true;
@@ -134,22 +104,18 @@ static int interpose_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->num_write_zeroes_bios = 1;
 	ti->private = ip;
 	return 0;
-close:
-	held_bdev_close(&ip->plain);
+abandon:
+	redirect_abandon(ip->redirect);
 free:
 	kfree(ip);
 	return r;
 }
 
-/* A table may be swapped away while attached; then bios must go direct. */
 static void interpose_dtr(struct dm_target *ti)
 {
 	struct interpose *ip = ti->private;
 
-	if (ip->attached)
-		redirect_detach(&ip->redirect);
-	redirect_teardown(&ip->redirect);
-	held_bdev_close(&ip->plain);
+	redirect_abandon(ip->redirect);
 	mutex_destroy(&ip->lock);
 	kfree(ip);
 }
@@ -157,70 +123,50 @@ static void interpose_dtr(struct dm_target *ti)
 static int interpose_map(struct dm_target *ti, struct bio *bio)
 {
 	struct interpose *ip = ti->private;
-	struct page *probe = READ_ONCE(ip->probe);
+	struct mark *mark = mark_of(bio);
 
-	if (unlikely(probe) && bio_has_data(bio) && bio_page(bio) == probe)
-		WRITE_ONCE(ip->probed, true);
+	mark->plain = ip->dm_dev.bdev;
+	mark->probe = probe_mapped(ip->redirect, bio);
 	bio_set_flag(bio, BIO_INTERPOSED);
-	bio_set_dev(bio, ip->plain.bdev);
+	bio_set_dev(bio, mark->plain);
 	return DM_MAPIO_REMAPPED;
 }
 
-/*
- * A front that leads elsewhere would write the device's data there. So read
- * through it, and see whether the read comes by here. A suspended front fails
- * readahead.
- */
-static int check_front(struct interpose *ip, dev_t dev)
+static int interpose_end_io(struct dm_target *ti, struct bio *bio,
+			    blk_status_t *error)
 {
-	struct held_bdev front;
-	unsigned int order;
-	struct page *page;
-	int r = held_bdev_open(&front, dev);
+	struct interpose *ip = ti->private;
 
-	if (r)
-		return r;
-	order = get_order(bdev_logical_block_size(front.bdev));
-	page = alloc_pages(GFP_NOIO, order);
-	if (!page) {
-		r = -ENOMEM;
-		goto close;
+	if (unlikely(*error)) {
+		if (disk_dead(ip->redirect))
+			redirect_tell_later(ip->redirect);
+	} else if (unlikely(mark_of(bio)->probe)) {
+		probe_read(ip->redirect);
 	}
-	ip->probed = false;
-	WRITE_ONCE(ip->probe, page);
-	r = redirect_read(front.bdev, page, REQ_RAHEAD);
-	WRITE_ONCE(ip->probe, NULL);
-	if (!r && !READ_ONCE(ip->probed))
-		r = -EXDEV;
-	__free_pages(page, order);
-close:
-	held_bdev_close(&front);
-	return r;
+	return DM_ENDIO_DONE;
 }
 
-static int attach(struct interpose *ip, const char *arg)
+/* Messages that wait hold the live table, and a suspend would wait for them. */
+static void interpose_presuspend(struct dm_target *ti)
+{
+	struct interpose *ip = ti->private;
+
+	redirect_suspending(ip->redirect, true);
+}
+
+static void interpose_resume(struct dm_target *ti)
+{
+	struct interpose *ip = ti->private;
+
+	redirect_suspending(ip->redirect, false);
+}
+
+static int attach(struct redirect *redirect, const char *arg)
 {
 	dev_t front;
-	int r;
+	int r = parse_dev(arg, &front);
 
-	if (ip->attached)
-		return -EBUSY;
-	r = parse_dev(arg, &front);
-	if (!r)
-		r = check_front(ip, front);
-	if (!r)
-		r = redirect_attach(&ip->redirect, front);
-	ip->attached = !r;
-	return r;
-}
-
-static int detach(struct interpose *ip)
-{
-	if (!ip->attached)
-		return -ENOTCONN;
-	redirect_detach(&ip->redirect);
-	ip->attached = false;
-	return 0;
+	return r ?: redirect_attach(redirect, front);
 }
 
 static int interpose_message(struct dm_target *ti, unsigned int argc,
@@ -229,12 +175,14 @@ static int interpose_message(struct dm_target *ti, unsigned int argc,
 	struct interpose *ip = ti->private;
 	int r = -EINVAL;
 
-	if (mutex_lock_interruptible(&ip->lock))
+	if (mutex_lock_killable(&ip->lock))
 		return -EINTR;
 	if (argc == 2 && !strcasecmp(argv[0], "attach"))
-		r = attach(ip, argv[1]);
+		r = attach(ip->redirect, argv[1]);
 	else if (argc == 1 && !strcasecmp(argv[0], "detach"))
-		r = detach(ip);
+		r = redirect_detach(ip->redirect);
+	else if (argc == 1 && !strcasecmp(argv[0], "prove"))
+		r = redirect_prove(ip->redirect);
 	mutex_unlock(&ip->lock);
 	return r;
 }
@@ -244,16 +192,27 @@ static void interpose_status(struct dm_target *ti, status_type_t type,
 			     unsigned int maxlen)
 {
 	struct interpose *ip = ti->private;
+	struct redirect *redirect = ip->redirect;
+	enum redirect_state state;
 	char front[16] = "-";
 	unsigned int sz = 0;
 
 	switch (type) {
 	case STATUSTYPE_INFO:
 		/* Not under the lock: a message may be waiting for I/O. */
-		if (READ_ONCE(ip->attached))
-			format_dev_t(front, READ_ONCE(ip->redirect.front_dev));
+		state = READ_ONCE(redirect->state);
+		if (state != REDIRECT_NONE)
+			format_dev_t(front, READ_ONCE(redirect->front_dev));
 		DMEMIT("%s %ld", front,
-		       atomic_long_read(&ip->redirect.bypassed));
+		       atomic_long_read(&redirect->bypassed));
+		if (state == REDIRECT_ATTACHING)
+			DMEMIT(" attaching");
+		else if (state == REDIRECT_DETACHING)
+			DMEMIT(" detaching");
+		else if (disk_dead(redirect))
+			DMEMIT(" dead");
+		else if (READ_ONCE(redirect->lost))
+			DMEMIT(" lost");
 		break;
 	case STATUSTYPE_TABLE:
 		DMEMIT("%s", ip->dm_dev.name);
@@ -275,12 +234,16 @@ static int interpose_iterate_devices(struct dm_target *ti,
 
 static struct target_type interpose_target = {
 	.name = "interpose",
-	.version = {1, 0, 0},
+	.version = {1, 1, 0},
 	.features = DM_TARGET_NOWAIT | DM_TARGET_SINGLETON,
 	.module = THIS_MODULE,
 	.ctr = interpose_ctr,
 	.dtr = interpose_dtr,
 	.map = interpose_map,
+	.end_io = interpose_end_io,
+	.presuspend = interpose_presuspend,
+	.presuspend_undo = interpose_resume,
+	.resume = interpose_resume,
 	.message = interpose_message,
 	.status = interpose_status,
 	.iterate_devices = interpose_iterate_devices,
@@ -310,4 +273,4 @@ module_exit(interpose_exit);
 MODULE_DESCRIPTION("device-mapper beneath a block device in use");
 MODULE_AUTHOR("The dmsnap authors");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("1.0.0");
+MODULE_VERSION("1.1.0");

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -89,15 +90,41 @@ func (r *rig) detach() {
 // status is what the module says: the front's number or "-", and the number of writes that went past it.
 func (r *rig) status() (front string, bypassed int) {
 	r.t.Helper()
-	fields := strings.Fields(lab.Run(r.t, "dmsetup", "status", r.base))
-	if len(fields) != 5 {
+	front, bypassed, _ = r.fullStatus()
+	return front, bypassed
+}
+
+// fullStatus has the word behind them too, "" where there is none.
+func (r *rig) fullStatus() (front string, bypassed int, state string) {
+	r.t.Helper()
+	fields := append(strings.Fields(lab.Run(r.t, "dmsetup", "status", r.base)), "")
+	if len(fields) != 6 && len(fields) != 7 {
 		r.t.Fatalf("status is %q", fields)
 	}
 	bypassed, err := strconv.Atoi(fields[4])
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return fields[3], bypassed
+	return fields[3], bypassed, fields[5]
+}
+
+// waitFor polls the status: nothing tells when a worker of the module has ended.
+func (r *rig) waitFor(front, state string) {
+	r.t.Helper()
+	var f, s string
+	for range 600 {
+		if f, _, s = r.fullStatus(); f == front && s == state {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.t.Fatalf("front %s %s, want %s %s", f, s, front, state)
+}
+
+// number is the front's, as the status has it.
+func (r *rig) number() string {
+	r.t.Helper()
+	return strings.TrimSpace(lab.Run(r.t, "dmsetup", "info", "--columns", "--noheadings", "--separator", ":", "--options", "major,minor", r.front))
 }
 
 // frontDevice is the front's name for the kernel.

@@ -1,0 +1,194 @@
+package interpose
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/e2e/lab"
+)
+
+// begin runs a command that is not waited for, and returns what waits for it.
+func begin(t *testing.T, name string, args ...string) (*exec.Cmd, chan error) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	return cmd, done
+}
+
+// TestStuckDevice has a disk that does not answer: attaching and detaching it takes for ever and can be killed, and another disk
+// is attached and detached meanwhile.
+func TestStuckDevice(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	disks := lab.Disks(t, 2)
+	dir := formatted(t, lab.Partition(t, disks[0], 1, 1, 96))
+	file := filepath.Join(dir, "disk")
+	lab.Run(t, "dd", "if=/dev/zero", "of="+file, "bs=1M", "count=64", "conv=fsync", "status=none")
+	stuck := newRig(t, "stuck", loopOn(t, file))
+	other := newRig(t, "other", lab.Partition(t, disks[1], 1, 1, 64))
+
+	frozen := false
+	thaw := func() {
+		if frozen {
+			lab.Run(t, "fsfreeze", "-u", dir)
+		}
+		frozen = false
+	}
+	t.Cleanup(thaw)
+	hang := func() chan error {
+		lab.Run(t, "fsfreeze", "-f", dir)
+		frozen = true
+		_, written := begin(t, "dd", "if=/dev/zero", "of="+stuck.plain, "bs=4k", "count=1", "oflag=direct", "conv=notrunc", "status=none")
+		return written
+	}
+	meanwhile := func() {
+		other.attach()
+		lab.Run(t, "dd", "if=/dev/zero", "of="+other.plain, "bs=64k", "count=4", "oflag=direct", "conv=notrunc", "status=none")
+		other.detach()
+	}
+
+	written := hang()
+	attach, ended := begin(t, "dmsetup", "message", stuck.base, "0", "attach", "/dev/mapper/"+stuck.front)
+	stuck.waitFor(stuck.number(), "attaching")
+	meanwhile()
+	if err := attach.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	thaw()
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	stuck.waitFor("-", "")
+
+	stuck.attach()
+	written = hang()
+	for inFlight(t, stuck.plain) == 0 {
+	}
+	detach, ended := begin(t, "dmsetup", "message", stuck.base, "0", "detach")
+	stuck.waitFor(stuck.number(), "detaching")
+	meanwhile()
+	if err := detach.Process.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+	refused(t, "dmsetup", "message", stuck.base, "0", "attach", "/dev/mapper/"+stuck.front)
+	refused(t, "dmsetup", "remove", stuck.front)
+	thaw()
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	stuck.waitFor("-", "")
+	stuck.attached = false
+	stuck.attach()
+	stuck.detach()
+}
+
+// inFlight is the number of requests that a device has.
+func inFlight(t *testing.T, dev string) int { return stat(t, filepath.Base(dev), 9) }
+
+// TestBaseSuspendedWhileDetaching: a suspend of the base does not wait for the detach, nor the detach for the suspend, and writes
+// that the front held go on.
+func TestBaseSuspendedWhileDetaching(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
+	dir := formatted(t, plain)
+	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
+	r := newRig(t, "both", plain)
+	for range lab.Rounds(t, 2, 10) {
+		r.attach()
+		w.WaitFor(t, 2)
+		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.front)
+		raw, err := os.OpenFile(plain, os.O_RDWR|unix.O_DIRECT, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := make(chan error, 1)
+		go func() {
+			_, err := raw.ReadAt(lab.Aligned(4096), 0)
+			held <- err
+		}()
+		for inFlight(t, "/dev/"+r.frontDevice()) == 0 {
+		}
+		said := make(chan string, 1)
+		go func() {
+			out, _ := exec.Command("dmsetup", "message", r.base, "0", "detach").CombinedOutput()
+			said <- string(out)
+		}()
+		r.waitFor(r.number(), "detaching")
+		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.base)
+		if out := <-said; !strings.Contains(out, "in progress") {
+			t.Errorf("detach while the front holds a read: %q", out)
+		}
+		lab.Run(t, "dmsetup", "resume", r.front)
+		lab.Run(t, "dmsetup", "resume", r.base)
+		if err := <-held; err != nil {
+			t.Error(err)
+		}
+		raw.Close()
+		r.waitFor("-", "")
+		r.attached = false
+		w.WaitFor(t, 2)
+	}
+	w.Stop(t)
+}
+
+// TestHookOnlyWhileAttached looks where the function tracer changed the kernel's text.
+func TestHookOnlyWhileAttached(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	tracing := t.TempDir()
+	lab.Run(t, "mount", "-t", "tracefs", "tracing", tracing)
+	t.Cleanup(func() { lab.Run(t, "umount", tracing) })
+	hooked := func() bool {
+		return strings.Contains(lab.Run(t, "cat", filepath.Join(tracing, "enabled_functions")), "submit_bio_noacct")
+	}
+	disks := lab.Disks(t, 2)
+	one := newRig(t, "one", lab.Partition(t, disks[0], 1, 1, 64))
+	two := newRig(t, "two", lab.Partition(t, disks[1], 1, 1, 64))
+	if hooked() {
+		t.Error("hooked by a base without a front")
+	}
+	one.attach()
+	two.attach()
+	one.detach()
+	if !hooked() {
+		t.Error("not hooked, although one device is attached")
+	}
+	two.detach()
+	if hooked() {
+		t.Error("still hooked after the last detach")
+	}
+}
+
+// TestLoadedAndUnloaded does it all again and again under a writer, module and all.
+func TestLoadedAndUnloaded(t *testing.T) {
+	lab.Need(t)
+	lab.Long(t)
+	module := os.Getenv("DMSNAP_MODULE")
+	lab.Run(t, "modprobe", "dm-mod")
+	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
+	dir := formatted(t, plain)
+	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
+	for range lab.Rounds(t, 2, 20) {
+		t.Run("round", func(t *testing.T) {
+			lab.Run(t, "insmod", module)
+			t.Cleanup(func() { lab.Run(t, "rmmod", "dm_interpose") })
+			r := newRig(t, "again", plain)
+			r.attach()
+			w.WaitFor(t, 1)
+			r.detach()
+		})
+	}
+	w.Stop(t)
+}
