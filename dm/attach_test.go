@@ -239,6 +239,40 @@ func TestBypassedPartition(t *testing.T) {
 	}
 }
 
+// TestProvedBeforeEachCut: writes pass the front, and nothing counts them. The next cut finds out, and no
+// image is called good any more.
+func TestProvedBeforeEachCut(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	before := h.Snapshot()
+	check(t, h.createOnData())
+	h.Mislead("dmsnap-base-vdi1")
+	if set := h.set(t); set.State != StateActive {
+		t.Errorf("nobody has looked yet: %s", set.State)
+	}
+	_, err := h.m.Create(context.Background(), CreateRequest{Name: "next", Origins: []string{"/data"}, Stores: map[string]string{"": "/dev/vdd"}})
+	if !errors.Is(err, ErrBusy) || !errors.Is(err, unix.ENOLINK) {
+		t.Errorf("cut: %v", err)
+	}
+	if set := h.set(t); set.State != StateBypassed {
+		t.Errorf("the set is %s", set.State)
+	}
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
+	same(t, "after removal", before, h.Snapshot())
+}
+
+// TestUnpluggedPartition: the disk is pulled. The set says so, and goes with its layer.
+func TestUnpluggedPartition(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	before := h.Snapshot()
+	check(t, h.createOnData())
+	h.Unplug("dmsnap-base-vdi1")
+	if set := h.set(t); set.State != StateBroken || !strings.Contains(set.Volumes[0].Reason, "removed from this machine") {
+		t.Errorf("%s: %s", set.State, set.Volumes[0].Reason)
+	}
+	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
+	same(t, "after removal", before, h.Snapshot())
+}
+
 // TestAdopted: without the module a partition that nobody uses is put beneath a
 // device, and that is an origin like others.
 func TestAdopted(t *testing.T) {

@@ -160,6 +160,10 @@ func (d diagnosis) classifyErrno(e *Error) {
 		if inStep {
 			e.Hint = "everything was undone"
 		}
+	case errors.Is(e.Err, unix.ENOLINK) && inStep && step.Step.Action == plan.Attach:
+		e.Code, e.Hint = CodeUnsupported, "dm-interpose cannot see the writes of this kernel: use another kernel, or unmount the device and run dmsnap attach"
+	case errors.Is(e.Err, unix.ENOLINK):
+		e.Code, e.Hint = CodeBusy, "writes no longer pass through dmsnap: remove the sets of this device, then run dmsnap detach"
 	case errors.Is(e.Err, unix.EBUSY):
 		e.Code, e.Hint = CodeBusy, "lsblk and dmsetup ls --tree show what uses it; stop that, then try again"
 		if inStep && step.Step.Device != "" {

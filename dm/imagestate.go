@@ -37,7 +37,9 @@ func (v *view) redirectState(base targets.DevNo) (State, string) {
 	}
 	_, plain := d.Interposed()
 	switch {
-	case plain && !d.Redirect.Attached():
+	case plain && d.Redirect.State == targets.InterposeDead:
+		return StateBroken, "the device beneath has been removed from this machine"
+	case plain && !d.Redirect.Serves():
 		return StateBypassed, "writes to the origin no longer pass through dmsnap: later writes are in the image too"
 	case plain && d.Redirect.Bypassed > 0:
 		return StateBypassed, fmt.Sprintf("%d writes reached the device under another name, for example through the whole disk: they are in the image too", d.Redirect.Bypassed)

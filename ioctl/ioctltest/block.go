@@ -32,6 +32,7 @@ type device struct {
 	loop     *loop
 	attrs    map[string]string // files in sysfs that differ from the usual
 	redirect *device           // where the interposer sends what is addressed here
+	dead     bool              // its driver has removed it, and others still hold it
 }
 
 // claimKind is who may hold a device exclusively. All device-mapper tables

@@ -18,6 +18,8 @@ type interpose struct {
 	d        *device
 	front    *device // nil: not attached
 	bypassed int
+	astray   bool // writes pass the front, which nothing counts
+	lost     bool // a proof failed
 }
 
 func makeInterpose(k *Kernel, tg *target, args []string) (mapping, error) {
@@ -58,7 +60,14 @@ func (i *interpose) status() string {
 	if i.front != nil {
 		front = devText(i.front.no)
 	}
-	return fmt.Sprintf("%s %d", front, i.bypassed)
+	text := fmt.Sprintf("%s %d", front, i.bypassed)
+	switch {
+	case i.d.dead:
+		text += " dead"
+	case i.lost:
+		text += " lost"
+	}
+	return text
 }
 
 func (i *interpose) io(off uint64, b []byte, write bool) error {
@@ -71,6 +80,8 @@ func (i *interpose) message(args []string) error {
 		return i.attach(args[1])
 	case len(args) == 1 && args[0] == "detach":
 		return i.detach()
+	case len(args) == 1 && args[0] == "prove":
+		return i.prove()
 	}
 	return unix.EINVAL
 }
@@ -100,6 +111,20 @@ func (i *interpose) attach(arg string) error {
 	return nil
 }
 
+// prove reads the device, and looks whether the read comes by here.
+func (i *interpose) prove() error {
+	switch {
+	case i.front == nil:
+		return unix.ENOTCONN
+	case i.front.dm.suspended:
+		return unix.EIO
+	case i.astray, !i.k.leadsTo(i.front, i.tg.table.md.dev):
+		i.lost = true
+		return unix.ENOLINK
+	}
+	return nil
+}
+
 // detach waits until the front has done everything that was handed to it.
 func (i *interpose) detach() error {
 	if i.front == nil {
@@ -114,7 +139,7 @@ func (i *interpose) detach() error {
 
 func (i *interpose) letGo() {
 	i.k.closeDevice(i.front)
-	i.front, i.d.redirect = nil, nil
+	i.front, i.d.redirect, i.lost, i.astray = nil, nil, false, false
 }
 
 func (i *interpose) destroy() {
@@ -140,4 +165,19 @@ func (k *Kernel) Bypass(base string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	interposeOf(k.named(base).dev).bypassed++
+}
+
+// Unplug removes the plain device beneath a base, which still holds it.
+func (k *Kernel) Unplug(base string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	interposeOf(k.named(base).dev).d.dead = true
+}
+
+// Mislead has the writes to a redirected device pass the front without being
+// counted, as on a kernel that calls what is hooked in another way.
+func (k *Kernel) Mislead(base string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	interposeOf(k.named(base).dev).astray = true
 }

@@ -226,6 +226,7 @@ func prepare(r CreateRequest, vs []Volume, lock []Step) []Step {
 	}
 	for i, v := range vs {
 		if !v.NewBase {
+			late = append(late, v.probe()...)
 			continue
 		}
 		for _, step := range v.redirector.Attach(v.Origin, v.Base, BaseUUID(r.Volumes[i].BaseID)) {
@@ -251,6 +252,14 @@ func prepare(r CreateRequest, vs []Volume, lock []Step) []Step {
 		steps = append(steps, v.expectStep())
 	}
 	return steps
+}
+
+// probe has an older redirect proved again. A new one is proved when it is made.
+func (v Volume) probe() []Step {
+	if v.Origin.Plain == nil {
+		return nil
+	}
+	return []Step{{Phase: Prepare, Action: Probe, Role: RoleBase, Device: v.Base, Front: v.Front, Late: true}}
 }
 
 // expectStep looks once more whether the front runs on the table that the base was

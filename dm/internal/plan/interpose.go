@@ -31,6 +31,10 @@ func checkRedirect(o Origin) error {
 	switch {
 	case !o.Base.Fronted || !o.Base.Redirect.Attached():
 		return Refuse(Busy, o.Path, again, "snapshots of %s are bypassed: its writes no longer pass through dmsnap", o.Path)
+	case o.Base.Redirect.State == targets.InterposeDead:
+		return Refuse(Busy, o.Path, again, "%s has been removed from this machine", o.Path)
+	case !o.Base.Redirect.Serves():
+		return Refuse(Busy, o.Path, again, "snapshots of %s are bypassed: the module says that the redirect of its writes is %s", o.Path, o.Base.Redirect.State)
 	case o.Base.Redirect.Bypassed > 0:
 		return Refuse(Busy, o.Path, again, "snapshots of %s are bypassed: %d writes reached it under another name, for example through the whole disk", o.Path, o.Base.Redirect.Bypassed)
 	case o.Base.Table.Size() != o.Size:

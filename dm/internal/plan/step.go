@@ -51,6 +51,7 @@ const (
 	WipeLabel     Action = "unlabel"  // Medium, if the label is the set's
 	Attach        Action = "attach"   // send what is addressed to the device beneath Device to Front
 	Detach        Action = "detach"   // end that
+	Probe         Action = "probe"    // that what is addressed to the device beneath Device still goes to Front
 	Chain         Action = "chain"    // have image Device read through the one that Table names
 	Rename        Action = "rename"   // Device to To
 	FlattenChunks Action = "fold"     // copy into snapshot Device what only the one beneath it has; JSON keeps the word of the first version

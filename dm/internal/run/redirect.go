@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/targets"
@@ -20,6 +22,16 @@ func (r *Runner) redirect(s plan.Step) error {
 	return err
 }
 
+// proveRedirect has the module send reads to the plain device, and look whether they
+// come by the base. It says nothing of a module that cannot do that yet.
+func (r *Runner) proveRedirect(s plan.Step) error {
+	_, err := r.Control.Message(ioctl.ID{Name: s.Device}, 0, "prove")
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}
+
 // endRedirect ends it, and returns when the front has nothing more to do. A base that
 // is not attached, or was made and no more, is left as it is.
 func (r *Runner) endRedirect(s plan.Step) error {
@@ -28,6 +40,9 @@ func (r *Runner) endRedirect(s plan.Step) error {
 		return err
 	}
 	_, err = r.Control.Message(ioctl.ID{Name: s.Device}, 0, "detach")
+	if errors.Is(err, unix.ENOTCONN) { // one that was under way has ended since
+		return nil
+	}
 	return err
 }
 
@@ -39,7 +54,8 @@ func (r *Runner) redirected(base string) (targets.InterposeStatus, error) {
 	return targets.ParseInterposeStatus(specs[0].Params)
 }
 
-// verifyRedirect checks that all writers of a plain device use its front.
+// verifyRedirect checks that all writers of a plain device use its front, by what the
+// module knows and by what it finds out.
 func (r *Runner) verifyRedirect(s plan.Step) error {
 	front, err := r.number(s.Front)
 	st, statusErr := r.redirected(s.Device)
@@ -48,8 +64,10 @@ func (r *Runner) verifyRedirect(s plan.Step) error {
 		return errors.Join(err, statusErr)
 	case st.Front != front:
 		return fmt.Errorf("writes to %s do not reach %s", s.Device, s.Front)
+	case !st.Serves():
+		return fmt.Errorf("the redirect from %s to %s is %s", s.Device, s.Front, st.State)
 	case st.Bypassed > 0:
 		return fmt.Errorf("%d writes bypassed %s under another name of its device, for example the whole disk", st.Bypassed, s.Front)
 	}
-	return nil
+	return r.proveRedirect(s)
 }

@@ -90,6 +90,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.redirect(s)
 	case plan.Detach:
 		return r.endRedirect(s)
+	case plan.Probe:
+		return r.verifyRedirect(s)
 	case plan.MakeFile:
 		return r.makeFile(ctx, s)
 	case plan.CheckFile:
