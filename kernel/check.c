@@ -84,8 +84,8 @@ static int probe_block(struct redirect *r, struct block_device *bdev,
 /*
  * Reads the first and the last block of a device. Both must come by the base,
  * at the same place, and arrive as the base read them. It is not assumed that
- * bios to the front get there, nor that the hook sees those to the plain device:
- * a compiler may have inlined what is hooked.
+ * bios to the front get there, nor that the hook sees those to the plain
+ * device: a compiler may have inlined what is hooked.
  */
 int probe_through(struct redirect *r, struct block_device *bdev)
 {

@@ -3,11 +3,11 @@
  * The way of the bios: those addressed to a published plain device are handed
  * to its front, a device-mapper device, instead.
  *
- * An ftrace hook on submit_bio_noacct() looks every bio up, and sends the caller
- * of one that is to be redirected to submit(). A wrapper and not a change of the
- * bio in the hook itself: submit() runs in the caller's context, takes a
- * reference that the front is kept by, and may sleep. Other bios go on as if the
- * hook were not there: nothing ever waits for their submitters.
+ * An ftrace hook on submit_bio_noacct() looks every bio up, and sends the
+ * caller of one that is to be redirected to submit(). A wrapper and not a
+ * change of the bio in the hook itself: submit() runs in the caller's context,
+ * takes a reference that the front is kept by, and may sleep. Other bios go on
+ * as if the hook were not there: nothing ever waits for their submitters.
  */
 #include <linux/hashtable.h>
 #include <linux/module.h>
@@ -41,8 +41,8 @@ static bool addressed(struct bio *bio, const struct redirect *r)
 }
 
 /*
- * Does a write to another device of the same disk touch what is redirected? Both
- * ranges in sectors of the disk.
+ * Does a write to another device of the same disk touch what is redirected?
+ * Both ranges in sectors of the disk.
  */
 static bool bypasses(struct bio *bio, const struct redirect *r)
 {
@@ -146,8 +146,8 @@ static void redirect(struct redirect *r, struct bio *bio)
 	}
 	/*
 	 * Completed by interrupt, it may wait: REQ_NOWAIT came with the polling
-	 * where bio_set_polled() sets it. EAGAIN would make io_uring try the same
-	 * for ever.
+	 * where bio_set_polled() sets it. EAGAIN would make io_uring try the
+	 * same for ever.
 	 */
 	if (bio->bi_opf & REQ_POLLED) {
 		bio_clear_polled(bio);
@@ -164,8 +164,8 @@ static void redirect(struct redirect *r, struct bio *bio)
 /*
  * A reference that is dead was killed after its redirect had left the table.
  * Who has seen it dead must not find the redirect once more, or submit() and
- * hook() would call each other until the stack ends: pairs with the smp_wmb() in
- * hook_withdraw().
+ * hook() would call each other until the stack ends: pairs with the smp_wmb()
+ * in hook_withdraw().
  */
 static struct redirect *find_and_hold(struct bio *bio)
 {
@@ -266,9 +266,9 @@ int hook_init(void)
 }
 
 /*
- * Nothing is attached any more. A task may still be on its way into submit(), in
- * it, or on its way out, an interrupt on its way out of passed(): their text must
- * not go before.
+ * Nothing is attached any more. A task may still be on its way into submit(),
+ * in it, or on its way out, an interrupt on its way out of passed(): their text
+ * must not go before.
  */
 void hook_exit(void)
 {

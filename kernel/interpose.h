@@ -13,9 +13,9 @@
 
 /*
  * Marks the bios that a base sends down; struct mark, in front of the bio, says
- * to which device. The redirect of that device leaves them alone, those of other
- * devices do not: drivers such as raid0 hand the same bio on to a member. The
- * highest bit of bi_flags is free in all kernels this module is built for.
+ * to which device. The redirect of that device leaves them alone, those of
+ * other devices do not: drivers such as raid0 hand the same bio on to a member.
+ * The highest bit of bi_flags is free in all kernels this module is built for.
  * bio_set_dev() keeps it, and so does what is left of a bio after a split. No
  * clone inherits it, so a marked bio is always one of ours.
  */

@@ -4,8 +4,8 @@
  *
  * Everything that may take long is done by workers: a message to the base runs
  * under its live table, and whoever suspends or reloads the base waits for it.
- * The message waits for the worker, but no longer than until it is killed or the
- * base is about to be suspended; the worker goes on alone.
+ * The message waits for the worker, but no longer than until it is killed or
+ * the base is about to be suspended; the worker goes on alone.
  *
  *	NONE -> ATTACHING -> ATTACHED -> DETACHING -> NONE
  *	             |                       ^
@@ -80,13 +80,13 @@ static void all_passed(struct percpu_ref *ref)
 
 /*
  * Waits for the bios that had passed the hook when the redirect was not yet
- * published: until then they may be anywhere before the device's queue, after it
- * in the queue. Each of their tasks has run to the queue or sleeps when a grace
- * period of RCU tasks is over, and it may sleep only for entry to a frozen queue,
- * which a thaw of the queue ends. Not seen are bios of a bio-based driver, those
- * that blk-throttle holds back, those of a task that sleeps for memory to split
- * one, and those that a driver above has put off (current->bio_list): a freeze of
- * the filesystem waits for them.
+ * published: until then they may be anywhere before the device's queue, after
+ * it in the queue. Each of their tasks has run to the queue or sleeps when a
+ * grace period of RCU tasks is over, and it may sleep only for entry to a
+ * frozen queue, which a thaw of the queue ends. Not seen are bios of a
+ * bio-based driver, those that blk-throttle holds back, those of a task that
+ * sleeps for memory to split one, and those that a driver above has put off
+ * (current->bio_list): a freeze of the filesystem waits for them.
  */
 static void settle(struct redirect *r)
 {
@@ -111,8 +111,8 @@ static int prove(struct redirect *r)
 }
 
 /*
- * A front that leads elsewhere would write the device's data there: it is probed
- * before any bio is sent to it.
+ * A front that leads elsewhere would write the device's data there: it is
+ * probed before any bio is sent to it.
  */
 static int engage(struct redirect *r)
 {
@@ -300,8 +300,9 @@ int redirect_attach(struct redirect *r, dev_t dev)
 }
 
 /*
- * No bio finds the front from here on. Returns 0 when nothing is in it any more,
- * for which it waits as long as the front is suspended. Another call waits again.
+ * No bio finds the front from here on. Returns 0 when nothing is in it any
+ * more, for which it waits as long as the front is suspended. Another call
+ * waits again.
  */
 int redirect_detach(struct redirect *r)
 {
@@ -337,8 +338,8 @@ int redirect_prove(struct redirect *r)
 
 /*
  * The clones of each redirect have a pool of their own: where one device stands
- * on a file of another, a bio below must not wait for one above. With a rescuer,
- * as what is above may hand down several bios at once.
+ * on a file of another, a bio below must not wait for one above. With a
+ * rescuer, as what is above may hand down several bios at once.
  */
 struct redirect *redirect_create(struct dm_table *table, dev_t plain,
 				 sector_t size)

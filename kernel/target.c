@@ -9,9 +9,9 @@
  * The target maps one to one onto a device without claiming it. "attach" sends
  * bios addressed to that device to the front, a device-mapper device that leads
  * to this target; "detach" ends it. "prove" fails unless a read of the device
- * comes by here: ENOLINK when it does not, and the redirect is lost from then on.
- * Bypassed counts the writes that reached the same sectors by another name, the
- * whole disk for example. A device is dead when its driver has removed it.
+ * comes by here: ENOLINK when it does not, and the redirect is lost from then
+ * on. Bypassed counts the writes that reached the same sectors by another name,
+ * the whole disk for example. A device is dead when its driver has removed it.
  *
  * A message waits until it is done. Killed, or when this target is suspended,
  * it ends before: an attach is then given up, and a detach goes on by itself,

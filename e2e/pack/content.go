@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
 	"time"
 )
@@ -20,10 +19,11 @@ var config string
 type content struct {
 	Name, Arch, Version, License, Summary, Description, Time string
 
-	Depends []string
-	Files   []file
-	Dirs    []string
-	Scripts map[string]string
+	Depends    []string
+	Recommends []string // by Debian's names
+	Files      []file
+	Dirs       []string
+	Scripts    map[string]string
 }
 
 // file goes from here to the user's machine.
@@ -111,42 +111,49 @@ func (b *builder) addManual(c *content) error {
 	return nil
 }
 
-// module is the package with the sources of the module, which DKMS compiles for every kernel.
+// module is the package with the sources of the module, which DKMS compiles for every kernel. DKMS knows it by the package's version,
+// so that it compiles anew what an upgrade brings.
 func (b *builder) module() (*content, error) {
 	c := b.content("dmsnap-dkms", "all")
 	c.License = "GPL-2.0-only"
 	c.Summary = "kernel module for snapshots of plain block devices, as source for DKMS"
 	c.Description = "  " + c.Summary + "\n  With it dmsnap takes snapshots of plain partitions in use, such as the root."
 	c.Depends = []string{"dkms"}
-	version, err := b.moduleVersion()
-	if err != nil {
-		return nil, err
-	}
+	c.Recommends = []string{"linux-headers-amd64 | linux-headers-arm64 | linux-headers-generic"}
 	for when, name := range map[string]string{"postinstall": "dkms-postinst", "preremove": "dkms-prerm"} {
-		text, err := os.ReadFile(filepath.Join(b.Source, "cmd/dmsnap/dist", name))
+		path, err := b.versioned(filepath.Join("cmd/dmsnap/dist", name), "@VERSION@")
 		if err != nil {
 			return nil, err
 		}
-		c.Scripts[when] = filepath.Join(b.work, name)
-		if err := os.WriteFile(c.Scripts[when], bytes.ReplaceAll(text, []byte("@VERSION@"), []byte(version)), 0o755); err != nil {
-			return nil, err
-		}
+		c.Scripts[when] = path
 	}
-	return c, addAll(c, filepath.Join(b.Source, "kernel/*"), "/usr/src/dm-interpose-"+version, 0o644)
+	c.add(filepath.Join(b.Source, "kernel/COPYING"), "/usr/share/doc/dmsnap-dkms/copyright", 0o644)
+	sources, target := filepath.Join(b.Source, "kernel"), "/usr/src/dm-interpose-"+b.Version
+	conf, err := b.versioned("kernel/dkms.conf", sourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	c.add(conf, target+"/dkms.conf", 0o644)
+	return c, errors.Join(
+		addAll(c, sources+"/*.[ch]", target, 0o644),
+		addAll(c, sources+"/[A-Z]*", target, 0o644),
+	)
 }
 
-// moduleVersion is the one that DKMS knows it by.
-func (b *builder) moduleVersion() (string, error) {
-	text, err := os.ReadFile(filepath.Join(b.Source, "kernel/dkms.conf"))
+// sourceVersion is what stands for the version in kernel/, which can be installed without a package.
+const sourceVersion = "1.1.0"
+
+// versioned is a copy of a file of the source tree that names the package's version where it has a mark.
+func (b *builder) versioned(name, mark string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(b.Source, name))
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(text)) {
-		if version, found := strings.CutPrefix(strings.TrimSpace(line), "PACKAGE_VERSION="); found {
-			return strings.Trim(version, `"`), nil
-		}
+	if !bytes.Contains(text, []byte(mark)) {
+		return "", fmt.Errorf("%s does not contain %s", name, mark)
 	}
-	return "", fmt.Errorf("kernel/dkms.conf has no PACKAGE_VERSION")
+	path := filepath.Join(b.work, filepath.Base(name))
+	return path, os.WriteFile(path, bytes.ReplaceAll(text, []byte(mark), []byte(b.Version)), 0o755)
 }
 
 func addAll(c *content, pattern, target string, mode os.FileMode) error {
