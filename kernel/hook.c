@@ -153,7 +153,7 @@ static void redirect(struct redirect *r, struct bio *bio)
 		bio_clear_polled(bio);
 		bio->bi_opf &= ~REQ_NOWAIT;
 	}
-	/* EAGAIN makes the caller try again where it may block; EOPNOTSUPP not. */
+	/* EAGAIN makes the caller try again where it may block. */
 	if (bio->bi_opf & REQ_NOWAIT && !bdev_nowait(front)) {
 		bio_wouldblock_error(bio);
 		return;
@@ -211,7 +211,7 @@ static void notrace hook(unsigned long ip, unsigned long parent_ip,
 
 static struct ftrace_ops hook_ops = {
 	.func = hook,
-	/* PERMANENT: kernel.ftrace_enabled=0 would let writes pass the front. */
+	/* PERMANENT: ftrace_enabled=0 would let writes pass the front. */
 	.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT,
 };
 

@@ -64,7 +64,7 @@ struct probe {
 struct redirect {
 	struct kref ref;
 	struct held_bdev plain;
-	sector_t size;			/* of the front; the plain device may grow */
+	sector_t size;			/* of the front: the device may grow */
 	struct bio_set passages;	/* of clones for the front */
 
 	/* Written under control, in redirect.c. */
@@ -73,7 +73,7 @@ struct redirect {
 	bool hooked, published;
 	bool cancelled;			/* nobody wants the attach any more */
 	bool proving;
-	bool lost;			/* a proof failed: writes may pass the front */
+	bool lost;			/* a proof has failed */
 	int attach_error, proof_error;	/* of the last one */
 
 	bool suspending;		/* the base: let go of its live table */
@@ -82,7 +82,7 @@ struct redirect {
 	struct held_bdev front;		/* unless REDIRECT_NONE */
 	dev_t front_dev;
 	struct hlist_node route;	/* found by hook.c while published */
-	struct percpu_ref passing;	/* bios on their way through the front */
+	struct percpu_ref passing;	/* bios on their way */
 	struct work_struct attaching;
 	struct work_struct releasing;
 	struct work_struct proof;

@@ -352,7 +352,8 @@ struct redirect *redirect_create(struct dm_table *table, dev_t plain,
 	err = held_bdev_open(&r->plain, plain);
 	if (err)
 		goto free;
-	err = bioset_init(&r->passages, BIO_POOL_SIZE, offsetof(struct passage, clone),
+	err = bioset_init(&r->passages, BIO_POOL_SIZE,
+			  offsetof(struct passage, clone),
 			  BIOSET_NEED_RESCUER);
 	if (err)
 		goto close;

@@ -211,7 +211,8 @@ static void interpose_status(struct dm_target *ti, status_type_t type,
 			DMEMIT(" detaching");
 		else if (disk_dead(redirect))
 			DMEMIT(" dead");
-		else if (state == REDIRECT_ATTACHED && READ_ONCE(redirect->lost))
+		else if (state == REDIRECT_ATTACHED &&
+			 READ_ONCE(redirect->lost))
 			DMEMIT(" lost");
 		break;
 	case STATUSTYPE_TABLE:

@@ -77,13 +77,17 @@ func (r *rig) create(name, table string) {
 
 func (r *rig) attach() {
 	r.t.Helper()
+	begun := time.Now()
 	lab.Run(r.t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/"+r.front)
+	r.t.Logf("attached %s in %v", r.plain, time.Since(begun))
 	r.attached = true
 }
 
 func (r *rig) detach() {
 	r.t.Helper()
+	begun := time.Now()
 	lab.Run(r.t, "dmsetup", "message", r.base, "0", "detach")
+	r.t.Logf("detached %s in %v", r.plain, time.Since(begun))
 	r.attached = false
 }
 

@@ -105,7 +105,7 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 	dir := formatted(t, plain)
 	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
 	r := newRig(t, "both", plain)
-	for range lab.Rounds(t, 2, 10) {
+	for range lab.Rounds(t, 2, 5) {
 		r.attach()
 		w.WaitFor(t, 2)
 		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.front)
@@ -180,7 +180,7 @@ func TestLoadedAndUnloaded(t *testing.T) {
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
 	dir := formatted(t, plain)
 	w := lab.StartWriter(t, slots, filepath.Join(dir, "ring"))
-	for range lab.Rounds(t, 2, 20) {
+	for range lab.Rounds(t, 2, 6) {
 		t.Run("round", func(t *testing.T) {
 			lab.Run(t, "insmod", module)
 			t.Cleanup(func() { lab.Run(t, "rmmod", "dm_interpose") })
