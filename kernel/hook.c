@@ -49,8 +49,9 @@ static bool bypasses(struct bio *bio, const struct redirect *r)
 	sector_t start = bio->bi_bdev->bd_start_sect + bio->bi_iter.bi_sector;
 	sector_t plain = r->plain.bdev->bd_start_sect;
 
-	return bio->bi_bdev != r->plain.bdev && op_is_write(bio_op(bio)) &&
-	       bio_sectors(bio) && start < plain + r->size &&
+	if (bio->bi_bdev == r->plain.bdev || marked(bio, r))
+		return false;
+	return op_is_write(bio_op(bio)) && bio_sectors(bio) && start < plain + r->size &&
 	       start + bio_sectors(bio) > plain;
 }
 

@@ -296,7 +296,7 @@ int redirect_attach(struct redirect *r, dev_t dev)
 	mutex_lock(&control);
 	cancel(r);
 	mutex_unlock(&control);
-	return err;
+	return err == -EINPROGRESS ? -EBUSY : err;
 }
 
 /*

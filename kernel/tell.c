@@ -7,11 +7,17 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/kobject.h>
+#include <linux/sched/mm.h>
 
 #include "interpose.h"
 
+/*
+ * The destructor of a table waits for this, and its device is suspended until
+ * then: memory must not be reclaimed through it.
+ */
 void tell(struct redirect *r, const char *what)
 {
+	unsigned int noio = memalloc_noio_save();
 	char text[32];
 	char *env[] = { text, NULL };
 	struct mapped_device *md;
@@ -26,6 +32,7 @@ void tell(struct redirect *r, const char *what)
 		dm_table_event(r->table);
 	}
 	mutex_unlock(&r->table_lock);
+	memalloc_noio_restore(noio);
 }
 
 bool disk_dead(const struct redirect *r)
