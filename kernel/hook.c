@@ -51,8 +51,8 @@ static bool bypasses(struct bio *bio, const struct redirect *r)
 
 	if (bio->bi_bdev == r->plain.bdev || marked(bio, r))
 		return false;
-	return op_is_write(bio_op(bio)) && bio_sectors(bio) && start < plain + r->size &&
-	       start + bio_sectors(bio) > plain;
+	return op_is_write(bio_op(bio)) && bio_sectors(bio) &&
+	       start < plain + r->size && start + bio_sectors(bio) > plain;
 }
 
 /* Under rcu_read_lock(). */
