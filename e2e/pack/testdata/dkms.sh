@@ -16,6 +16,15 @@ dpkg -i --force-depends "$module"
 echo "seconds to build the module: $(($(date +%s) - begun))"
 dkms status
 dkms status | grep -q "^dm-interpose/.*$(uname -r).*: installed"
+
+# Kernels that it cannot be built for are left alone, and their packages configured.
+for unfit in 5.14.0-427.el9 6.1.0-notrace; do
+	mkdir -p "/lib/modules/$unfit/build/include"
+	echo CONFIG_BLK_DEV_DM=m > "/lib/modules/$unfit/build/.config"
+	dkms autoinstall -k "$unfit"
+	rm -r "/lib/modules/$unfit"
+done
+
 modprobe dm-interpose
 grep -q '^dm_interpose ' /proc/modules
 rmmod dm_interpose
