@@ -154,7 +154,7 @@ func (d originDoctor) examine(spec string) OriginReport {
 	if err := d.checkFreezable(f); err != nil {
 		r.Problems = append(r.Problems, Problem{err.Error(), hintOf(d.fail(err))})
 	}
-	r.Notes = d.lvmNotes(o, f.above[o.Dev])
+	r.Notes = append(d.lvmNotes(o, f.above[o.Dev]), d.atomicNotes(o)...)
 	r.Possible = len(r.Problems) == 0
 	return r
 }

@@ -99,6 +99,8 @@ func (k *Kernel) diskDir(d *device) map[string]*node {
 		"physical_block_size": fixedText(fmt.Sprintf("%d\n", d.physical)),
 		"minimum_io_size":     fixedText(fmt.Sprintf("%d\n", d.physical)),
 		"discard_max_bytes":   fixedText("2147483648\n"),
+
+		"atomic_write_unit_max_bytes": fixedText(d.attribute("queue/atomic_write_unit_max_bytes") + "\n"),
 	})
 	if timeout := d.attribute("device/timeout"); timeout != "0" {
 		kids["device"] = fixedDir(map[string]*node{"timeout": fixedText(timeout + "\n")})

@@ -33,6 +33,24 @@ func (r *Reader) diskAttr(d targets.DevNo, name string) (string, error) {
 	return r.attr(sysBlock(d) + "/../" + name) // the entry is a link
 }
 
+// AtomicWrites is the largest write that a device promises not to tear, 0 if it
+// promises nothing, and the size of its sectors.
+func (r *Reader) AtomicWrites(d targets.DevNo) (unit, sector uint64, err error) {
+	for name, value := range map[string]*uint64{"atomic_write_unit_max_bytes": &unit, "logical_block_size": &sector} {
+		text, err := r.diskAttr(d, "queue/"+name)
+		if err != nil {
+			return 0, 0, err
+		}
+		if text == "" { // a kernel that knows no atomic writes
+			continue
+		}
+		if *value, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, 0, err
+		}
+	}
+	return unit, sector, nil
+}
+
 // Whole is the disk that a partition is one of.
 func (r *Reader) Whole(d targets.DevNo) (disk targets.DevNo, partition bool, err error) {
 	if part, err := r.attr(sysBlock(d) + "/partition"); part == "" || err != nil {
