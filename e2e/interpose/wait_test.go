@@ -30,23 +30,21 @@ func TestStuckDevice(t *testing.T) {
 	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
-	dir := formatted(t, lab.Partition(t, disks[0], 1, 1, 96))
-	file := filepath.Join(dir, "disk")
-	lab.Run(t, "dd", "if=/dev/zero", "of="+file, "bs=1M", "count=64", "conv=fsync", "status=none")
-	stuck := newRig(t, "stuck", loopOn(t, file))
+	const slow = "slow"
+	stuck := newRig(t, "stuck", loopOn(t, lab.Linear(t, slow, disks[0], 0, 64)))
 	other := newRig(t, "other", lab.Partition(t, disks[1], 1, 1, 64))
 
-	frozen := false
-	thaw := func() {
-		if frozen {
-			lab.Run(t, "fsfreeze", "-u", dir)
+	hanging := false
+	answer := func() {
+		if hanging {
+			lab.Run(t, "dmsetup", "resume", slow)
 		}
-		frozen = false
+		hanging = false
 	}
-	t.Cleanup(thaw)
+	t.Cleanup(answer)
 	hang := func() chan error {
-		lab.Run(t, "fsfreeze", "-f", dir)
-		frozen = true
+		lab.Run(t, "dmsetup", "suspend", "--nolockfs", slow)
+		hanging = true
 		_, written := begin(t, "dd", "if=/dev/zero", "of="+stuck.plain, "bs=4k", "count=1", "oflag=direct", "conv=notrunc", "status=none")
 		return written
 	}
@@ -57,6 +55,8 @@ func TestStuckDevice(t *testing.T) {
 	}
 
 	written := hang()
+	for inFlight(t, stuck.plain) == 0 {
+	}
 	attach, ended := begin(t, "dmsetup", "message", stuck.base, "0", "attach", "/dev/mapper/"+stuck.front)
 	stuck.waitFor(stuck.number(), "attaching")
 	meanwhile()
@@ -64,7 +64,7 @@ func TestStuckDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	thaw()
+	answer()
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
@@ -83,7 +83,7 @@ func TestStuckDevice(t *testing.T) {
 	<-ended
 	refused(t, "dmsetup", "message", stuck.base, "0", "attach", "/dev/mapper/"+stuck.front)
 	refused(t, "dmsetup", "remove", stuck.front)
-	thaw()
+	answer()
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
