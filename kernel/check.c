@@ -48,6 +48,18 @@ int check_front(const struct redirect *r)
 	return 0;
 }
 
+/*
+ * Writes that the device promises not to tear, and the front does not: they fail
+ * there. Those of one block need no promise.
+ */
+bool loses_atomic_writes(const struct redirect *r)
+{
+	struct block_device *front = r->front.bdev, *plain = r->plain.bdev;
+
+	return atomic_write_unit(plain) > max(atomic_write_unit(front),
+					      bdev_logical_block_size(plain));
+}
+
 /* A bio with REQ_RAHEAD fails on a suspended device, others would wait. */
 static int read_block(struct block_device *bdev, const struct probe *p)
 {

@@ -110,6 +110,7 @@ void redirect_exit(void);
 /* check.c: what can be interposed, and by what */
 const char *check_device(struct block_device *bdev);
 int check_front(const struct redirect *r);
+bool loses_atomic_writes(const struct redirect *r);
 int probe_through(struct redirect *r, struct block_device *bdev);
 bool probe_mapped(struct redirect *r, struct bio *bio);
 void probe_read(struct redirect *r);

@@ -153,6 +153,9 @@ static void attach_work(struct work_struct *work)
 	struct redirect *r = container_of(work, struct redirect, attaching);
 	int err = engage(r);
 
+	if (!err && loses_atomic_writes(r))
+		pr_warn("%pg: atomic writes fail while it is attached\n",
+			r->plain.bdev);
 	kref_get(&r->ref);
 	mutex_lock(&control);
 	if (!err && r->cancelled)
