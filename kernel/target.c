@@ -127,6 +127,9 @@ static int interpose_map(struct dm_target *ti, struct bio *bio)
 
 	mark->plain = ip->dm_dev.bdev;
 	mark->probe = probe_mapped(ip->redirect, bio);
+	/* It was to fail on a suspended device; raid5 fails it when busy. */
+	if (unlikely(mark->probe))
+		bio->bi_opf &= ~REQ_RAHEAD;
 	bio_set_flag(bio, BIO_INTERPOSED);
 	bio_set_dev(bio, mark->plain);
 	return DM_MAPIO_REMAPPED;
