@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -258,6 +259,25 @@ func TestProvedBeforeEachCut(t *testing.T) {
 	}
 	check(t, h.m.Remove(context.Background(), RemoveRequest{Name: "nightly"}))
 	same(t, "after removal", before, h.Snapshot())
+}
+
+// TestDetachThatEndsByItself: a killed detach goes on in the kernel, and may have ended when the next one gets there.
+func TestDetachThatEndsByItself(t *testing.T) {
+	ctx := context.Background()
+	h := newHost(t, ioctltest.Options{})
+	before := h.Snapshot()
+	_, err := h.m.Attach(ctx, "/data")
+	check(t, err)
+	var once sync.Once
+	h.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_TARGET_MSG" {
+			once.Do(func() { h.EndRedirect("dmsnap-base-vdi1") })
+		}
+		return nil
+	})
+	check(t, h.m.Detach(ctx, "/data"))
+	h.Fail(nil)
+	same(t, "after detach", before, h.Snapshot())
 }
 
 // TestUnpluggedPartition: the disk is pulled. The set says so, and goes with its layer.

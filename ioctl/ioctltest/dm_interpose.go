@@ -167,6 +167,14 @@ func (k *Kernel) Bypass(base string) {
 	interposeOf(k.named(base).dev).bypassed++
 }
 
+// EndRedirect ends the redirect of a base, as a detach that was left alone does when
+// the front has nothing more to do.
+func (k *Kernel) EndRedirect(base string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	interposeOf(k.named(base).dev).letGo()
+}
+
 // Unplug removes the plain device beneath a base, which still holds it.
 func (k *Kernel) Unplug(base string) {
 	k.mu.Lock()
