@@ -182,6 +182,11 @@ static void release_work(struct work_struct *work)
 	if (r->hooked)
 		hook_put();
 	cancel_work_sync(&r->telling);
+	/*
+	 * Before anybody can see that it is over, and unload the module: its text
+	 * stays until redirect_exit() has waited for this worker.
+	 */
+	module_put(THIS_MODULE);
 	mutex_lock(&control);
 	r->hooked = false;
 	list_del(&r->reserved);
@@ -190,8 +195,6 @@ static void release_work(struct work_struct *work)
 	if (attached)
 		tell(r, "detached");
 	redirect_put(r);
-	/* The text stays until redirect_exit() has waited for this worker. */
-	module_put(THIS_MODULE);
 }
 
 static void proof_work(struct work_struct *work)

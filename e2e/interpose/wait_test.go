@@ -1,6 +1,7 @@
 package interpose
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,16 +110,8 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 		r.attach()
 		w.WaitFor(t, 2)
 		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.front)
-		raw, err := os.OpenFile(plain, os.O_RDWR|unix.O_DIRECT, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		held := make(chan error, 1)
-		go func() {
-			_, err := raw.ReadAt(lab.Aligned(4096), 0)
-			held <- err
-		}()
-		for inFlight(t, "/dev/"+r.frontDevice()) == 0 {
+		read, held := begin(t, "dd", "if="+plain, "of=/dev/null", "bs=4k", "count=1", "iflag=direct", "status=none")
+		for !inDirectIO(read) {
 		}
 		said := make(chan string, 1)
 		go func() {
@@ -130,17 +123,22 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 		if out := <-said; !strings.Contains(out, "in progress") {
 			t.Errorf("detach while the front holds a read: %q", out)
 		}
-		lab.Run(t, "dmsetup", "resume", r.front)
 		lab.Run(t, "dmsetup", "resume", r.base)
+		lab.Run(t, "dmsetup", "resume", r.front)
 		if err := <-held; err != nil {
 			t.Error(err)
 		}
-		raw.Close()
 		r.waitFor("-", "")
 		r.attached = false
 		w.WaitFor(t, 2)
 	}
 	w.Stop(t)
+}
+
+// inDirectIO tells that a process waits for a block device. A bio that a suspended device holds is in no statistics.
+func inDirectIO(cmd *exec.Cmd) bool {
+	stack, err := os.ReadFile(fmt.Sprintf("/proc/%d/stack", cmd.Process.Pid))
+	return err == nil && strings.Contains(string(stack), "blkdev_direct_IO")
 }
 
 // TestHookOnlyWhileAttached looks where the function tracer changed the kernel's text.
