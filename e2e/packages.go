@@ -17,8 +17,8 @@ var debianPackages = []string{
 	"rpm", "openssh-client", "python3-apt",
 }
 
-// serverPackages are database servers that hooks are tested against. Guests unpack them; the host does not get them.
-var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core"}
+// serverPackages are the database servers that hooks are tested against, and backup programs. Guests unpack them; the host does not get them.
+var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core", "restic", "borgbackup", "rsync"}
 
 // installPackages makes the missing ones present, when it may.
 func installPackages(ctx context.Context) error {

@@ -58,6 +58,7 @@ const (
 // with a list of values need no entry; a name that is missing is anything.
 var placeKinds = map[string]kind{
 	"name": set, "since": set, "origin": path, "dir": path, "device": path, "dev": path, "state-dir": path, "store": path, "hooks": path,
+	"as": path, "rw": path, "json-file": path,
 }
 
 // kindOf is the kind of an argument or of a flag's value. The name of why and
