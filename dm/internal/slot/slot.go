@@ -58,13 +58,14 @@ func Drop(ctl *ioctl.Control, id ioctl.ID, udev ioctl.UdevFlags) error {
 
 // Rename gives a device another name, whatever was cleared from its slot before: while a
 // table waits there, the kernel keeps its descriptions of both slots apart. It is the
-// live one, which nobody brings live.
+// live one, which nobody brings live. Who died in here before left one: a third the
+// kernel refuses, of snapshots.
 func Rename(ctl *ioctl.Control, from, to string, ev ioctl.Event) (ioctl.Info, error) {
 	live, specs, err := ctl.Table(ioctl.ID{Name: from}, ioctl.SecureData)
 	if err != nil {
 		return live, err
 	}
-	filled := live.Live && load(ctl, ioctl.ID{Name: from}, live, specs) == nil
+	filled := live.Inactive || live.Live && load(ctl, ioctl.ID{Name: from}, live, specs) == nil
 	info, err := ctl.Rename(from, to, ev)
 	if filled {
 		err = errors.Join(err, ctl.Clear(ioctl.ID{Dev: live.Dev}))
