@@ -152,6 +152,19 @@ func TestRenamedLayer(t *testing.T) {
 			c.taken(t, "c")
 			recovered(t, c.host)
 		},
+		"rename killed": func(t *testing.T, c *chain) {
+			at, err := c.dieAt(func(call ioctltest.Call) bool { return call.Request == "DM_DEV_RENAME" }, func(*host) error {
+				return c.m.Remove(c.ctx, RemoveRequest{Name: "b"})
+			})
+			if at == nil {
+				t.Fatalf("nothing was to be renamed: %v", err)
+			}
+			c.Exit()
+			recovered(t, c.host)
+			if state := c.Snapshot(); strings.Contains(state, " inactive ") {
+				t.Errorf("a table still waits:\n%s", dmLines(state))
+			}
+		},
 		"not extended": func(t *testing.T, c *chain) {
 			c.m.fail = failInWindow
 			if _, err := c.m.Extend(c.ctx, ExtendRequest{Name: "b", Size: Size{Bytes: mib}, Relative: true}); err == nil {
