@@ -227,6 +227,9 @@ func TestRenamedWhileHeld(t *testing.T) {
 			t.Run(fmt.Sprintf("%s before step %d", h, step), func(t *testing.T) {
 				f := v.fate(t, h, step)
 				f.Rename = [2]string{"guarded", "renamed"}
+				// On a slow machine dmsetup takes longer than the usual second. Were the guard to
+				// clear the slot meanwhile, the rename would be what no kernel survives.
+				f.Timeout = 10 * time.Second
 				victim := f.start(t)
 				if victim.met(t, h) == "" {
 					t.Fatal("its fate was not met")
