@@ -37,9 +37,9 @@ type ExtentList struct {
 	Set, UUID, Volume string
 	Since, SinceUUID  string // of Changed
 	SizeBytes         uint64 // of the image
-	// Granularity is the unit in which changes were recorded: an extent may be larger
-	// than what changed by less than that at each end. Of Allocated, the unit that the
-	// extents are multiples of.
+	// Granularity is the largest unit in which changes are recorded: an extent may be
+	// larger than what changed by less than that at each end, or by the unit of a set that
+	// was flattened since. Of Allocated, the unit that the extents are multiples of.
 	Granularity uint64
 	// Whole says why all of the image is listed; "" if the list is one of what is in use.
 	Whole string

@@ -102,6 +102,8 @@ func compareList(t *testing.T, what string, list []extent, unit int64, one, othe
 	}
 }
 
+const largestChunk = 256 << 10 // of generations
+
 // generations are persistent sets of a device that is written to at random, none of it twice the same.
 type generations struct {
 	t      *testing.T
@@ -129,7 +131,7 @@ func (g *generations) cut() {
 	v := g.origin
 	v.Store, g.free = g.free[0], g.free[1:]
 	chunk := []string{"64k", "16k", "4k", "256k"}[g.rand.IntN(4)]
-	set := g.tool.CreateWith(name, []string{"--persistent", "--chunk", chunk, "--size", "26m"}, v)
+	set := g.tool.CreateWith(name, []string{"--persistent", "--chunk", chunk, "--size", "18m"}, v)
 	g.cuts++
 	g.store[name], g.sums[name] = v.Store, blockSums(g.t, set.Volumes[0].Device)
 }
@@ -141,10 +143,11 @@ func (g *generations) some() string { return g.names()[g.rand.IntN(len(g.sums))]
 // check compares some lists with the images.
 func (g *generations) check(when string, pairs int) {
 	g.t.Helper()
-	for range pairs {
+	for range min(pairs, len(g.sums)) {
 		set, since := g.some(), g.some()
-		list, unit := listedExtents(g.t, g.tool.OK("changed", set, "--since", since))
-		compareList(g.t, when+": "+set+" since "+since, list, unit, g.sums[since], g.sums[set], true)
+		list, _ := listedExtents(g.t, g.tool.OK("changed", set, "--since", since))
+		// What was flattened was recorded in the chunks of a set that is gone.
+		compareList(g.t, when+": "+set+" since "+since, list, largestChunk, g.sums[since], g.sums[set], true)
 	}
 }
 
@@ -192,10 +195,13 @@ func TestChanged(t *testing.T) {
 				g.cut()
 			}
 			g.write()
-			if g.rand.IntN(4) == 0 {
+			if len(g.sums) > 0 && g.rand.IntN(4) == 0 {
 				g.tool.OK("extend", g.some(), "+2m")
 			}
 			g.check(fmt.Sprintf("round %d, %d cuts", round, g.cuts), 3)
+		}
+		if len(g.sums) == 0 {
+			g.cut()
 		}
 		g.refused()
 		for len(g.sums) > 0 {
