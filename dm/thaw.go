@@ -151,7 +151,7 @@ func (r *thawing) listUnfinished() (list []unfinished, err error) {
 func (r *thawing) resumeOurs(ours *stack.View) error {
 	var errs []error
 	for d := range ours.Devices() {
-		held, err := r.rescuer().Holds(d)
+		held, err := r.rescuer().Blocks(d)
 		errs = append(errs, err)
 		others := d.Role == plan.RoleFront || d.Role == plan.RoleAdopted // suspended by any program
 		if others || !held || r.isBusy(d.Name, func(i journal.Intent) bool { return i.ID == d.ID || slices.Contains(i.Bases, d.Name) }) {

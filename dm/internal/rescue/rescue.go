@@ -21,7 +21,7 @@ type Rescuer struct {
 	Log     *slog.Logger
 }
 
-// EndWindow resumes and thaws what an operation held that died in its window. Bases
+// EndWindow resumes and thaws what an operation blocked that died in its window. Bases
 // first, then fronts with the table they have, then what was frozen: a thaw never
 // returns above a suspended front.
 func (r *Rescuer) EndWindow(ctx context.Context, i journal.Intent) error {
@@ -31,7 +31,7 @@ func (r *Rescuer) EndWindow(ctx context.Context, i journal.Intent) error {
 	}
 	for d := range ours.Devices() {
 		if d.ID == i.ID && d.Role != plan.RoleImage && d.Role != plan.RoleCore || slices.Contains(i.Bases, d.Name) {
-			if err := r.resumeHeld(d); err != nil {
+			if err := r.resumeBlocked(d); err != nil {
 				return err
 			}
 		}
@@ -77,9 +77,9 @@ func WindowBegan(id string, ours *stack.View) bool {
 	})
 }
 
-// resumeHeld resumes a device of ours that keeps writers or readers waiting.
-func (r *Rescuer) resumeHeld(d stack.Device) error {
-	if held, err := r.Holds(d); err != nil || !held {
+// resumeBlocked resumes a device of ours that keeps writers or readers waiting.
+func (r *Rescuer) resumeBlocked(d stack.Device) error {
+	if held, err := r.Blocks(d); err != nil || !held {
 		return err
 	}
 	return r.Resume(d.Info)
@@ -94,10 +94,10 @@ func OriginOf(base stack.Device, f stack.Front) targets.DevNo {
 	return f.Info.Dev
 }
 
-// Holds tells whether a device of ours keeps writers or readers waiting. An image whose
-// table never went live is suspended too, but nobody uses it; nor does anybody
-// use a base that was handed over and on which no front stands.
-func (r *Rescuer) Holds(d stack.Device) (bool, error) {
+// Blocks reports whether a device of ours keeps writers or readers waiting. An image whose
+// table never became live is suspended too, but not in use; nor is a base that was handed
+// over and on which no front stands.
+func (r *Rescuer) Blocks(d stack.Device) (bool, error) {
 	if !d.Info.Live || !d.Info.Suspended || d.Role != plan.RoleBase || !plan.HandedOver(d.Table) {
 		return d.Info.Live && d.Info.Suspended, nil
 	}

@@ -13,7 +13,7 @@ import (
 
 // alone makes sure that a store, whose table was just loaded, has its device for
 // itself. To the kernel all mapped devices are one holder, so it lets a second one
-// in: whoever looked before both loaded saw a free device. Who loads last sees two,
+// in: an operation that checked before both loaded saw a free device. The last to load sees two,
 // at the latest; his table goes before anything is written.
 func (r *Runner) alone(s plan.Step) error {
 	if s.Alone == (targets.DevNo{}) {

@@ -81,8 +81,8 @@ func (w *window) handedOver(front string) ioctl.DevNo {
 	return ioctl.DevNo{}
 }
 
-// encode makes the call of one step. Devices go by number from here on: whoever is
-// held must be let go even if somebody renames a device meanwhile.
+// encode makes the call of one step. Devices are addressed by number from here on:
+// writers must be unblocked even if a device is renamed meanwhile.
 func (r *Runner) encode(s plan.Step) (c call, err error) {
 	c.step = s
 	if s.Device != "" {
@@ -112,7 +112,7 @@ func (r *Runner) encodeAction(c *call) (err error) {
 			flags = 0
 		}
 		if c.do, err = r.Control.PrepareSuspend(id, flags); err == nil {
-			c.undo, err = r.encodeRelease(id, s)
+			c.undo, err = r.encodeResume(id, s)
 			c.slots = r.slots[s.Device]
 		}
 	case plan.Resume:
@@ -120,14 +120,14 @@ func (r *Runner) encodeAction(c *call) (err error) {
 			c.do, err = r.Control.PrepareResume(id, ioctl.SkipLockFS, c.event)
 		}
 		if err == nil && s.Role == plan.RoleStore {
-			c.undo, err = r.encodeRelease(id, s)
+			c.undo, err = r.encodeResume(id, s)
 		}
 		if err == nil && s.Role == plan.RoleFront {
 			c.look, err = r.Control.PrepareStatus(id)
 			c.slots = r.slots[s.Device]
 		}
 		if err == nil && s.Role == plan.RoleBase {
-			c.undo, err = r.encodeHold(id)
+			c.undo, err = r.encodeSuspend(id)
 		}
 	case plan.RemoveDevice:
 		if c.event, err = r.event(s); err == nil {
@@ -139,9 +139,9 @@ func (r *Runner) encodeAction(c *call) (err error) {
 	return err
 }
 
-// encodeRelease makes a suspended device run again with the table it has. What
-// waits in the inactive slot goes first: a resume would swap it in.
-func (r *Runner) encodeRelease(id ioctl.ID, s plan.Step) ([]*ioctl.Call, error) {
+// encodeResume encodes the undo of a suspend: the device runs again with the table it
+// has. Its inactive slot is cleared first: a resume would swap that table in.
+func (r *Runner) encodeResume(id ioctl.ID, s plan.Step) ([]*ioctl.Call, error) {
 	clear, err := r.Control.PrepareClear(id)
 	if err != nil {
 		return nil, err
@@ -150,8 +150,9 @@ func (r *Runner) encodeRelease(id ioctl.ID, s plan.Step) ([]*ioctl.Call, error) 
 	return []*ioctl.Call{clear, resume}, err
 }
 
-// encodeHold suspends a base again: its front runs on, with the same table.
-func (r *Runner) encodeHold(id ioctl.ID) ([]*ioctl.Call, error) {
+// encodeSuspend encodes the undo of a base's resume; its front continues with the table
+// that the base had.
+func (r *Runner) encodeSuspend(id ioctl.ID) ([]*ioctl.Call, error) {
 	suspend, err := r.Control.PrepareSuspend(id, ioctl.SkipLockFS)
 	return []*ioctl.Call{suspend}, err
 }

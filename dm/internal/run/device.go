@@ -168,8 +168,8 @@ func (r *Runner) event(s plan.Step) (ioctl.Event, error) {
 
 // udevFlags keep hidden devices, images and fronts of plain devices out of
 // /dev/disk and away from scanners: an image has the origin's UUIDs, and a scanner
-// that holds it makes its removal fail. Nodes of hidden devices we make ourselves,
-// since nobody waits until udev would have.
+// that has it open makes its removal fail. Nodes of hidden devices we make ourselves,
+// since no step waits until udev would have.
 func udevFlags(s plan.Step) ioctl.UdevFlags {
 	switch {
 	case s.Role == plan.RoleImage:
@@ -197,7 +197,7 @@ func (r *Runner) remove(ctx context.Context, s plan.Step) error {
 	}
 }
 
-// removeOnce goes by uuid where the step has one: should somebody else have
+// removeOnce goes by uuid where the step has one: should another program have
 // taken the name, his device stays.
 func (r *Runner) removeOnce(s plan.Step) error {
 	id := ioctl.ID{Name: s.Device}

@@ -46,7 +46,7 @@ func (r *Runner) waitsOnly(id ioctl.ID, harmless ...targets.Table) error {
 }
 
 // restore gives a front its own table back, wherever the operation stopped. A
-// table that is neither the front's own nor ours was loaded by somebody else in
+// table that is neither the front's own nor ours was loaded by another program in
 // the meantime and is left alone, in whichever slot it is. It goes by number, as the
 // window does: the front may have another name by now.
 func (r *Runner) restore(s plan.Step) error {

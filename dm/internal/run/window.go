@@ -15,7 +15,7 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl"
 )
 
-// window is the part of a plan that holds writers, as system calls encoded
+// window is the part of a plan that blocks writers, as system calls encoded
 // beforehand. Between the first and the last of them nothing is opened, written,
 // logged, executed or waited for but the calls themselves.
 type window struct {
@@ -25,7 +25,7 @@ type window struct {
 	guard      Guard       // nil without one
 	place      map[int]int // of filesystems in the order of freezes, by key
 	start      time.Time
-	// stuck: not everybody could be let go.
+	// stuck: some writers are still blocked.
 	stuck bool
 }
 
@@ -44,9 +44,9 @@ type call struct {
 	start, end time.Time
 }
 
-// run holds the writers, and lets them go whatever happens. Its threads are ours
+// run blocks the writers, and unblocks them whatever happens. Its threads are ours
 // alone and the collector is off: neither a goroutine switch nor a collection
-// may lengthen the hold.
+// may make them wait longer.
 func (w *window) run() (Trace, error) {
 	defer w.threadPool.close()
 	if len(w.calls) == 0 {
@@ -84,7 +84,7 @@ func (w *window) run() (Trace, error) {
 
 // keepDevices leaves what was made to recover, after a window that is stuck. By it
 // recover knows that the freeze it finds is ours. Fronts are taken back all the
-// same: it may go better now. The journal may lie on what is still held.
+// same: it may go better now. The journal may lie on what is still blocked.
 func (r *Runner) keepDevices() {
 	r.Renew, r.stuck = nil, true
 	r.undo = slices.DeleteFunc(r.undo, func(s plan.Step) bool {
@@ -178,7 +178,7 @@ func (w *window) attempt(c *call) error {
 			return err
 		}
 	case plan.Resume:
-		if err := c.stillHeld(); err != nil {
+		if err := c.checkStillSuspended(); err != nil {
 			return err
 		}
 		if err := c.slots.untouched(); err != nil {
@@ -197,10 +197,10 @@ func again(c *ioctl.Call) error {
 	}
 }
 
-// stillHeld looks whether a front is as we left it. Should somebody have resumed
-// it meanwhile, writes passed while images went live, and no other call would
-// show it: the images would be damaged without any error.
-func (c *call) stillHeld() error {
+// checkStillSuspended checks that a front is still suspended. If another program resumed
+// it meanwhile, writes passed while images became live, and no other call would show it:
+// the images would be damaged without any error.
+func (c *call) checkStillSuspended() error {
 	if c.look == nil {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (w *window) back(begun int) error {
 				err = nil // what we wanted to undo is undone
 			}
 		case len(c.undo) > 0:
-			if err = c.release(); err != nil && c.step.Role != plan.RoleBase {
+			if err = c.takeBack(); err != nil && c.step.Role != plan.RoleBase {
 				stuck.fronts = append(stuck.fronts, c.step.Device)
 			}
 		}
@@ -300,9 +300,9 @@ func (s *stuckFronts) beneath(f *plan.Filesystem) error {
 
 var errLeftFrozen = errors.New("still frozen")
 
-// release makes a front or a base what it was. That a table could not be cleared matters
-// only if the resume fails too.
-func (c *call) release() error {
+// takeBack gives a front or a base the state it had. That a table could not be cleared
+// matters only if the resume fails too.
+func (c *call) takeBack() error {
 	var cleared error
 	c.slots.displace()
 	for _, u := range c.undo[:len(c.undo)-1] {
@@ -333,7 +333,7 @@ func (w *window) alreadyUndone(c *call, begun int) bool {
 	return false
 }
 
-// swapped tells that somebody else resumed the front, and so its new table is
+// swapped reports that another program resumed the front, and so its new table is
 // live: what it stands on must not be turned back.
 func (c *call) swapped(front string) bool {
 	if c.look == nil || c.step.Device != front {
