@@ -68,6 +68,11 @@ func (w *window) run() (Trace, error) {
 	}
 	end := time.Now()
 	w.close(undone)
+	if failed >= 0 {
+		// One that took over may be in a round still. It would clear what is loaded from here on, and what
+		// ends the danger of its first clear would not be brought live: a rename would corrupt the kernel's memory.
+		w.r.stopGuard()
+	}
 	undone = errors.Join(undone, w.reinstate())
 	settled := w.settleEvents()
 	t := w.trace(end)
