@@ -135,7 +135,7 @@ func (x *execution) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer x.stopLooking() // the removal is an event, which wakes it
+	defer func() { x.stopLooking() }() // the removal is an event, which wakes it
 	err = x.supervise(ctx)
 	if x.r.Set != "" || x.set == nil {
 		x.result.Kept = x.set != nil
