@@ -111,7 +111,7 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 		w.WaitFor(t, 2)
 		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.front)
 		read, held := begin(t, "dd", "if="+plain, "of=/dev/null", "bs=4k", "count=1", "iflag=direct", "status=none")
-		for !inDirectIO(read) {
+		for !readsDevice(read) {
 		}
 		said := make(chan string, 1)
 		go func() {
@@ -135,10 +135,11 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 	w.Stop(t)
 }
 
-// inDirectIO tells that a process waits for a block device. A bio that a suspended device holds is in no statistics.
-func inDirectIO(cmd *exec.Cmd) bool {
+// readsDevice tells that a process is in a read of a block device, or waits there for what the filesystem writes to the same
+// place. A bio that a suspended device holds is in no statistics.
+func readsDevice(cmd *exec.Cmd) bool {
 	stack, err := os.ReadFile(fmt.Sprintf("/proc/%d/stack", cmd.Process.Pid))
-	return err == nil && strings.Contains(string(stack), "blkdev_direct_IO")
+	return err == nil && strings.Contains(string(stack), "blkdev_read_iter")
 }
 
 // TestHookOnlyWhileAttached looks where the function tracer changed the kernel's text.
