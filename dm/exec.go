@@ -131,7 +131,9 @@ func (x *execution) run(ctx context.Context) error {
 	}
 	early, stop := x.untilSignal(ctx)
 	err := x.takeSet(early)
-	stop()
+	if told := stop(); err == nil && told != nil { // too late for Create to see it
+		err = x.giveUp(ctx, told)
+	}
 	if err != nil {
 		return err
 	}
@@ -170,7 +172,8 @@ func (x *execution) check() error {
 }
 
 // untilSignal is a context that a signal ends which would end the command.
-func (x *execution) untilSignal(ctx context.Context) (early context.Context, stop func()) {
+// The stop tells whether one did, or ctx has ended.
+func (x *execution) untilSignal(ctx context.Context) (early context.Context, stop func() error) {
 	early, cancel := context.WithCancel(ctx)
 	over := make(chan struct{})
 	done := make(chan struct{})
@@ -187,7 +190,21 @@ func (x *execution) untilSignal(ctx context.Context) (early context.Context, sto
 			}
 		}
 	}()
-	return early, func() { close(over); <-done; cancel() }
+	return early, func() error {
+		close(over)
+		<-done // it may have a signal in its hands
+		defer cancel()
+		return early.Err()
+	}
+}
+
+// giveUp takes back what takeSet made.
+func (x *execution) giveUp(ctx context.Context, why error) error {
+	err := x.fail(why)
+	if x.r.Set == "" && x.set != nil {
+		err = errors.Join(err, x.remove(ctx))
+	}
+	return err
 }
 
 // takeSet makes the set, or finds the one that was named.
@@ -206,14 +223,11 @@ func (x *execution) takeSet(ctx context.Context) (err error) {
 	x.set, err = x.m.Create(ctx, r)
 	switch {
 	case x.set != nil:
-		if err == nil {
-			err = ctx.Err() // the signal came in the window
-		}
 		if err == nil && !x.r.AllowDegraded {
 			err = lessConsistent(x.set)
 		}
 		if err != nil {
-			return errors.Join(x.fail(err), x.remove(ctx))
+			return x.giveUp(ctx, err)
 		}
 	case x.r.OrLive && CodeOf(err) == CodeUnsupported:
 		x.m.opts.Logger.Warn("no snapshot is possible: the command sees the live system", "error", err)
