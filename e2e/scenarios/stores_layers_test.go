@@ -49,6 +49,7 @@ func TestNoStoreNamed(t *testing.T) {
 }
 
 // TestStoreThroughLayers has the store's file on LUKS on the logical volume that is cut: its blocks are found beneath both.
+// Old data of the LUKS volume is not written there when the logical volume is cut too: that would be beneath its encryption.
 func TestStoreThroughLayers(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)
@@ -66,6 +67,13 @@ func TestStoreThroughLayers(t *testing.T) {
 		name, args := row.name, []string{"--size", "8m"}
 		for i, o := range row.origins {
 			args = append(args, "--store", fmt.Sprintf("%s=file:%s/%s%d", o, dir, name, i))
+		}
+		if name == "both" {
+			refused := append(append([]string{"create", "--name", name}, args...), row.origins...)
+			if _, stderr, code := tool.Try(refused...); code != 7 || !strings.Contains(stderr, "below its encryption") {
+				t.Errorf("%s: exit %d, %s", name, code, stderr)
+			}
+			args[len(args)-1] = luks + "=ram"
 		}
 		set := tool.CreateOnly(name, row.origins[0], append(args, row.origins[1:]...)...)
 		w.WaitFor(t, slots)
