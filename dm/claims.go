@@ -45,11 +45,14 @@ func (u useChecker) checkFacts(f *facts) error {
 // on which something is mounted now that they cannot serve.
 func (u useChecker) checkAbove(f *facts, mounted mounts) error {
 	for _, v := range f.request.Volumes {
-		now, err := u.read.Above(v.Origin.Dev)
+		now, err := u.above(v.Origin.Dev)
 		if err != nil {
 			return err
 		}
-		was := f.above[v.Origin.Dev]
+		was, err := u.others(f.above[v.Origin.Dev])
+		if err != nil {
+			return err
+		}
 		for _, d := range now {
 			if !slices.Contains(was, d) {
 				return plan.Refuse(plan.Busy, v.Origin.Path, "try again", "%s has been stacked on %s since the snapshot was prepared", u.read.Node(d), v.Origin.Path)
@@ -63,6 +66,30 @@ func (u useChecker) checkAbove(f *facts, mounted mounts) error {
 		}
 	}
 	return nil
+}
+
+func (u useChecker) above(origin targets.DevNo) ([]targets.DevNo, error) {
+	all, err := u.read.Above(origin)
+	if err != nil {
+		return nil, err
+	}
+	return u.others(all)
+}
+
+// others leaves out bases, stores and images: where one origin of a set stands on
+// another, those of the upper one have just been made on the lower one. No filesystem
+// that writes to an origin stands on them.
+func (u useChecker) others(devices []targets.DevNo) (out []targets.DevNo, err error) {
+	for _, d := range devices {
+		role, err := u.read.Role(d)
+		if err != nil {
+			return nil, err
+		}
+		if role != plan.RoleBase && !role.Member() {
+			out = append(out, d)
+		}
+	}
+	return out, nil
 }
 
 func sameFilesystems(was, now freeze.Plan) bool {

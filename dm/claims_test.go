@@ -86,6 +86,25 @@ func TestUnseenUseAbove(t *testing.T) {
 	}
 }
 
+// TestOriginOnAnother: the base and the image that a create makes of the upper origin
+// stand on the lower one, which another program did not put there.
+func TestOriginOnAnother(t *testing.T) {
+	h := newHost(t, ioctltest.Options{})
+	check(t, h.Border().Unmount("/home", 0))
+	upper := h.AddDM("upper", "CRYPT-upper", ioctltest.Row{Length: 32768, Type: "linear", Params: h.home.String() + " 0"})
+	h.Mount(upper, "/home", "ext4")
+	stores := map[string]string{"/dev/mapper/home": "/dev/vdc", "/dev/mapper/upper": "/dev/vdd"}
+	for _, origins := range [][]string{{"/dev/mapper/home", "/dev/mapper/upper"}, {"/dev/mapper/upper", "/dev/mapper/home"}} {
+		before := withoutStores(h.Snapshot())
+		set := h.receiptOf(t, CreateRequest{Name: "nightly", Origins: origins, Stores: stores})
+		if set.Consistency != Filesystem {
+			t.Errorf("%v: %+v", origins, set)
+		}
+		check(t, h.m.Remove(h.ctx, RemoveRequest{Name: "nightly"}))
+		same(t, "afterwards", before, withoutStores(h.Snapshot()))
+	}
+}
+
 // TestUnreadableNamespace: what cannot be read matters only to a device that is in
 // use, and is named then.
 func TestUnreadableNamespace(t *testing.T) {

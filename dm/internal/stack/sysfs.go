@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -119,6 +120,13 @@ func (r *Reader) Above(d targets.DevNo) ([]targets.DevNo, error) { return r.clos
 
 // Beneath is a device and all it stands on.
 func (r *Reader) Beneath(d targets.DevNo) ([]targets.DevNo, error) { return r.closure(d, "/slaves") }
+
+// Role is what a device of ours is for, "" of one that is not ours.
+func (r *Reader) Role(d targets.DevNo) (plan.Role, error) {
+	uuid, err := r.attr(sysBlock(d) + "/dm/uuid")
+	_, _, role, _ := plan.ParseUUID(uuid)
+	return role, err
+}
 
 // Suspended finds a suspended device at or beneath a device: reading the device
 // would not return before that one is resumed.
