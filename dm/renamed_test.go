@@ -57,7 +57,7 @@ func (h *host) killInWindow(t *testing.T, do func(*host) error) {
 }
 
 // TestRenamedAfterwards: origins are renamed after a create that failed, or was killed
-// and ended by thaw or recover. The next one finds a kernel that lives.
+// and ended by recover, after thaw or without. The next one finds a kernel that lives.
 func TestRenamedAfterwards(t *testing.T) {
 	hostOnly(t)
 	for what, end := range map[string]func(t *testing.T, h *host, op operation){
@@ -93,10 +93,11 @@ func TestRenamedAfterwards(t *testing.T) {
 			rename("elsewhere", home.Name)
 			same(t, "taken back and renamed", before, withoutLocks(h.Snapshot()))
 		},
-		"killed, then thaw": func(t *testing.T, h *host, op operation) {
+		"killed, then thaw and recover": func(t *testing.T, h *host, op operation) {
 			h.killInWindow(t, op.do)
 			_, err := New(h.m.opts).Thaw(context.Background(), false)
 			check(t, err)
+			recovered(t, h)
 		},
 		"killed, then recover": func(t *testing.T, h *host, op operation) {
 			h.killInWindow(t, op.do)

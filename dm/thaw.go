@@ -11,9 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/rescue"
-	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
-	"github.com/dmsnap/dmsnap/ioctl"
 )
 
 // Thawed is what Thaw did.
@@ -35,8 +33,9 @@ type Left struct {
 
 // Thaw makes writers run again and does nothing else: suspended devices of ours
 // and fronts are resumed with the table they have, then what we froze is thawed.
-// It takes no lock but, when writers run, LVM's, for a second at most; it writes no
-// file and needs no state directory. Recover, which does, takes down what is left.
+// It takes no lock, writes no file and needs no state directory; Recover, which
+// does, takes down what is left. Until then a front that was resumed must not be
+// renamed (kernel-notes.md): without the locks no table can be loaded into it.
 //
 // Whose a suspend or a freeze is, the journal tells. What belongs to an operation
 // under way is left alone, with an error of CodeLocked, and so is what the
@@ -72,7 +71,6 @@ type thawing struct {
 	blind   bool // the journal could not be read, or not all of it
 	locked  *journal.LockedError
 	done    Thawed
-	cleared []ioctl.ID // fronts that had to lose what waited so that they could run
 }
 
 // unfinished is an operation that has not ended.
@@ -88,7 +86,6 @@ func (r *thawing) run(ctx context.Context, ours *stack.View) error {
 	// Last: no writer waits for it, and it makes the thaws short.
 	r.done.Expedited, err = guard.EndExpedite(r.kernel)
 	errs = append(errs, err)
-	r.renew(ctx)
 	if err := errors.Join(errs...); err != nil {
 		return &Error{Code: CodeUnrecovered, Err: err, Hint: "something may still be frozen or suspended; recovery.md explains how to find and fix it by hand"}
 	}
@@ -204,21 +201,8 @@ func (r *thawing) resumeFront(f stack.Front, base stack.Device) (runs bool, err 
 		r.leave(name, "suspended, but not by an operation in the journal; --all resumes it")
 		return false, nil
 	}
-	if f.Info.Inactive && !f.Foreign {
-		r.cleared = append(r.cleared, ioctl.ID{Dev: f.Info.Dev})
-	}
 	err = r.noteResumed(name, r.rescuer().ResumeFront(f, base))
 	return err == nil, err
-}
-
-// renew ends what a cleared slot does to a front that is renamed. Recover does it too:
-// a failure here blocks no writer.
-func (r *thawing) renew(ctx context.Context) {
-	for _, front := range r.cleared {
-		if err := slot.RenewFront(ctx, r.kernel, r.ctl, front); err != nil {
-			r.log.Warn("do not rename this device before dmsnap recover has run", "device", front.Dev.String(), "error", err)
-		}
-	}
 }
 
 // isBusy leaves a device to the operation that is at it.
