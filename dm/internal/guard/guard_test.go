@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -57,6 +58,7 @@ func newGuardRig(t *testing.T) *guardRig {
 		r.g.files = append(r.g.files, f)
 	}
 	p.Mounts = len(r.g.files)
+	ok(t, k.Border().MkdirAll(journal.HostLocks, 0o700))
 	e, err := OpenExpedite(k.Border())
 	ok(t, err)
 	ok(t, e.On())
@@ -163,6 +165,38 @@ func TestGuardKeepsForeignTables(t *testing.T) {
 	if home, other := waits("home"), waits("var"); home != "zero" || other != "" {
 		t.Errorf("home has %q waiting, var %q", home, other)
 	}
+}
+
+// TestGuardLeavesOthersOrigins: an operation that has an origin by now may be about to
+// bring its own table live: the guard loads none.
+func TestGuardLeavesOthersOrigins(t *testing.T) {
+	r := newGuardRig(t)
+	ctl, err := r.Border().OpenControl()
+	ok(t, err)
+	next, err := ctl.Status(ioctl.ID{Name: "var"})
+	ok(t, err)
+	locks, err := journal.LockHost(r.Border(), 1, journal.OriginKey(next.Dev.String()))
+	ok(t, err)
+	ok(t, ctl.Load(ioctl.ID{Name: "var"}, 0, []ioctl.Spec{{Length: 32768, Type: "error"}}))
+	ok(t, r.g.fronts[1].next.Do())
+	r.g.fronts[1].waits, _ = r.g.fronts[1].next.Payload()
+	r.g.fronts[1].waits = slices.Clone(r.g.fronts[1].waits)
+	loads := 0
+	r.Fail(func(c ioctltest.Call) error {
+		if c.Request == "DM_TABLE_LOAD" {
+			loads++
+		}
+		return nil
+	})
+	r.watch()
+	r.say(msgOpen)
+	ok(t, unix.Close(r.owner))
+	<-r.ended
+	r.Fail(nil)
+	if info, err := ctl.Status(ioctl.ID{Name: "var"}); err != nil || info.Suspended || loads != 0 {
+		t.Errorf("%d loads; %+v, %v", loads, info, err)
+	}
+	ok(t, locks.Unlock())
 }
 
 // TestGuardThawsTogether: a thaw that waits keeps none of the others waiting.

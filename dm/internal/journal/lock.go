@@ -105,6 +105,18 @@ func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 	return d.LockHostFirst(pid, func() error { return nil }, keys...)
 }
 
+// LockHost takes the host's locks alone, without waiting, for a process that knows of no
+// state directory. Every operation has them before it acts.
+func LockHost(k *ioctl.Kernel, pid int, keys ...string) (*Locks, error) {
+	d := Dir{Kernel: k}
+	l := &Locks{dir: d}
+	files := slices.DeleteFunc(d.lockFiles(keys), func(f lockFile) bool { return !f.onHost() })
+	if err := l.take(pid, files); err != nil {
+		return nil, errors.Join(err, l.Unlock())
+	}
+	return l, nil
+}
+
 // LockHostFirst is Lock for a caller that has to act before anything is written below the
 // state directory, which may lie on what is frozen: act is called once the host's
 // locks are held. No process of this release is at any of the keys then.

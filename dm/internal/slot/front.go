@@ -2,8 +2,11 @@ package slot
 
 import (
 	"context"
+	"errors"
+	"os"
 	"time"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/lvmlock"
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/ioctl"
@@ -16,9 +19,16 @@ const (
 )
 
 // RenewFront is Renew for a front whose slot was cleared so that it could run, by
-// someone without lvm2's lock. Writers must run again: it waits for that lock. What
-// waits by now is another program's, and ended the danger when it was loaded.
+// a process that holds no lock, when writers run again. Another operation may have the
+// origin by now, and bring its own table live between our look and our resume: it is
+// left alone, and so is what it has to recover. For lvm2's lock it waits. What waits in
+// the slot by now is another program's, and ended the danger when it was loaded.
 func RenewFront(ctx context.Context, k *ioctl.Kernel, ctl *ioctl.Control, id ioctl.ID) (err error) {
+	ours, err := journal.LockHost(k, os.Getpid(), journal.OriginKey(id.Dev.String()))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ours.Unlock()) }()
 	info, err := ctl.Status(id)
 	if err != nil {
 		return err
