@@ -171,20 +171,6 @@ func (w *Writer) Passed(start, end time.Time) (n int) {
 	return n
 }
 
-// Gap is the longest time between two acknowledgements within a span.
-func (w *Writer) Gap(start, end time.Time) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var longest time.Duration
-	for i := 1; i < len(w.log); i++ {
-		a, b := w.log[i-1].acked, w.log[i].acked
-		if !b.IsZero() && b.After(start) && a.Before(end) {
-			longest = max(longest, b.Sub(a))
-		}
-	}
-	return longest
-}
-
 // Check reads the ring in a file of an image, or at the start of a device, and returns how many records it holds. Every
 // slot must have the newest record that belongs there.
 func Check(t *testing.T, path string, slots int) uint64 {

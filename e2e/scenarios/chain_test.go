@@ -69,7 +69,7 @@ func (c *chained) cut(name, store string) {
 	chunk := []string{"64k", "16k", "256k", "4k"}[len(c.past)%4]
 	set := c.tool.CreateWith(name, append([]string{"--persistent", "--chunk", chunk}, c.more...), v)
 	c.dev[name] = set.Volumes[0].Device
-	c.past[name] = bits(c.t, c.dev[name], nil)
+	c.past[name] = blockSums(c.t, c.dev[name])
 	dir := c.t.TempDir()
 	c.tool.OK("mount", name, dir)
 	if got := fileSum(c.t, filepath.Join(dir, "data")); got != data {
@@ -86,7 +86,7 @@ func (c *chained) right(when string, some int) {
 	names := slices.Sorted(maps.Keys(c.past))
 	c.rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	for _, name := range names[:min(some, len(names))] {
-		if !slices.Equal(bits(c.t, c.dev[name], nil), c.past[name]) {
+		if !slices.Equal(blockSums(c.t, c.dev[name]), c.past[name]) {
 			c.t.Errorf("%s: the image of %s has changed", when, name)
 		}
 	}

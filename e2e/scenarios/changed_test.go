@@ -2,9 +2,7 @@ package scenarios
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"maps"
 	"math/rand/v2"
@@ -15,37 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
-
-// blockSize is the unit in which images are compared.
-const blockSize = 4096
-
-// blockSums are the checksums of all blocks of a device.
-func blockSums(t *testing.T, dev string) (sums []uint32) {
-	t.Helper()
-	f, err := os.OpenFile(dev, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	buf := lab.Aligned(1 << 20)
-	defer lab.Free(buf)
-	for {
-		n, err := f.Read(buf)
-		for block := range slices.Chunk(buf[:n], blockSize) {
-			sums = append(sums, crc32.ChecksumIEEE(block))
-		}
-		if errors.Is(err, io.EOF) {
-			return sums
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 // listedExtents reads the text of a list, which must have its end, and the unit in it.
 func listedExtents(t *testing.T, text string) (list []extent, unit int64) {

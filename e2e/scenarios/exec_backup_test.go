@@ -11,7 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// backupPrograms puts Debian's into the guest, in its own root and no longer than it lives.
+// backupPrograms unpacks Debian's restic, borg and rsync into the guest's own root, which is gone with the guest.
 func backupPrograms(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("borg"); err == nil {
@@ -24,19 +24,22 @@ func backupPrograms(t *testing.T) {
 		ldconfig`, os.Getenv("DMSNAP_DEBS"))
 }
 
-// tree makes files of many sizes and an old one that changes between two backups.
-func tree(t *testing.T, dir string) {
+// volumeOfFiles is a volume with files of many sizes, and of every other kind.
+func volumeOfFiles(t *testing.T, fstype string, mib int) lab.Volume {
 	t.Helper()
+	disks := lab.Disks(t, 2)
+	v := lab.NewVolume(t, "home", fstype, disks[0], disks[1], 0, mib)
 	lab.Run(t, "sh", "-ec", `
 		cd "$0"
 		for d in a b c d; do
 			mkdir -p $d/sub
 			for n in 1 2 3 4 5 6 7 8; do head -c $((n * 9000)) /dev/urandom > $d/sub/$n; ln $d/sub/$n $d/$n; done
 		done
-		ln -s a/1 link; mkfifo pipe; touch empty`, dir)
+		ln -s a/1 link; mkfifo pipe; touch empty`, v.Dir)
+	return v
 }
 
-// resticSummary is what it says of a backup.
+// resticSummary is what restic tells of a backup.
 type resticSummary struct {
 	Type     string `json:"message_type"`
 	New      int    `json:"files_new"`
@@ -53,9 +56,7 @@ func TestExecRestic(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)
 	backupPrograms(t)
-	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
-	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 200)
-	tree(t, v.Dir)
+	tool, v := lab.NewTool(t), volumeOfFiles(t, "ext4", 200)
 	repo, cache := t.TempDir(), t.TempDir()
 	t.Setenv("RESTIC_PASSWORD", "secret")
 	t.Setenv("RESTIC_REPOSITORY", repo)
@@ -86,15 +87,13 @@ func TestExecRestic(t *testing.T) {
 	lab.Run(t, "diff", "-r", "--no-dereference", "--exclude=pipe", v.Dir, filepath.Join(restored, v.Dir))
 }
 
-// TestExecBorg: its cache of files holds from one image to the next. Borg never
+// TestExecBorg: borg's cache of files holds from one image to the next. It never
 // remembers the newest files of a backup.
 func TestExecBorg(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)
 	backupPrograms(t)
-	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
-	v := lab.NewVolume(t, "home", "xfs", disks[0], disks[1], 0, 310)
-	tree(t, v.Dir)
+	tool, v := lab.NewTool(t), volumeOfFiles(t, "xfs", 310)
 	newest := filepath.Join(v.Dir, "newest")
 	if err := os.WriteFile(newest, []byte("newest"), 0o600); err != nil {
 		t.Fatal(err)
@@ -126,9 +125,7 @@ func TestExecRsync(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)
 	backupPrograms(t)
-	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
-	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 200)
-	tree(t, v.Dir)
+	tool, v := lab.NewTool(t), volumeOfFiles(t, "ext4", 200)
 	copied := t.TempDir()
 	for round := range 2 {
 		out := tool.OK(execOf(v, "rsync", "-aHx", "--stats", v.Dir+"/", copied+"/")...)

@@ -3,7 +3,6 @@ package scenarios
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -105,18 +104,7 @@ func bound(t *testing.T) layout {
 func elsewhere(t *testing.T) layout {
 	v := checked(t, "hidden", "ext4", 0, 0)
 	dir := t.TempDir()
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `mount "$0" "$1" && echo ready && exec sleep 3600`, v.Device, dir)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	if n, err := out.Read(make([]byte, 16)); n == 0 {
-		t.Fatalf("the namespace was not made: %v", err)
-	}
+	cmd := otherNamespace(t, v.Device, dir, "rw")
 	return layout{volumes: []lab.Volume{v}, ring: fmt.Sprintf("/proc/%d/root%s/ring", cmd.Process.Pid, dir), frozen: []string{dir}}
 }
 

@@ -36,7 +36,7 @@ func TestHoldersAreNamed(t *testing.T) {
 	refused(t, tool, "mounted on "+dir)
 	lab.Run(t, "umount", dir)
 
-	elsewhere := otherNamespace(t, image, dir)
+	elsewhere := otherNamespace(t, image, dir, "ro")
 	refused(t, tool, "mount namespace", fmt.Sprintf("pid %d", elsewhere.Process.Pid), dir)
 	elsewhere.Process.Kill()
 	elsewhere.Wait()
@@ -62,9 +62,10 @@ func refused(t *testing.T, tool *lab.Tool, words ...string) {
 }
 
 // otherNamespace mounts a device where only a process of another mount namespace sees it.
-func otherNamespace(t *testing.T, dev, dir string) *exec.Cmd {
+func otherNamespace(t *testing.T, dev, dir, options string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", fmt.Sprintf("mount -o ro %s %s && echo ready && exec sleep 600", dev, dir))
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c",
+		`mount -o "$2" "$0" "$1" && echo ready && exec sleep 3600`, dev, dir, options)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -79,11 +80,9 @@ func otherNamespace(t *testing.T, dev, dir string) *exec.Cmd {
 	return cmd
 }
 
-// TestWithoutUdev works on a host where nobody makes device nodes: dmsnap does, and removes them.
-func TestWithoutUdev(t *testing.T) {
-	lab.Wide(t)
-	lab.Need(t)
-	disks := lab.Disks(t, 2)
+// stopUdev ends the guest's udev until the test is over.
+func stopUdev(t *testing.T) {
+	t.Helper()
 	t.Setenv("DM_DISABLE_UDEV", "1") // for dmsetup, which would wait for ever
 	lab.Run(t, "udevadm", "settle")
 	lab.Run(t, "udevadm", "control", "--exit")
@@ -95,6 +94,14 @@ func TestWithoutUdev(t *testing.T) {
 		lab.Run(t, "udevadm", "trigger", "--subsystem-match=block")
 		lab.Run(t, "udevadm", "settle")
 	})
+}
+
+// TestWithoutUdev works on a host where nobody makes device nodes: dmsnap does, and removes them.
+func TestWithoutUdev(t *testing.T) {
+	lab.Wide(t)
+	lab.Need(t)
+	disks := lab.Disks(t, 2)
+	stopUdev(t)
 	v := lab.NewVolume(t, "plain", "ext4", disks[0], disks[1], 0, 64)
 	before := lab.Run(t, "ls", "/dev/mapper")
 	tool := lab.NewTool(t)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -49,12 +48,9 @@ func plainCycle(t *testing.T, tool *lab.Tool, w *lab.Writer, dir, fstype, name s
 	set := tool.CreateOnly(name, dir, "--store", "file:"+filepath.Join(dir, "cow"), "--size", "48m")
 	cutFrozen(t, w, name, set)
 	image := set.Volumes[0].Device
-	mask := storeBlocks(t, "dmsnap-store-"+name+"-vda1", "dmsnap-base-vda1")
-	before := bits(t, image, mask)
+	before := blockSums(t, image)
 	w.WaitFor(t, slots/4)
-	if !slices.Equal(before, bits(t, image, mask)) {
-		t.Errorf("the image of %s changed", name)
-	}
+	unchanged(t, image, before, storeBlocks(t, "dmsnap-store-"+name+"-vda1", "dmsnap-base-vda1"))
 	if fstype == "ext4" { // an image of xfs has a log to be replayed
 		lab.Run(t, "e2fsck", "-fn", image)
 	}

@@ -2,14 +2,9 @@ package scenarios
 
 import (
 	"fmt"
-	"hash/crc32"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
@@ -47,7 +42,7 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 	was := fileSum(t, gone)
 	set := tool.CreateWith(kind, []string{"--size", "8m"}, v)
 	image := set.Volumes[0].Device
-	before := blocks(t, image)
+	before := blockSums(t, image)
 	lab.Run(t, "sh", "-c", "rm "+gone+" && sync -f "+v.Dir)
 	dir := t.TempDir()
 	for i := range int64(3) {
@@ -86,20 +81,6 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 	tool.OK("remove", kind)
 }
 
-// unchanged compares an image with what it was, but for the store's blocks.
-func unchanged(t *testing.T, image string, before []uint32, mask []extent) {
-	t.Helper()
-	after := blocks(t, image)
-	if len(after) != len(before) {
-		t.Fatalf("the image has %d blocks, had %d", len(after), len(before))
-	}
-	for i := range after {
-		if after[i] != before[i] && !covered(mask, int64(i)*4096) {
-			t.Fatalf("the image changed at block %d, which is not the store's: %v", i, mask)
-		}
-	}
-}
-
 // TestMonitorGrowsAFile has a store of 8 MiB on the origin's own filesystem and a burst of ten times that. The monitor is
 // killed on the way, in whatever it is doing, and the next one goes on. The image stays what it was.
 func TestMonitorGrowsAFile(t *testing.T) {
@@ -113,7 +94,7 @@ func TestMonitorGrowsAFile(t *testing.T) {
 	tool := lab.NewTool(t)
 	w := lab.StartWriter(t, slots, filepath.Join(v.Dir, "ring"))
 	set := tool.CreateWith("burst", []string{"--size", "8m"}, v)
-	before := blocks(t, set.Volumes[0].Device)
+	before := blockSums(t, set.Volumes[0].Device)
 	for part := range int64(2) {
 		m := startMonitor(t, tool, "--threshold", "40")
 		for at := part * 42; at < (part+1)*42; at++ {
@@ -136,38 +117,4 @@ func TestMonitorGrowsAFile(t *testing.T) {
 	lab.Check(t, filepath.Join(v.Dir, "ring"), slots)
 	nothingLeft(t, v.Dir, "ring", "data", "lost+found")
 	checkFilesystem(t, "ext4", v.Device, v.Dir)
-}
-
-// blocks are the checksums of each 4 KiB of a device, read past the page cache.
-func blocks(t *testing.T, dev string) (sums []uint32) {
-	t.Helper()
-	f, err := os.OpenFile(dev, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	buf := lab.Aligned(1 << 20)
-	defer lab.Free(buf)
-	for {
-		n, err := f.Read(buf)
-		for at := 0; at+4096 <= n; at += 4096 {
-			sums = append(sums, crc32.ChecksumIEEE(buf[at:at+4096]))
-		}
-		if err == io.EOF {
-			return sums
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// covered tells whether any part of a block is masked.
-func covered(mask []extent, at int64) bool {
-	for _, e := range mask {
-		if at < e.start+e.length && e.start < at+4096 {
-			return true
-		}
-	}
-	return false
 }

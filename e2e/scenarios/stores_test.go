@@ -2,15 +2,9 @@ package scenarios
 
 import (
 	"fmt"
-	"hash/crc32"
-	"io"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
@@ -99,13 +93,10 @@ func compareImage(t *testing.T, tool *lab.Tool, v lab.Volume, kind string) {
 		t.Errorf("%s: the image has another file", kind)
 	}
 	tool.OK("umount", "bits")
-	mask := storeBlocks(t, "dmsnap-store-bits-kinds", "dmsnap-base-kinds")
-	before := bits(t, set.Volumes[0].Device, mask)
+	before := blockSums(t, set.Volumes[0].Device)
 	lab.Run(t, "sh", "-c", "head -c 12M /dev/urandom > "+data+" && sync -f "+v.Dir+" && head -c 4M /dev/zero > "+data+" && sync -f "+v.Dir)
 	dropCaches(t)
-	if !slices.Equal(before, bits(t, set.Volumes[0].Device, mask)) {
-		t.Errorf("%s: the image changed", kind)
-	}
+	unchanged(t, set.Volumes[0].Device, before, storeBlocks(t, "dmsnap-store-bits-kinds", "dmsnap-base-kinds"))
 	if shown := tool.Show("bits"); shown.State != "active" || shown.Volumes[0].Store.UsedBytes < 4<<20 {
 		t.Errorf("%s: %+v", kind, shown)
 	}
@@ -116,60 +107,6 @@ func compareImage(t *testing.T, tool *lab.Tool, v lab.Volume, kind string) {
 func fileSum(t *testing.T, file string) string {
 	t.Helper()
 	return strings.Fields(lab.Run(t, "sha256sum", file))[0]
-}
-
-// extent is a range of a device in bytes.
-type extent struct{ start, length int64 }
-
-// storeBlocks are the ranges of a base that a store is made of, as dmsetup tells; none if it is made of something else.
-func storeBlocks(t *testing.T, store, base string) (mask []extent) {
-	t.Helper()
-	on := strings.TrimSpace(lab.Run(t, "dmsetup", "info", "-c", "--noheadings", "-o", "major,minor", base))
-	for l := range strings.Lines(lab.Run(t, "dmsetup", "table", store)) {
-		var start, length, offset int64
-		var dev string
-		if _, err := fmt.Sscanf(l, "%d %d linear %s %d", &start, &length, &dev, &offset); err != nil {
-			t.Fatalf("%q: %v", l, err)
-		}
-		if dev == on {
-			mask = append(mask, extent{offset * 512, length * 512})
-		}
-	}
-	return mask
-}
-
-// bits are the checksums of a device's pieces, some ranges blanked, read past the page cache.
-func bits(t *testing.T, dev string, mask []extent) (sums []uint32) {
-	t.Helper()
-	f, err := os.OpenFile(dev, os.O_RDONLY|unix.O_DIRECT, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	buf := lab.Aligned(1 << 20)
-	defer lab.Free(buf)
-	for at := int64(0); ; {
-		n, err := f.ReadAt(buf, at)
-		if n > 0 {
-			blank(buf[:n], at, mask)
-			sums = append(sums, crc32.ChecksumIEEE(buf[:n]))
-		}
-		if at += int64(n); err == io.EOF {
-			return sums
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func blank(b []byte, at int64, mask []extent) {
-	for _, e := range mask {
-		from, to := max(e.start, at), min(e.start+e.length, at+int64(len(b)))
-		if from < to {
-			clear(b[from-at : to-at])
-		}
-	}
 }
 
 // nothingLeft expects a directory to hold nothing but what is named.

@@ -17,17 +17,7 @@ import (
 func TestStoreIsNoTwin(t *testing.T) {
 	lab.Need(t)
 	t.Run("udev", noTwins)
-	t.Setenv("DM_DISABLE_UDEV", "1") // for dmsetup, which would wait for ever
-	lab.Run(t, "udevadm", "settle")
-	lab.Run(t, "udevadm", "control", "--exit")
-	if err := os.Remove("/run/udev/control"); err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		lab.Run(t, "/lib/systemd/systemd-udevd", "--daemon")
-		lab.Run(t, "udevadm", "trigger", "--subsystem-match=block")
-		lab.Run(t, "udevadm", "settle")
-	})
+	stopUdev(t)
 	t.Run("without udev", noTwins)
 }
 

@@ -195,9 +195,6 @@ func (m *Machine) Address() string { return m.address }
 // Console returns the last lines of the serial console.
 func (m *Machine) Console(lines int) string { return strings.Join(m.console.tail(lines), "\n") }
 
-// Troubles returns the kernel's warnings, oopses and the like since the start.
-func (m *Machine) Troubles() []string { return m.console.troubles(0) }
-
 // Kill is the power cut: what the guest has not flushed is lost, files of disks with a Path stay. It returns when
 // QEMU is gone.
 func (m *Machine) Kill() {
