@@ -34,7 +34,11 @@ func pages(t *testing.T) []page {
 	if err != nil || len(decisions) < 5 {
 		t.Fatal(decisions, err)
 	}
-	names = append(names, decisions...)
+	recipes, err := filepath.Glob(root + "/docs/recipes/*.md")
+	if err != nil || len(recipes) < 5 {
+		t.Fatal(recipes, err)
+	}
+	names = slices.Concat(names, decisions, recipes)
 	var all []page
 	for _, name := range append(names, root+"/README.md", root+"/CONTRIBUTING.md", root+"/CHANGELOG.md") {
 		text, err := os.ReadFile(name)

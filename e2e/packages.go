@@ -18,7 +18,7 @@ var debianPackages = []string{
 }
 
 // serverPackages are the database servers that hooks are tested against, and backup programs. Guests unpack them; the host does not get them.
-var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core", "restic", "borgbackup", "rsync"}
+var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core", "restic", "borgbackup", "rsync", "borgmatic", "rclone"}
 
 // installPackages makes the missing ones present, when it may.
 func installPackages(ctx context.Context) error {

@@ -14,7 +14,7 @@ import (
 // backupPrograms unpacks Debian's restic, borg and rsync into the guest's own root, which is gone with the guest.
 func backupPrograms(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("borg"); err == nil {
+	if _, err := exec.LookPath("rclone"); err == nil {
 		return
 	}
 	lab.Run(t, "sh", "-ec", `
