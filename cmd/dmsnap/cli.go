@@ -25,6 +25,7 @@ type cli struct {
 
 	Exec      execCmd      `cmd:"" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
 	Shell     shellCmd     `cmd:"" help:"Look inside a set: a shell that sees it at the original paths."`
+	Run       runCmd       `cmd:"" help:"Run a profile: a command with a snapshot, or a snapshot that stays."`
 	Create    createCmd    `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
 	List      listCmd      `cmd:"" help:"List all sets."`
 	Show      showCmd      `cmd:"" help:"Show one set in detail."`

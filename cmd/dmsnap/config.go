@@ -75,16 +75,25 @@ func (c *config) read(line string) error {
 	case line[0] == '[':
 		return c.section(line)
 	}
-	key, value, found := strings.Cut(line, "=")
-	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+	key, value, err := splitLine(line)
 	switch {
-	case !found || key == "" || value == "":
-		return fmt.Errorf("%q is not KEY = VALUE", line)
+	case err != nil:
+		return err
 	case c.keys[key] && key != "store":
 		return fmt.Errorf("%s is given twice", key)
 	}
 	c.keys[key] = true
 	return c.set(key, value)
+}
+
+// splitLine parts KEY = VALUE.
+func splitLine(line string) (key, value string, err error) {
+	key, value, found := strings.Cut(line, "=")
+	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+	if !found || key == "" || value == "" {
+		return "", "", fmt.Errorf("%q is not KEY = VALUE", line)
+	}
+	return key, value, nil
 }
 
 func (c *config) section(line string) error {

@@ -120,18 +120,23 @@ func runExec(ctx context.Context, env *Env, r dm.ExecRequest, jsonFile string) e
 			return endExec(env, &dm.Execution{Status: statusFailed}, &dm.Error{Op: "exec", Code: dm.CodeFailed, Err: err})
 		}
 	}
+	x, err := execSignalled(ctx, env, r)
+	if file != nil {
+		err = errors.Join(err, writeVerdict(file, x, err))
+	}
+	return endExec(env, x, err)
+}
+
+// execSignalled runs a command that gets our signals. Those that end ctx go by the
+// channel here.
+func execSignalled(ctx context.Context, env *Env, r dm.ExecRequest) (*dm.Execution, error) {
 	signals := make(chan os.Signal, 8)
 	r.Signals = signals
 	if all := execSignals(); len(all) > 0 {
 		signal.Notify(signals, all...)
 		defer signal.Stop(signals)
 	}
-	// Those that end ctx go by the channel here.
-	x, err := env.Manager.Exec(context.WithoutCancel(ctx), r)
-	if file != nil {
-		err = errors.Join(err, writeVerdict(file, x, err))
-	}
-	return endExec(env, x, err)
+	return env.Manager.Exec(context.WithoutCancel(ctx), r)
 }
 
 // execSignals are those that the command gets, but for the ones that our own

@@ -19,7 +19,7 @@ type manCmd struct {
 }
 
 func (manCmd) Help() string {
-	return `Writes the manual pages into a directory, for packages: dmsnap.8, one for each command, dmsnap.conf.5, dmsnap-concepts.7 and dmsnap-hooks.7.`
+	return `Writes the manual pages into a directory, for packages: dmsnap.8, one for each command, dmsnap.conf.5, dmsnap-profiles.5, dmsnap-concepts.7 and dmsnap-hooks.7.`
 }
 
 func (manCmd) manual() manual {
@@ -67,6 +67,7 @@ func writePages(app *kong.Application, dir string) (files []writtenFile, err err
 	}
 	put("dmsnap.8", overviewPage(app))
 	put("dmsnap.conf.5", configPage())
+	put("dmsnap-profiles.5", profilesPage())
 	put("dmsnap-concepts.7", conceptsPage())
 	put("dmsnap-hooks.7", hooksPage())
 	for _, cmd := range app.Leaves(true) {
@@ -99,11 +100,12 @@ func overviewPage(app *kong.Application) string {
 	p.item("NO_COLOR", "", "If set, log lines on a terminal are not coloured.")
 	p.section("FILES")
 	p.item(defaultConfig, "", "Defaults for dmsnap create.")
+	p.item("/etc/dmsnap/"+profileSubdir, "", "Profiles of dmsnap run.")
 	p.item(dm.DefaultHookDir, "", "Programs that quiesce applications for a snapshot.")
 	p.item(dm.DefaultStateDir, "", "Set names, receipts and the journal.")
 	p.item("/dev/mapper/dmsnap-SET-VOLUME", "", "The image of a volume.")
 	p.section("SEE ALSO")
-	all := []string{"dmsnap.conf.5", "dmsnap-concepts.7", "dmsnap-hooks.7"}
+	all := []string{"dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7"}
 	for _, cmd := range app.Leaves(true) {
 		all = append(all, pageName(cmd))
 	}

@@ -66,7 +66,7 @@ func TestManHasGrammar(t *testing.T) {
 	if got, want := manItems(all["dmsnap.8"], "OPTIONS"), flagNames(app.Flags); !same(got, want) {
 		t.Errorf("options %v, want %v", got, want)
 	}
-	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-concepts.7", "dmsnap-hooks.7"} {
+	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7"} {
 		delete(all, name)
 	}
 	var got []string
@@ -96,6 +96,33 @@ func TestManHasConfig(t *testing.T) {
 	}
 	if n := len(manItems(page, "KEYS")); n != len(configKeys()) {
 		t.Errorf("%d keys, want %d", n, len(configKeys()))
+	}
+}
+
+// The keys of dmsnap-profiles(5) are those of the parser, which takes its example, and docs/profiles.md has them.
+func TestManHasProfiles(t *testing.T) {
+	if _, err := parseProfile("home", profileExample); err != nil {
+		t.Errorf("the example: %v", err)
+	}
+	doc, err := os.ReadFile("../../docs/profiles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := manItems(pages(t)["dmsnap-profiles.5"], "KEYS")
+	if len(keys) != len(profileKeys()) {
+		t.Errorf("%d keys, want %d", len(keys), len(profileKeys()))
+	}
+	for _, k := range keys {
+		if !strings.Contains(string(doc), "| `"+k+"` |") {
+			t.Errorf("docs/profiles.md: no %s", k)
+		}
+	}
+	for block := range strings.SplitSeq(string(doc), "\n\n") {
+		if strings.HasPrefix(block, "    origin = ") {
+			if _, err := parseProfile("home", block); err != nil {
+				t.Errorf("docs/profiles.md: %v\n%s", err, block)
+			}
+		}
 	}
 }
 

@@ -92,12 +92,18 @@ func labels(pairs ...string) string {
 	return strings.Join(all, ",")
 }
 
-// save writes the metrics to a file, whole or not at all. Without a path it does
-// nothing.
-func (m *metrics) save(path string) (err error) {
+// save writes the metrics to a file. Without a path it does nothing.
+func (m *metrics) save(path string) error {
 	if path == "" {
 		return nil
 	}
+	var text bytes.Buffer
+	m.write(&text)
+	return writeWhole(path, 0o644, text.Bytes()) // the collector is another user
+}
+
+// writeWhole writes a file, whole or not at all.
+func writeWhole(path string, mode os.FileMode, text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".dmsnap-*")
 	if err != nil {
 		return err
@@ -107,11 +113,8 @@ func (m *metrics) save(path string) (err error) {
 			err = errors.Join(err, os.Remove(f.Name()))
 		}
 	}()
-	var text bytes.Buffer
-	m.write(&text)
-	_, err = text.WriteTo(f)
-	// The collector is another user.
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -53,10 +53,11 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	for _, unit := range []string{
 		"dmsnap-monitor.service", "dmsnap-guard.socket", "dmsnap-guard@.service",
 		"dmsnap-recover.service", "dmsnap-expire.service", "dmsnap-expire.timer", "dmsnap-pin.service",
+		"dmsnap@.service", "dmsnap@.timer",
 	} {
 		c.add(filepath.Join(dist, unit), "/usr/lib/systemd/system/"+unit, 0o644)
 	}
-	c.Dirs = []string{"/etc/dmsnap/hooks.d"}
+	c.Dirs = []string{"/etc/dmsnap/hooks.d", "/etc/dmsnap/profiles.d"}
 	c.add(filepath.Join(b.work, "completion.bash"), "/usr/share/bash-completion/completions/dmsnap", 0o644)
 	c.add(filepath.Join(b.work, "completion.fish"), "/usr/share/fish/vendor_completions.d/dmsnap.fish", 0o644)
 	zsh := filepath.Join(b.work, "completion.zsh")
