@@ -6,8 +6,8 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 )
 
-// atomicNotes says that a plain device promises not to tear writes that are larger
-// than a sector. A layer does not: RWF_ATOMIC fails as long as it is there.
+// atomicNotes warns of a plain device that offers atomic writes: device-mapper does not,
+// so that RWF_ATOMIC fails as long as our layer is there.
 func (x *examiner) atomicNotes(o plan.Origin) []Problem {
 	if o.Plain == nil {
 		return nil

@@ -60,7 +60,7 @@ func (s *session) removeExpired(ctx context.Context, was journal.Set) error {
 	return r.fail(err)
 }
 
-// errWanted: a lease that was over is not any more, since the set was held.
+// errWanted: the set was put on hold after its lease had ended, and stays.
 var errWanted = errors.New("it is on hold")
 
 // unwanted reads the record of a set again, with its locks held.

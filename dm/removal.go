@@ -197,7 +197,7 @@ func (r *removal) busyImage(ours *stack.View) *BusyError {
 // teardown removes whatever there is of a set, with its locks held. It is what
 // recover and a create that could not write its record have in common with remove:
 // from any state the kernel may be in, it leads to none of the set's devices and
-// the origins' own tables. When it has, it calls last.
+// the origins' own tables. After that it calls last.
 func (s *session) teardown(ctx context.Context, name, id string, covered bool, last func() error) error {
 	r := &removal{session: s, name: name, id: id}
 	return s.carryOut(ctx, change{

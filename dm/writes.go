@@ -45,7 +45,7 @@ func (m *loadMeter) sampleRate(dev targets.DevNo, chunk targets.Sectors) (rate u
 	return rate, err
 }
 
-// leastUptime is what writes since boot are spread over if that was just now.
+// leastUptime is the shortest time over which the writes since boot are averaged.
 const leastUptime = 10 * time.Minute
 
 // writes are those a device has completed.

@@ -1,13 +1,3 @@
-// Package lvmlock takes the lock that every command of lvm2 takes for a volume group
-// before it changes one of its volumes. The protocol is lvm2's (lib/misc/lvm-flock.c,
-// lib/locking/file_locking.c):
-//
-//	file      <locking_dir>/V_<group>, opened O_CREAT|O_APPEND|O_RDWR
-//	take      flock; then the path must still lead to that file, else once more
-//	priority  a writer holds <file>:aux while it waits, so that readers queue behind it
-//	unlock    unlink the file with the lock held, then close it
-//
-// The kernel drops the lock with the process that has it.
 package lvmlock
 
 import (

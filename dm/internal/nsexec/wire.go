@@ -1,8 +1,3 @@
-// Package nsexec runs a command that sees images in place of their origins. [Start]
-// is the owner's side, [Main] the life of the supervisor: a process in a mount
-// namespace of its own, which lays the images over the original paths, starts the
-// command, and ends all of its descendants when the owner dies. What is mounted
-// where is decided by [Plan], which touches nothing.
 package nsexec
 
 import (

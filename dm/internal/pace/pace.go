@@ -1,5 +1,11 @@
-// Package pace decides how often the store of a snapshot is measured, and how far it
-// grows. It is pure.
+// Package pace decides how often the monitor measures the store of a snapshot, and how far
+// it grows. It is pure: dm/monitored.go measures, waits and extends.
+//
+// Add notes a measurement of a [Store], of which the rate of copying follows. Interval is
+// the time until the next one, short enough that even a burst does not fill the store in
+// between. HasUse tells whether more room would be of use, Wanted how much there is to be:
+// a step, or what lasts some seconds at the present rate if that is more. Needed bounds
+// it: with a chunk for each of the origin's, a store is never full.
 package pace
 
 import (

@@ -1,6 +1,3 @@
-// Package slot empties the inactive slots of devices that have a live table. A plain
-// DM_TABLE_CLEAR does that too, but with it a later rename of the device corrupts the
-// kernel's memory (docs/kernel-notes.md): it is for devices that must run first.
 package slot
 
 import (
