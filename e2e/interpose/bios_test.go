@@ -76,7 +76,8 @@ func TestFlushesArrive(t *testing.T) {
 	}
 }
 
-// TestOtherNames writes to the same sectors through the whole disk, and to others through it.
+// TestOtherNames writes through the whole disk: what goes to sectors of the attached partition is counted as bypassing the
+// front, what goes beside them is not.
 func TestOtherNames(t *testing.T) {
 	lab.Need(t)
 	lab.LoadModule(t)

@@ -72,7 +72,8 @@ func check(t *testing.T, fstype, dev string) {
 	}
 }
 
-// TestRuleBDecides is the control: what the other tests compare changes when the front runs through the image's resume.
+// TestRuleBDecides is the control experiment: when the front runs while the image is resumed, the image does change, in the
+// way that the other tests would notice.
 func TestRuleBDecides(t *testing.T) {
 	lab.Need(t)
 	lab.LoadModule(t)
@@ -122,7 +123,7 @@ func TestTracker(t *testing.T) {
 	r.detach()
 }
 
-// TestTrackerInUse has it beneath a mounted filesystem and images of it, the root too.
+// TestTrackerInUse has a tracker beneath a mounted filesystem and images of it, the root too.
 func TestTrackerInUse(t *testing.T) {
 	for _, where := range []string{"partition", "root"} {
 		t.Run(where, func(t *testing.T) {

@@ -63,7 +63,7 @@ func TestFrontsThatMisplace(t *testing.T) {
 			t.Errorf("%s: attached to %s %s", name, front, state)
 		}
 	}
-	// One that keeps data where it is, is none of them.
+	// A front of several rows that keeps each block where it is may be attached.
 	r.create("pieces", "0 65536 linear "+base+" 0\n65536 65536 linear "+base+" 65536\n")
 	lab.Run(t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/pieces")
 	r.detach()

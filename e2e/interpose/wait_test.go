@@ -170,7 +170,7 @@ func TestHookOnlyWhileAttached(t *testing.T) {
 	}
 }
 
-// TestLoadedAndUnloaded does it all again and again under a writer, module and all.
+// TestLoadedAndUnloaded loads the module, attaches, detaches and unloads it, again and again under a writer.
 func TestLoadedAndUnloaded(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)

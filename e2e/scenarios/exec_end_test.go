@@ -21,7 +21,7 @@ type execRun struct {
 	said *os.File // no pipe, which those who live on would keep open
 }
 
-// err is what dmsnap said.
+// err is the error that dmsnap printed.
 func (r *execRun) err(t *testing.T) string {
 	t.Helper()
 	return readText(t, r.said.Name())

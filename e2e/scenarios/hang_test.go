@@ -113,19 +113,19 @@ func victim(t *testing.T, v lab.Volume) <-chan error {
 	return ended
 }
 
-// goesOn: who waited for the store comes through, for each of whose chunks it would have waited anew; the set is lost, says
-// so, and goes.
+// goesOn expects the victim to end within a minute, although it would have waited for the store at each further chunk; the
+// set says that it is lost, and can be removed.
 func goesOn(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, waiting <-chan error) {
 	t.Helper()
 	from := time.Now()
 	select {
 	case err := <-waiting:
 		if err != nil {
-			t.Errorf("who waited for the store got %v", err)
+			t.Errorf("the victim got %v", err)
 		}
-		t.Logf("who waited for the store ended after %s", time.Since(from))
+		t.Logf("the victim ended after %s", time.Since(from))
 	case <-time.After(time.Minute):
-		t.Error("who waited for the store still does")
+		t.Error("the victim still waits for the store")
 	}
 	w.WaitFor(t, slots)
 	if set := tool.Show("one"); set.State != "invalid" || !strings.Contains(set.Volumes[0].Reason, "given up") {

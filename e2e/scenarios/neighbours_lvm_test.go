@@ -7,7 +7,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// monitoring by dmeventd would outlive the test.
+// unmonitored keeps LVM from starting dmeventd, which would outlive the test.
 const unmonitored = " --config activation/monitoring=0 "
 
 // TestNeighboursLVM: lvm2 goes on with a logical volume that has a set.

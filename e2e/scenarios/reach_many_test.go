@@ -12,7 +12,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// TestManyVolumes cuts them at one instant: what the writer put on two of them in order is in order.
+// TestManyVolumes cuts many volumes at one instant: what the writer put on two of them in order is in order.
 func TestManyVolumes(t *testing.T) {
 	lab.Need(t)
 	lab.Long(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// TestUsedUnseen cuts devices in use of which no mount can be seen: taken, but nothing is claimed. At rest the same device
-// is `unmounted`.
+// TestUsedUnseen takes sets of devices that are in use though no mount of them can be seen: the receipt claims no consistency.
+// The same device at rest is `unmounted`.
 func TestUsedUnseen(t *testing.T) {
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
