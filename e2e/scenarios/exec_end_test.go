@@ -14,7 +14,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// run is an exec whose command has begun.
+// execRun is an exec whose command has begun.
 type execRun struct {
 	*exec.Cmd
 	pids []int    // of the command, of a child with a session of its own, and of the supervisor
@@ -27,7 +27,7 @@ func (r *execRun) err(t *testing.T) string {
 	return readText(t, r.said.Name())
 }
 
-// startExec starts one that tells its processes and then sleeps.
+// startExec starts an exec whose command tells its processes and then sleeps.
 func startExec(t *testing.T, tool *lab.Tool, v lab.Volume, more ...string) *execRun {
 	t.Helper()
 	args := append([]string{"exec", v.Dir, "--store", v.Store}, more...)

@@ -10,7 +10,7 @@ import (
 	"github.com/dmsnap/dmsnap/e2e/lab"
 )
 
-// TestUsedUnseen takes sets of devices that are in use though no mount of them can be seen: the receipt claims no consistency.
+// TestUsedUnseen takes sets of devices that are in use though no mount of them can be seen: the receipt claims `crash` only.
 // The same device at rest is `unmounted`.
 func TestUsedUnseen(t *testing.T) {
 	lab.Need(t)
