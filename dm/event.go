@@ -8,7 +8,7 @@ import (
 type EventKind string
 
 // The kinds of events. Options.Events gets steps, MonitorRequest.Events all others.
-// A volume is low, full, invalid or bypassed once, until it is not so any more.
+// A volume is low, full, invalid, bypassed or gone once, until it is not so any more.
 const (
 	EventStep      EventKind = "step"     // an operation is about to take a step
 	EventLow       EventKind = "low"      // a store is filled to the threshold
@@ -16,6 +16,7 @@ const (
 	EventFull      EventKind = "full"     // a store overflowed, or has no room left to grow into
 	EventInvalid   EventKind = "invalid"  // the kernel dropped an image
 	EventBypassed  EventKind = "bypassed" // another program took our layer off an origin
+	EventGone      EventKind = "gone"     // the device of an origin was removed from the machine
 	EventFlattened EventKind = "folded"   // older sets got what they read of a removed one
 	EventExpired   EventKind = "expired"  // a set was removed because its lease was over
 	EventFailed    EventKind = "failed"   // a store should have grown, and an error came up

@@ -245,7 +245,7 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 	if d := v.Base(base); d != nil {
 		vol.Name = cmp.Or(vol.Name, strings.TrimPrefix(d.Name, plan.BaseName("")))
 		if dev, plain := d.Interposed(); plain {
-			vol.OriginDevno = dev
+			vol.OriginDevno, vol.gone = dev, d.Redirect.State == targets.InterposeDead
 			vol.Origin = cmp.Or(vol.Origin, v.from.read.Node(dev))
 			return
 		}

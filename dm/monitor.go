@@ -311,5 +311,9 @@ func (w *monitorRun) noteState(x *monitoredVolume, set string, v Volume) {
 		w.sendEvent(x, EventInvalid, v.Reason)
 	case StateBypassed:
 		w.sendEvent(x, EventBypassed, v.Reason)
+	case StateBroken:
+		if v.gone {
+			w.sendEvent(x, EventGone, v.Reason)
+		}
 	}
 }

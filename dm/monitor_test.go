@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +103,18 @@ func TestMonitorSeesBypass(t *testing.T) {
 	h.small(t) // made later
 	h.Reload("home", ioctltest.Row{Length: 32768, Type: "linear", Params: "252:0 0"})
 	expect(t, notices, EventBypassed)
+}
+
+// TestMonitorSeesUnplug: the disk of a plain origin is pulled. It is said once.
+func TestMonitorSeesUnplug(t *testing.T) {
+	hostOnly(t)
+	h := newHost(t, ioctltest.Options{Udev: true})
+	check(t, h.createOnData())
+	notices := h.monitored(t, MonitorRequest{Interval: time.Hour})
+	h.Unplug("dmsnap-base-vdi1")
+	if n := <-notices; n.Kind != EventGone || n.Volume != "vdi1" || !strings.Contains(n.Reason, "removed from this machine") {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestOneMonitor(t *testing.T) {

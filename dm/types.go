@@ -82,6 +82,7 @@ type Volume struct {
 	persistent bool
 	asked      string   // the origin, as in CreateRequest.Origins
 	number     int      // in its set
+	gone       bool     // the origin, from this machine
 	snapshot   ioctl.ID // the device that is the snapshot
 }
 

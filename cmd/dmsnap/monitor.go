@@ -26,7 +26,7 @@ type monitorCmd struct {
 
 func (monitorCmd) Help() string {
 	return `Runs until it is stopped, and also watches sets made later. Prints one line per event: low, grown, ` +
-		`full, invalid, bypassed, expired, folded, failed; with --json one object. The kernel does not report how full a store is, so it is polled: ` +
+		`full, invalid, bypassed, gone, expired, folded, failed; with --json one object. The kernel does not report how full a store is, so it is polled: ` +
 		`more often as room runs short. dmsnap-monitor.service runs it under systemd.`
 }
 

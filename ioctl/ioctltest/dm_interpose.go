@@ -175,11 +175,14 @@ func (k *Kernel) EndRedirect(base string) {
 	interposeOf(k.named(base).dev).letGo()
 }
 
-// Unplug removes the plain device beneath a base, which still holds it.
+// Unplug removes the plain device beneath a base, which still holds it and has
+// met an error.
 func (k *Kernel) Unplug(base string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	interposeOf(k.named(base).dev).d.dead = true
+	md := k.named(base)
+	interposeOf(md.dev).d.dead = true
+	k.tableEvent(md)
 }
 
 // Mislead has the writes to a redirected device pass the front without being
