@@ -129,16 +129,27 @@ func (b *builder) module() (*content, error) {
 		c.Scripts[when] = path
 	}
 	c.add(filepath.Join(b.Source, "kernel/COPYING"), "/usr/share/doc/dmsnap-dkms/copyright", 0o644)
-	sources, target := filepath.Join(b.Source, "kernel"), "/usr/src/dm-interpose-"+b.Version
-	conf, err := b.versioned("kernel/dkms.conf", sourceVersion)
-	if err != nil {
-		return nil, err
+	return c, b.addSources(c, "/usr/src/dm-interpose-"+b.Version)
+}
+
+// addSources adds those of the module, with the package's version where they have one.
+func (b *builder) addSources(c *content, target string) error {
+	for _, pattern := range []string{"*.[ch]", "[A-Z]*", "dkms.conf"} {
+		files, err := filepath.Glob(filepath.Join(b.Source, "kernel", pattern))
+		if err != nil || len(files) == 0 {
+			return fmt.Errorf("kernel/%s: no files: %w", pattern, err)
+		}
+		for _, f := range files {
+			name := filepath.Base(f)
+			if name == "dkms.conf" || name == "target.c" {
+				if f, err = b.versioned(filepath.Join("kernel", name), sourceVersion); err != nil {
+					return err
+				}
+			}
+			c.add(f, target+"/"+name, 0o644)
+		}
 	}
-	c.add(conf, target+"/dkms.conf", 0o644)
-	return c, errors.Join(
-		addAll(c, sources+"/*.[ch]", target, 0o644),
-		addAll(c, sources+"/[A-Z]*", target, 0o644),
-	)
+	return nil
 }
 
 // sourceVersion is what stands for the version in kernel/, which can be installed without a package.

@@ -104,6 +104,27 @@ func TestMachineDKMS(t *testing.T) {
 	told(t, follow(t, vm.Kernels[0], 2<<30, "testdata/dkms.sh", slices.Concat(args, dkms, headers)...))
 }
 
+// TestMachineKernelsOfDKMS has both versions of DKMS that Debian and its derivatives use decide for which kernels the module is
+// built. These are stubs, and so is the compiler.
+func TestMachineKernelsOfDKMS(t *testing.T) {
+	skip(t)
+	sources, err := filepath.Abs("../../kernel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{sources}
+	for _, suite := range []string{"bookworm", "trixie"} {
+		dkms, err := vm.PackageOf(t.Context(), suite, "dkms")
+		if err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, dkms)
+	}
+	if said := follow(t, vm.Kernels[0], 64<<20, "testdata/dkmskernels.sh", args...); strings.Count(said, "as wanted") != len(args)-1 {
+		t.Error(said)
+	}
+}
+
 // scenarios compiles the tests that follow the pages.
 func scenarios(t *testing.T) string {
 	t.Helper()

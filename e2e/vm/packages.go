@@ -58,11 +58,27 @@ func Headers(ctx context.Context, kernel Kernel) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fetch(ctx, filepath.Join("headers", image.Release), []string{kernel.Suite, strings.TrimSuffix(kernel.Suite, "-backports")},
+		func(a *apt) ([]string, error) { return a.below(ctx, "linux-headers-"+image.Release, headersPart) })
+}
+
+// PackageOf downloads a package as another suite has it, without what it depends on, and returns its file.
+func PackageOf(ctx context.Context, suite, name string) (string, error) {
+	files, err := fetch(ctx, filepath.Join("suites", suite, name), []string{suite},
+		func(*apt) ([]string, error) { return []string{name}, nil })
+	if err != nil {
+		return "", err
+	}
+	return files[0], nil
+}
+
+// fetch returns the packages in a directory of the cache, which it downloads first if it is not there.
+func fetch(ctx context.Context, name string, suites []string, choose func(*apt) ([]string, error)) ([]string, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cache, "headers", image.Release)
+	dir := filepath.Join(cache, name)
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
@@ -78,14 +94,14 @@ func Headers(ctx context.Context, kernel Kernel) ([]string, error) {
 	if err := os.RemoveAll(partial); err != nil {
 		return nil, err
 	}
-	a, err := newApt(ctx, partial, kernel.Suite, strings.TrimSuffix(kernel.Suite, "-backports"))
+	a, err := newApt(ctx, partial, suites...)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := a.get(ctx, "update"); err != nil {
 		return nil, err
 	}
-	packages, err := a.below(ctx, "linux-headers-"+image.Release, headersPart)
+	packages, err := choose(a)
 	if err != nil {
 		return nil, err
 	}
