@@ -194,5 +194,5 @@ func (l *flattening) lockOrigins(ctx context.Context) (*journal.Locks, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.state.LockWithin(ctx, max(l.flattenTimeout, l.opts.Wait), ownPID(), originKeys(r)...)
+	return l.lockWithin(ctx, max(l.flattenTimeout, l.opts.Wait), originKeys(r)...)
 }

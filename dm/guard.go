@@ -88,7 +88,7 @@ type owner struct {
 // Prepare takes the switch of the grace periods and locks our memory, then tells
 // the guard what it needs to know.
 func (o *owner) Prepare(fronts []guard.Front, keys []int) (err error) {
-	w := guard.Spec{Deadline: o.deadline, Fronts: fronts}
+	w := guard.Spec{Deadline: o.deadline, Fronts: fronts, Locks: o.s.locked}
 	for _, key := range keys {
 		w.Mounts = append(w.Mounts, o.facts.handles[key].Fd())
 	}

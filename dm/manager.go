@@ -134,6 +134,7 @@ type session struct {
 	log     *slog.Logger
 	life    lifecycle
 	stalls  *run.StallWarner // nil: nobody waits for the operation
+	locked  []string         // the keys of the locks that it has, or asked for last
 }
 
 // open opens the control node, once for a whole operation.
@@ -185,9 +186,15 @@ func (s *session) lock(ctx context.Context, noWait bool, keys ...string) (*journ
 	s.stalls.Now("take the locks")
 	defer s.stalls.Now("inspect the devices again")
 	if noWait {
-		return s.state.Lock(ownPID(), keys...)
+		return s.lockWithin(ctx, 0, keys...)
 	}
-	return s.state.LockWithin(ctx, s.opts.Wait, ownPID(), keys...)
+	return s.lockWithin(ctx, s.opts.Wait, keys...)
+}
+
+// lockWithin waits for the locks until the limit is over, and says to guards which they are.
+func (s *session) lockWithin(ctx context.Context, limit time.Duration, keys ...string) (*journal.Locks, error) {
+	s.locked = keys
+	return s.state.LockWithin(ctx, limit, ownPID(), keys...)
 }
 
 // tidy takes the error of letting something go after the work is done: it

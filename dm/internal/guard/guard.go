@@ -39,6 +39,7 @@ type Guard struct {
 type Spec struct {
 	Deadline time.Duration
 	Fronts   []Front   // in the order of their suspends
+	Locks    []string  // the keys that the owner has locked: loads into the fronts need them
 	Mounts   []int     // descriptors of what is frozen, in the order of their freezes
 	Expedite *Expedite // put back when the owner cannot; may be nil
 }
@@ -184,7 +185,7 @@ func (g *Guard) Prepare(w Spec) error {
 }
 
 func (g *Guard) instruct(w Spec) error {
-	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Mounts: len(w.Mounts)}
+	p := program{Version: wireVersion, Deadline: w.Deadline, Fronts: w.Fronts, Locks: w.Locks, Mounts: len(w.Mounts)}
 	fds := []int{int(g.mem.File().Fd())}
 	fds = append(fds, w.Mounts...)
 	if w.Expedite != nil {

@@ -35,6 +35,9 @@ type guardRig struct {
 	ended chan struct{}
 }
 
+// theLock is what the owner has locked.
+const theLock = "origin-254_0"
+
 func newGuardRig(t *testing.T) *guardRig {
 	t.Helper()
 	k := ioctltest.New(ioctltest.Options{})
@@ -45,7 +48,7 @@ func newGuardRig(t *testing.T) *guardRig {
 	mem, err := ioctl.NewShared()
 	ok(t, err)
 	t.Cleanup(func() { ok(t, mem.Close()) })
-	p := program{Version: wireVersion, Deadline: time.Hour, ExpediteBefore: []byte("0\n")}
+	p := program{Version: wireVersion, Deadline: time.Hour, Locks: []string{theLock}, ExpediteBefore: []byte("0\n")}
 	r.g = &process{k: k.Border(), socket: fds[1], mem: mem}
 	for i, name := range []string{"home", "var"} {
 		disk := ioctl.DevNo{Major: 252, Minor: uint32(16 * i)}
@@ -173,9 +176,8 @@ func TestGuardLeavesOthersOrigins(t *testing.T) {
 	r := newGuardRig(t)
 	ctl, err := r.Border().OpenControl()
 	ok(t, err)
-	next, err := ctl.Status(ioctl.ID{Name: "var"})
-	ok(t, err)
-	locks, err := journal.LockHost(r.Border(), 1, journal.OriginKey(next.Dev.String()))
+	ok(t, r.Border().MkdirAll("/state/lock", 0o700))
+	locks, err := journal.Dir{Kernel: r.Border(), Path: "/state"}.Lock(1, theLock)
 	ok(t, err)
 	ok(t, ctl.Load(ioctl.ID{Name: "var"}, 0, []ioctl.Spec{{Length: 32768, Type: "error"}}))
 	ok(t, r.g.fronts[1].next.Do())

@@ -53,6 +53,7 @@ type process struct {
 	files    []*ioctl.File // what the owner passed on
 	deadline time.Duration
 	fronts   []*frontCalls
+	locks    []string // that the owner has
 	thaws    *thaws
 	expedite *Expedite
 	orphaned bool // the owner is gone
@@ -114,7 +115,7 @@ func hide() error {
 // checked, whatever is at their paths now, and the switch with the owner's lock on
 // it, which lasts as long as one of the two processes.
 func (g *process) encode(p program) error {
-	g.deadline = p.Deadline
+	g.deadline, g.locks = p.Deadline, p.Locks
 	ctl, err := g.k.OpenControl()
 	if err != nil {
 		return err

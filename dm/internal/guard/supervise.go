@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
 	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/ioctl"
 )
@@ -117,11 +119,8 @@ func (g *process) takeOver() {
 		select {
 		case <-g.thaws.done:
 			if released {
-				for _, f := range g.fronts {
-					f.reinstate()
-				}
 				g.expedite.forget()
-				g.renewAll()
+				g.reload()
 				return
 			}
 			time.Sleep(again)
@@ -171,22 +170,41 @@ func (f *frontCalls) displace() {
 	}
 }
 
-// reinstate puts back what was displaced, when writers run: the other program goes on
-// with it.
-func (f *frontCalls) reinstate() {
-	if f.displaced != nil {
-		_ = f.ctl.Load(f.id, f.flags, f.displaced)
+// reload loads what fronts need once writers run: what was displaced, since the other
+// program goes on with it, and, for an owner that is gone, a table in place of what was
+// cleared. An owner that lives waits for that, and has its locks. No failure blocks a
+// writer; recovery does what is left.
+func (g *process) reload() {
+	for _, f := range g.fronts {
+		switch {
+		case f.displaced != nil && !g.orphaned:
+			_ = f.reinstate()
+		case f.displaced != nil:
+			_ = g.alone(f.reinstate)
+		case g.orphaned && len(f.waits) > 0:
+			_ = slot.RenewFront(context.Background(), g.k, f.ctl, f.id, g.alone)
+		}
 	}
 }
 
-// renewAll has fronts run on a table that was loaded after their slots were cleared. An
-// owner that lives does so itself. A failure is left to recovery: no writer is blocked.
-func (g *process) renewAll() {
-	for _, f := range g.fronts {
-		if g.orphaned && len(f.waits) > 0 && f.displaced == nil {
-			_ = slot.RenewFront(context.Background(), g.k, f.ctl, f.id)
-		}
+func (f *frontCalls) reinstate() error { return f.ctl.Load(f.id, f.flags, f.displaced) }
+
+// errUntold: the owner is of a release that does not tell its locks.
+var errUntold = errors.New("the locks of the origins are not known")
+
+// alone calls a function unless an operation has one of the origins by now, which may be
+// about to bring its own table live.
+func (g *process) alone(do func() error) (err error) {
+	keys := journal.MomentKeys(g.locks)
+	if len(keys) == 0 {
+		return errUntold
 	}
+	locks, err := journal.Dir{Kernel: g.k}.Lock(os.Getpid(), keys...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locks.Unlock()) }()
+	return do()
 }
 
 // follow resumes a base if the front stands on it, and suspends it if the front

@@ -30,6 +30,7 @@ type program struct {
 	Version  int           `json:"version"`
 	Deadline time.Duration `json:"deadline"`
 	Fronts   []Front       `json:"fronts"`
+	Locks    []string      `json:"locks"` // none: the owner is of a release that does not say
 	Mounts   int           `json:"mounts"`
 	// ExpediteBefore is what the switch goes back to; without it none follows.
 	ExpediteBefore []byte `json:"expedite_before"`

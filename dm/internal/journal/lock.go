@@ -63,6 +63,17 @@ func OriginKey(devno string) string { return originKind + strings.ReplaceAll(dev
 // many may stand there; no operation has the same device's OriginKey meanwhile.
 func BeneathKey(devno string) string { return beneathKind + strings.ReplaceAll(devno, ":", "_") }
 
+// MomentKeys are what a process locks that is no operation, to keep operations with some keys away
+// for a moment: their origins, shared. Whoever wants one of them waits that moment.
+func MomentKeys(keys []string) (moment []string) {
+	for _, key := range keys {
+		if device, ok := strings.CutPrefix(key, originKind); ok {
+			moment = append(moment, beneathKind+device)
+		}
+	}
+	return moment
+}
+
 // SetKey is the lock of a set's name.
 func SetKey(name string) string { return setKind + name }
 
@@ -103,18 +114,6 @@ func (d Dir) lockFiles(keys []string) (files []lockFile) {
 // overlapping sets cannot wait for each other.
 func (d Dir) Lock(pid int, keys ...string) (*Locks, error) {
 	return d.LockHostFirst(pid, func() error { return nil }, keys...)
-}
-
-// LockHost takes the host's locks alone, without waiting, for a process that knows of no
-// state directory. Every operation has them before it acts.
-func LockHost(k *ioctl.Kernel, pid int, keys ...string) (*Locks, error) {
-	d := Dir{Kernel: k}
-	l := &Locks{dir: d}
-	files := slices.DeleteFunc(d.lockFiles(keys), func(f lockFile) bool { return !f.onHost() })
-	if err := l.take(pid, files); err != nil {
-		return nil, errors.Join(err, l.Unlock())
-	}
-	return l, nil
 }
 
 // LockHostFirst is Lock for a caller that has to act before anything is written below the
