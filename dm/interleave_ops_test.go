@@ -8,6 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/dmsnap/dmsnap/dm/internal/journal"
+	"github.com/dmsnap/dmsnap/dm/internal/slot"
 	"github.com/dmsnap/dmsnap/ioctl"
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
@@ -157,8 +161,42 @@ func meeting() map[string]act {
 		"recover after a death": {setup: killedIn, dies: true, do: recovers},
 		"thaw":                  {do: thaws},
 		"thaw after a death":    {setup: killedIn, dies: true, do: thaws},
+		"a guard's end":         {setup: killedIn, dies: true, do: only(guardEnds)},
 		"a monitor's turn":      {setup: created, do: only(turn)},
 	}
+}
+
+// guardEnds is what the guard of a dead owner does: writers go first, then the front's table is
+// loaded once more, unless an operation has the origin.
+func guardEnds(m *Manager, p part) error {
+	ctx := context.Background()
+	if _, err := m.Thaw(ctx, false); err != nil {
+		return err
+	}
+	s, err := m.open("thaw", "")
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	mounts, err := allMounts(s.kernel)
+	if err != nil {
+		return s.fail(err)
+	}
+	dev, err := s.read.Resolve(p.origin, mounts)
+	if err != nil {
+		return s.fail(err)
+	}
+	err = slot.RenewFront(ctx, s.kernel, s.ctl, ioctl.ID{Dev: dev}, func(load func() error) error {
+		locks, err := journal.Dir{Kernel: s.kernel}.Lock(ownPID(), journal.MomentKeys([]string{journal.OriginKey(dev.String())})...)
+		if err != nil {
+			return err
+		}
+		return errors.Join(load(), locks.Unlock())
+	})
+	if _, held := errors.AsType[*journal.LockedError](err); held || errors.Is(err, unix.ENXIO) { // or a plain device's front goes by another number
+		return nil
+	}
+	return s.fail(err)
 }
 
 // turn is one look of a monitor at everything there is, with stores that are too
