@@ -48,6 +48,7 @@ type cli struct {
 	Doctor    doctorCmd    `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
 	Why       whyCmd       `cmd:"" help:"Explain the state of a set or an origin."`
 	Graph     graphCmd     `cmd:"" help:"Draw origins, images and stores as they are now."`
+	Report    reportCmd    `cmd:"" help:"Write a page about this host: sets, receipts, stores, devices."`
 
 	// About the tool itself.
 	Completion completionCmd `cmd:"" help:"Print shell completion."`

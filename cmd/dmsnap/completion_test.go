@@ -111,7 +111,7 @@ func TestCompletionKnowsPlaces(t *testing.T) {
 				words []string
 				want  []string
 			}{
-				{[]string{"re"}, []string{"remove", "release", "recover"}},
+				{[]string{"re"}, []string{"remove", "release", "recover", "report"}},
 				{[]string{"show", ""}, []string{"nightly", "weekly@1"}},
 				{[]string{"remove", "nightly", "w"}, []string{"weekly@1"}},
 				{[]string{"--json", "umount", "n"}, []string{"nightly"}},
