@@ -91,7 +91,7 @@ func (l *extentLister) changed(v *view, r ChangedRequest) (*ExtentList, error) {
 	switch { // what tables do not tell
 	case !vol.readable():
 		return nil, unusableError(vol)
-	case !was.readable():
+	case !was.readable() && !(was.bookmark && was.State == StateActive):
 		return nil, l.lost(*l.since, was.State, was.Reason)
 	case vol.Writable, was.Writable:
 		return nil, l.full(FullUnsupported, "the images of one of the sets are writable")

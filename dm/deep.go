@@ -65,7 +65,7 @@ func nextToFlatten(sets []Set, most int, tried map[string]bool) string {
 			depth = max(depth, vol.Depth)
 		}
 		still := slices.ContainsFunc(s.Volumes, func(vol Volume) bool { return vol.ReadsThrough == "" })
-		if s.Layer && !still && !tried[s.Name] {
+		if s.Layer && !s.Bookmark && !still && !tried[s.Name] {
 			layers = append(layers, s)
 		}
 	}

@@ -203,6 +203,9 @@ func (e *extender) readVolume(v Volume, files []*plan.File) (plan.ExtendVolume, 
 		Name: v.Name, Path: v.Store.Path, Origin: targets.Sectors(v.SizeBytes / 512), Chunk: targets.Sectors(v.ChunkBytes / 512),
 		Want: targets.Sectors(r.Size.Of(v.SizeBytes) / 512), Relative: r.Relative, Partly: r.Partly,
 	}
+	if v.bookmark {
+		return out, plan.Refuse(plan.Unsupported, "", "nothing to do", "volume %s is a bookmark: its store cannot overflow", v.Name)
+	}
 	if v.State != StateActive && v.State != StateMerging {
 		out.Lost = string(v.State)
 	}

@@ -86,7 +86,13 @@ func planFlatten(k *ioctl.Kernel, ours *stack.View, name, id string) (r plan.Fla
 	r = plan.FlattenRequest{Set: name, ID: id}
 	for layer := range ours.Devices() {
 		through := ours.Through(layer)
-		if layer.ID != id || layer.Role != plan.RoleCore || len(through) == 0 {
+		if layer.ID != id || layer.Role != plan.RoleCore {
+			continue
+		}
+		if err := checkFlattens(ours, layer); err != nil {
+			return r, nil, err
+		}
+		if len(through) == 0 {
 			continue
 		}
 		for _, reader := range ours.ReadBy(layer) {
@@ -100,6 +106,16 @@ func planFlatten(k *ioctl.Kernel, ours *stack.View, name, id string) (r plan.Fla
 	}
 	p, err = plan.Flatten(r)
 	return r, p, err
+}
+
+// checkFlattens refuses to copy from a bookmark, or to one.
+func checkFlattens(ours *stack.View, layer stack.Device) error {
+	for _, d := range append(ours.ReadBy(layer), layer) {
+		if bookmarked(ours, d) {
+			return plan.Refuse(plan.Unsupported, d.Name, "remove the bookmark first, or remove without --flatten", "%s is a bookmark: it has nothing to copy, and takes nothing", d.Name)
+		}
+	}
+	return nil
 }
 
 func flattenReader(k *ioctl.Kernel, reader, layer stack.Device, ours *stack.View) (f plan.FlattenReader, err error) {

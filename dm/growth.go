@@ -94,6 +94,9 @@ func (v *view) dependents(file plan.File, fstype string) (pasts []plan.Past, why
 			if d.Info.Live && d.Status.State == targets.Invalid {
 				continue // nothing helps it
 			}
+			if bookmarked(v.View, d) {
+				continue // it has no past
+			}
 			switch c := consistency[d.ID]; {
 			case !d.Info.Live, d.Info.Suspended:
 				return nil, "image " + d.Name + " is not ready"

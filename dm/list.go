@@ -146,6 +146,7 @@ func (v *view) set(id string, r journal.Set) Set {
 		}
 	}
 	set.Layer = plan.IsLayer(set.Name)
+	set.Bookmark = slices.ContainsFunc(set.Volumes, func(v Volume) bool { return v.bookmark })
 	return set
 }
 
@@ -177,6 +178,10 @@ func (v *view) volume(id string, i int, r journal.Set) Volume {
 	}
 	if st := v.Member(id, i, plan.RoleStore); st != nil {
 		v.store(&vol, *st)
+		vol.bookmark = plan.Hollow(st.Table)
+	}
+	if vol.bookmark {
+		vol.Device = ""
 	}
 	if snap := v.Snapshot(id, i); snap != nil {
 		v.image(&vol, v.Member(id, i, plan.RoleImage), *snap)
@@ -233,7 +238,7 @@ func (v *view) image(vol *Volume, image *stack.Device, d stack.Device) {
 	v.origin(vol, base)
 	switch vol.State, vol.Reason = v.imageState(d, base); {
 	case vol.State != StateActive:
-	case image == nil && !plan.IsLayer(inventory.NameOf(d, vol.Name)):
+	case image == nil && !vol.bookmark && !plan.IsLayer(inventory.NameOf(d, vol.Name)):
 		vol.State, vol.Reason = StateBroken, "its image does not exist"
 	case image != nil && !image.Info.Live:
 		vol.State, vol.Reason = StateBroken, neverCut

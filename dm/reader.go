@@ -31,6 +31,9 @@ func (e *StateError) Error() string {
 
 // unusableError is the error of a volume that must not be served as good.
 func unusableError(v Volume) error {
+	if v.bookmark {
+		return plan.Refuse(plan.Unsupported, "", "name a set that has images", "volume %s is a bookmark: it has the list of what changed, and no image", v.Name)
+	}
 	e := &Error{
 		Device: v.Device, Code: CodeFailed, Hint: "remove the set and take a new one",
 		Err: &StateError{Device: v.Device, State: v.State, Reason: v.Reason},
@@ -46,7 +49,9 @@ func unusableError(v Volume) error {
 
 // readable tells whether an image still reads as it was cut. In an overflow only
 // its writers have lost something.
-func (v Volume) readable() bool { return v.State == StateActive || v.State == StateOverflow }
+func (v Volume) readable() bool {
+	return !v.bookmark && (v.State == StateActive || v.State == StateOverflow)
+}
 
 // imageNode is where the image is opened, by number: a name may be mangled, or another
 // device's by now. What is left of a removed set has no image.

@@ -67,8 +67,11 @@ func (s *recovery) rereadIntent(i journal.Intent) (journal.Intent, error) {
 // intent, an extend has grown a store or not; everything else comes down. The
 // locks are held.
 func (s *recovery) finishIntent(ctx context.Context, i journal.Intent) (down bool, err error) {
-	if i.Op == "extend" {
+	switch i.Op {
+	case "extend":
 		return false, s.recoverExtend(ctx, i)
+	case "bookmark":
+		return false, s.recoverBookmark(ctx, i)
 	}
 	if set, err := s.state.LoadSet(i.Set); err == nil && i.Op == "create" && set.ID == i.ID {
 		s.endHooks(i, hook.PostThaw)

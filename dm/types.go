@@ -46,7 +46,9 @@ type Set struct {
 	Receipt    *Receipt          `json:"receipt"` // null when the record is lost
 	Monitored  bool              `json:"watched"` // a monitor runs that makes its stores grow
 	Layer      bool              `json:"layer"`   // it was removed, but sets read through it
-	Volumes    []Volume          `json:"volumes"`
+	// Bookmark: only the list of changed chunks is kept. It has no images.
+	Bookmark bool     `json:"bookmark"`
+	Volumes  []Volume `json:"volumes"`
 }
 
 // DevNo is the number of a device; its String is "254:3". The zero value is no device.
@@ -80,6 +82,7 @@ type Volume struct {
 	Store  Store    `json:"store"`
 
 	persistent bool
+	bookmark   bool     // its store keeps records only
 	asked      string   // the origin, as in CreateRequest.Origins
 	number     int      // in its set
 	gone       bool     // the origin, from this machine

@@ -32,6 +32,7 @@ type cli struct {
 	Mount     mountCmd     `cmd:"" help:"Mount the images of a set read-only."`
 	Umount    umountCmd    `cmd:"" help:"Unmount the images of a set."`
 	Changed   changedCmd   `cmd:"" help:"List where the image of a set differs from an earlier one's."`
+	Bookmark  bookmarkCmd  `cmd:"" help:"Keep of a set only the list of changed chunks."`
 	Allocated allocatedCmd `cmd:"" help:"List what of an image is in use."`
 	Extend    extendCmd    `cmd:"" help:"Grow the stores of a set."`
 	Monitor   monitorCmd   `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`

@@ -27,6 +27,8 @@ type manager interface {
 	PlanCreate(ctx context.Context, r dm.CreateRequest) (*dm.Plan, error)
 	Extend(ctx context.Context, r dm.ExtendRequest) (*dm.Set, error)
 	PlanExtend(ctx context.Context, r dm.ExtendRequest) (*dm.Plan, error)
+	Bookmark(ctx context.Context, r dm.BookmarkRequest) (*dm.Set, error)
+	PlanBookmark(ctx context.Context, r dm.BookmarkRequest) (*dm.Plan, error)
 	Monitor(ctx context.Context, r dm.MonitorRequest) error
 	PlanRemove(ctx context.Context, r dm.RemoveRequest) (*dm.Plan, error)
 	Remove(ctx context.Context, r dm.RemoveRequest) error

@@ -42,8 +42,16 @@ func writeList(w io.Writer, sets []dm.Set) {
 		if s.Receipt != nil {
 			consistency = orDash(string(s.Receipt.Consistency))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", setName(&s), s.State, len(s.Volumes), timeText(s.Created), consistency, fullest(s.Volumes))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", setName(&s), stateText(&s), len(s.Volumes), timeText(s.Created), consistency, fullest(s.Volumes))
 	}
+}
+
+// stateText tells bookmarks from sets that have images.
+func stateText(s *dm.Set) string {
+	if s.Bookmark && s.State == dm.StateActive {
+		return "bookmark"
+	}
+	return string(s.State)
 }
 
 // setName is what a user calls the set; one without a record has only its uuid.

@@ -43,6 +43,9 @@ func writeSet(w io.Writer, s *dm.Set) {
 	field(w, "uuid", "%s", orDash(s.UUID))
 	field(w, "created", "%s", timeText(s.Created))
 	field(w, "persistent", "%s", yesNo(s.Persistent))
+	if s.Bookmark {
+		field(w, "bookmark", "yes: the list of changed chunks is kept, and no image")
+	}
 	field(w, "labels", "%s", labelText(s.Labels))
 	if s.Lease != nil {
 		field(w, "lease", "%s", leaseText(s.Lease))

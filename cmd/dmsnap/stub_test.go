@@ -80,6 +80,14 @@ func (s *stub) PlanExtend(_ context.Context, r dm.ExtendRequest) (*dm.Plan, erro
 	return s.plan, s.call("plan extend", r.Name)
 }
 
+func (s *stub) Bookmark(_ context.Context, r dm.BookmarkRequest) (*dm.Set, error) {
+	return s.set, s.call("bookmark", r.Name)
+}
+
+func (s *stub) PlanBookmark(_ context.Context, r dm.BookmarkRequest) (*dm.Plan, error) {
+	return s.plan, s.call("plan bookmark", r.Name)
+}
+
 func (s *stub) Monitor(_ context.Context, r dm.MonitorRequest) error {
 	s.monitor = r
 	r.Look(s.sets)

@@ -143,12 +143,13 @@ func (g *generations) remove() {
 // TestChanged: between any two of many sets of one origin, in both directions, dmsnap lists what differs, and at most a
 // chunk more at each end: with chunks of several sizes, sets removed in the middle, their layers flattened, and stores extended.
 func TestChanged(t *testing.T) {
-	lab.Long(t)
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	for round := range lab.Rounds(t, 1, 10) {
+	cuts := lab.Rounds(t, 6, 20)
+	for round := range lab.Rounds(t, 1, 3) {
 		g := &generations{
 			t: t, tool: lab.NewTool(t), rand: rand.New(rand.NewPCG(seed, uint64(round))), store: map[string]string{}, sums: map[string][]uint32{},
 			origin: lab.Volume{Name: "gen", Device: lab.Linear(t, fmt.Sprint("gen", round), disks[0], 64*round, chainedMiB)},
@@ -157,7 +158,7 @@ func TestChanged(t *testing.T) {
 			g.free = append(g.free, lab.Store(t, fmt.Sprintf("gen%d-cow%d", round, i), disks[1], i*40, 38))
 		}
 		lab.Run(t, "dd", "if=/dev/urandom", "of="+g.origin.Device, "bs=1M", fmt.Sprint("count=", chainedMiB), "oflag=direct", "status=none")
-		for g.cuts < lab.Rounds(t, 6, 20) {
+		for g.cuts < cuts {
 			if len(g.free) == 0 || len(g.sums) > 3 && g.rand.IntN(2) == 0 {
 				g.remove()
 			} else {
@@ -246,7 +247,7 @@ func TestChangedLive(t *testing.T) {
 // TestAllocated copies what is listed as in use, and nothing else, over garbage: a filesystem without a fault, with the
 // same files.
 func TestAllocated(t *testing.T) {
-	lab.Long(t)
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	for fstype, sizeMiB := range map[string]int{"ext4": 64, "xfs": 320} {

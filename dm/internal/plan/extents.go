@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dmsnap/dmsnap/targets"
 )
@@ -86,6 +87,24 @@ func Append(t targets.Table, row targets.Row) targets.Table {
 		}
 	}
 	return append(t, row)
+}
+
+// Within tells whether all that a table has of a device lies in the rows of another.
+func Within(t targets.Table, dev targets.DevNo, all targets.Table) bool {
+	for _, row := range On(t, dev) {
+		at := row.Target.(targets.Linear).Offset
+		for end := at + row.Length; at < end; {
+			n := slices.IndexFunc(all, func(r targets.Row) bool {
+				l, ok := r.Target.(targets.Linear)
+				return ok && l.Dev.DevNo == dev && l.Offset <= at && at < l.Offset+r.Length
+			})
+			if n < 0 {
+				return false
+			}
+			at = all[n].Target.(targets.Linear).Offset + all[n].Length
+		}
+	}
+	return true
 }
 
 // On is what a table has of one device, put together: the table of a file as far

@@ -46,6 +46,7 @@ const (
 	MakeFile      Action = "allocate" // File, all of it, so that its blocks stay where they are
 	CheckFile     Action = "check"    // that File lies where Device's table says
 	DropFile      Action = "delete"   // File
+	FreeBlocks    Action = "free"     // parts of File that the store in Device, with Table, has no more
 	LabelMedium   Action = "label"    // lead and tail of Medium
 	PutBack       Action = "put back" // what LabelMedium found there
 	WipeLabel     Action = "unlabel"  // Medium, if the label is the set's
@@ -96,6 +97,8 @@ type Step struct {
 	Medium *Medium
 	// File is what a store is made of. In a load it takes the place of Table's row.
 	File *File
+	// Free are parts of File, where they begin in it.
+	Free []Stretch
 	// Why says for what reason dmsnap chose it.
 	Why string
 	// Program is a hook of the application's, Event what it is called with.
@@ -201,6 +204,9 @@ func (s Step) Detail() string {
 	case s.Action == Expect:
 		d = append(d, "with its old table live and this one loaded")
 	}
+	if n := stretched(s.Free); n > 0 {
+		d = append(d, fmt.Sprintf("%d bytes of %s", n.Bytes(), s.File.Path))
+	}
 	if s.Action == DropFile && s.Device != "" {
 		d = append(d, "unless "+s.Device+" has it")
 	}
@@ -214,6 +220,13 @@ func (s Step) Detail() string {
 		d = append(d, "chosen because "+s.Why)
 	}
 	return strings.Join(d, ", ")
+}
+
+func stretched(all []Stretch) (sum targets.Sectors) {
+	for _, s := range all {
+		sum += s.Length
+	}
+	return sum
 }
 
 // Plan is the ordered list of steps of one operation.

@@ -106,6 +106,8 @@ type File struct {
 	// Pasts are the images that still need what lay in a block when they were cut.
 	// For Extents only.
 	Pasts []Past `json:"-"`
+	// Hollow: its store keeps records only, and what lies between them may be holes.
+	Hollow bool `json:"-"`
 }
 
 // Past is an image and how its filesystem is mounted beside its origin's.
@@ -127,10 +129,18 @@ func (f *File) Size() uint64 {
 // the file's rows lead to.
 func (f *File) Part(store targets.Table, on targets.DevNo) targets.Table {
 	at, size := targets.Sectors(f.At/512), targets.Sectors(f.Bytes/512)
-	if f.At == 0 { // further devices may lie between the rows of one that an older release made larger
+	if f.At == 0 && !Hollow(store) { // further devices may lie between the rows of one that an older release made larger
 		return To(On(store, on), size)
 	}
 	return On(To(From(store, at), size), on)
+}
+
+// Holds tells whether what a store has of a file, put together, is where the file lies.
+func (f *File) Holds(part, lies targets.Table, on targets.DevNo) bool {
+	if f.Hollow {
+		return Within(part, on, lies)
+	}
+	return part.Equal(lies)
 }
 
 // file describes what a store is made of; nil if it is a device that exists.

@@ -98,6 +98,8 @@ func (r *Runner) do(ctx context.Context, s plan.Step) error {
 		return r.checkFile(s)
 	case plan.DropFile:
 		return r.dropFile(ctx, s)
+	case plan.FreeBlocks:
+		return r.freeBlocks(s)
 	case plan.LabelMedium:
 		return r.labelMedium(s.Medium)
 	case plan.PutBack:

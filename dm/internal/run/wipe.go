@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -109,13 +110,19 @@ func (r *Runner) wipeFile(pinned *ioctl.File, path string) {
 
 func zeroSame(f, pinned *ioctl.File, size uint64) error {
 	st, err := f.Stat()
-	was, wasErr := pinned.Stat()
-	if err != nil || wasErr != nil {
-		return errors.Join(err, wasErr)
+	if err != nil {
+		return err
 	}
-	if st.Dev != was.Dev || st.Ino != was.Ino {
-		return errForeign
+	if same, err := sameFile(f, pinned); err != nil || !same {
+		return cmp.Or(err, errForeign)
 	}
 	_, err = f.WriteAt(make([]byte, min(size, uint64(st.Size))), 0)
 	return errors.Join(err, f.Sync())
+}
+
+// sameFile tells whether a name still leads to the file that was opened before.
+func sameFile(f, before *ioctl.File) (bool, error) {
+	st, err := f.Stat()
+	was, wasErr := before.Stat()
+	return st.Dev == was.Dev && st.Ino == was.Ino, errors.Join(err, wasErr)
 }

@@ -35,7 +35,7 @@ func Layout(f *ioctl.File, file *plan.File, flags ioctl.FiemapFlags) (targets.Ta
 			Start: targets.Sectors(e.Logical / 512), Length: targets.Sectors(e.Length / 512), Offset: targets.Sectors(e.Physical / 512),
 		}
 	}
-	if file.At == 0 {
+	if file.At == 0 && !file.Hollow {
 		return file.Rows(pieces)
 	}
 	return closedUp(f, file, pieces)
