@@ -13,8 +13,8 @@ import (
 
 // TestModulesOnHost has the modules cut, mount and remove sets of a volume in use.
 func TestModulesOnHost(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "data", "ext4", disks[0], disks[1], 0, 64)
 	if err := os.WriteFile(filepath.Join(v.Dir, "data"), []byte("old"), 0o600); err != nil {
@@ -27,8 +27,8 @@ func TestModulesOnHost(t *testing.T) {
 
 // TestFleetOnHost cuts three volumes as if each were on a host of its own, and fails on one.
 func TestFleetOnHost(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	inventory := filepath.Join(t.TempDir(), "hosts")
 	var hosts strings.Builder

@@ -14,7 +14,7 @@ import (
 )
 
 // TestFailpoints fails the steps of a create and of a remove in turn on a real
-// kernel; of a create every third in a normal run. A failed create has changed nothing; a failed remove has changed
+// kernel; every third of them in a normal run. A failed create has changed nothing; a failed remove has changed
 // nothing either, or the same call again finishes it.
 func TestFailpoints(t *testing.T) {
 	v := newGuarded(t)
@@ -34,7 +34,7 @@ func TestFailpoints(t *testing.T) {
 		v.writable(t)
 	}
 	whole := string(output(t, "dmsetup", "table"))
-	for n := 1; v.failRemove(t, state, n, whole); n++ {
+	for n := 1; v.failRemove(t, state, n, whole); n += further {
 		v.writable(t)
 	}
 	if after := string(output(t, "dmsetup", "table")); after != v.before {

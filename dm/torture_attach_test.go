@@ -22,7 +22,6 @@ type plainTorture struct {
 
 func newPlainTorture(t *testing.T) *plainTorture {
 	t.Helper()
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	x := &plainTorture{device: lab.Partition(t, disks[0], 1, 1, 64), cow: lab.Store(t, "cow", disks[1], 0, 96)}

@@ -65,7 +65,7 @@ func guestTests(ctx context.Context, flags *testFlags, summary *results.Summary)
 		return err
 	}
 	for i, kernel := range flags.matrix() {
-		guest := kernelTests(ctx, flags, kernel, binaries, i == 0 || flags.all)
+		guest := kernelTests(ctx, flags, kernel, binaries, summary.Host, i == 0 || flags.all)
 		summary.Guests = append(summary.Guests, guest)
 		if summary.Real(guest) == 0 {
 			guest.Problem("not one test of a real kernel ran")
@@ -74,12 +74,15 @@ func guestTests(ctx context.Context, flags *testFlags, summary *results.Summary)
 	return nil
 }
 
-// kernelTests runs all packages on one kernel, in one machine as long as it stays clean; if not wide, without the tests of
-// what kernels hardly differ in.
-func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *binaries, wide bool) *results.Stage {
+// kernelTests runs all packages on one kernel, in one machine as long as it stays clean: at full length all of their tests,
+// else those that did not pass on the host already, and if not wide none of what kernels hardly differ in.
+func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *binaries, host *results.Stage, wide bool) *results.Stage {
 	stage, end := timed("kernel "+kernel.Name, results.Policy{EachTest: true, Logs: flags.verbose, Skips: allowedSkips})
 	defer end()
-	g := &guest{stage: stage, flags: flags, options: flags.options(kernel), tool: b.tool}
+	g := &guest{stage: stage, flags: flags, options: flags.options(kernel), tool: b.tool, passedOnHost: noTests}
+	if host != nil && !flags.all {
+		g.passedOnHost = host.PassedWhole
+	}
 	g.env = b.env(g.options)
 	if !wide {
 		g.env = append(g.env, "DMSNAP_NARROW=1")
@@ -120,7 +123,11 @@ type guest struct {
 	tool    string
 	env     []string // what the tests of this kernel find
 	machine *vm.Machine
+	// passedOnHost are the tests of a package that need no guest any more, and whether the package has no others.
+	passedOnHost func(pkg string) (names []string, all bool)
 }
+
+func noTests(string) (names []string, all bool) { return nil, false }
 
 func (g *guest) boot(ctx context.Context) error {
 	if g.machine != nil {
@@ -155,6 +162,10 @@ func (g *guest) close() {
 
 // test runs one package's binary. A guest that is not as clean afterwards as before is replaced for the next.
 func (g *guest) test(ctx context.Context, pkg testPackage) error {
+	passed, all := g.passedOnHost(pkg.path)
+	if all {
+		return nil
+	}
 	if err := g.boot(ctx); err != nil {
 		return err
 	}
@@ -169,7 +180,7 @@ func (g *guest) test(ctx context.Context, pkg testPackage) error {
 	err := readEvents(g.stage, func(w io.Writer) error {
 		return g.convert(ctx, pkg.path, w, func(raw io.Writer) (err error) {
 			result, err = g.machine.Run(ctx, vm.Command{
-				Path: pkg.binary, Args: g.testArgs(), Dir: pkg.dir, Env: slices.Concat(passedEnv(os.Environ()), g.flags.env(), g.env),
+				Path: pkg.binary, Args: g.testArgs(passed), Dir: pkg.dir, Env: slices.Concat(passedEnv(os.Environ()), g.flags.env(), g.env),
 				Stdout: raw, Stderr: raw, Leaks: true,
 			})
 			return err
@@ -198,11 +209,14 @@ func (g *guest) shell(ctx context.Context, line string) error {
 	return err
 }
 
-func (g *guest) testArgs() []string {
+func (g *guest) testArgs(skip []string) []string {
 	limit := g.flags.packageLimit() - 30*time.Second
 	args := []string{"-test.v=test2json", "-test.paniconexit0", "-test.timeout=" + limit.String()}
 	if g.flags.run != "" {
 		args = append(args, "-test.run="+g.flags.run)
+	}
+	if len(skip) > 0 {
+		args = append(args, "-test.skip=^("+strings.Join(skip, "|")+")$")
 	}
 	if g.flags.short {
 		args = append(args, "-test.short")

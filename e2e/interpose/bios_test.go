@@ -16,7 +16,6 @@ import (
 
 // TestKindsOfBios sends what is not a plain read or write through a front that supports less than the device.
 func TestKindsOfBios(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -44,7 +43,6 @@ func TestKindsOfBios(t *testing.T) {
 
 // TestFlushesArrive counts flushes at the disk: none may be lost between.
 func TestFlushesArrive(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -79,7 +77,6 @@ func TestFlushesArrive(t *testing.T) {
 // TestOtherNames writes through the whole disk: what goes to sectors of the attached partition is counted as bypassing the
 // front, what goes beside them is not.
 func TestOtherNames(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -104,7 +101,6 @@ func TestOtherNames(t *testing.T) {
 
 // TestDeviceGrows makes the partition larger while it is attached: filesystems are grown online.
 func TestDeviceGrows(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -144,7 +140,6 @@ func TestDeviceGrows(t *testing.T) {
 
 // TestManyDevices attaches many partitions of one disk.
 func TestManyDevices(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	var rigs []*rig

@@ -19,7 +19,6 @@ func TestBioBased(t *testing.T) {
 		"md":  func(t *testing.T) string { return raid0(t, halves(t)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			lab.Need(t)
 			lab.LoadModule(t)
 			store := lab.Store(t, "store", lab.Disks(t, 2)[1], 0, 96)
 			plain := below(t)
@@ -41,7 +40,6 @@ func TestStackedAbove(t *testing.T) {
 		"md":   func(t *testing.T, plains []string) string { return raid0(t, plains...) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			lab.Need(t)
 			lab.LoadModule(t)
 			plains := halves(t)
 			above := stack(t, plains)
@@ -72,7 +70,6 @@ func TestStackedAbove(t *testing.T) {
 
 // TestSwapFile has pages in a swap file on the filesystem of a partition: they are read and written on every way there is.
 func TestSwapFile(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 96)
 	swap := filepath.Join(formatted(t, plain), "swap")
@@ -146,7 +143,6 @@ func swapped(t *testing.T) (kib int) {
 
 // TestControlGroups: what a group writes to an attached device is still counted as the group's, and once.
 func TestControlGroups(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -189,7 +185,6 @@ func TestControlGroups(t *testing.T) {
 
 // TestPolled writes and reads by io_uring on a device with polled queues, as databases do: what was to be polled completes.
 func TestPolled(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	lab.Run(t, "modprobe", "null_blk", "gb=1", "memory_backed=1", "poll_queues=1", "submit_queues=1")
 	t.Cleanup(func() { lab.Run(t, "rmmod", "null_blk") })
@@ -209,7 +204,6 @@ func TestPolled(t *testing.T) {
 // TestDeviceVanishes pulls a disk with a mounted filesystem while it is attached: writers get errors, nobody waits for ever,
 // and all of it can be taken down.
 func TestDeviceVanishes(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	plain := scsiDisk(t)
 	dir := formatted(t, plain)

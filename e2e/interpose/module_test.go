@@ -17,7 +17,6 @@ const slots = 64
 func TestCycles(t *testing.T) {
 	for _, fstype := range []string{"ext4", "xfs"} {
 		t.Run(fstype, func(t *testing.T) {
-			lab.Need(t)
 			lab.LoadModule(t)
 			disks := lab.Disks(t, 2)
 			plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -75,7 +74,6 @@ func check(t *testing.T, fstype, dev string) {
 // TestRuleBDecides is the control experiment: when the front runs while the image is resumed, the image does change, in the
 // way that the other tests would notice.
 func TestRuleBDecides(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	plain := lab.Partition(t, disks[0], 1, 1, 32)
@@ -99,7 +97,6 @@ func TestRuleBDecides(t *testing.T) {
 // TestTracker has a dm-era device between base and front: it remembers what was written to the partition and no more, and an
 // image on it stays what it was.
 func TestTracker(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	const block = 128 // sectors
 	disks := lab.Disks(t, 2)
@@ -127,7 +124,6 @@ func TestTracker(t *testing.T) {
 func TestTrackerInUse(t *testing.T) {
 	for _, where := range []string{"partition", "root"} {
 		t.Run(where, func(t *testing.T) {
-			lab.Need(t)
 			lab.LoadModule(t)
 			disks := lab.Disks(t, 2)
 			plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -149,7 +145,6 @@ func TestTrackerInUse(t *testing.T) {
 
 // TestHeldWhileAttached tries everything that would pull the floor away.
 func TestHeldWhileAttached(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -184,7 +179,6 @@ func TestHeldWhileAttached(t *testing.T) {
 
 // TestDetachWaitsForTheFront detaches while the front is suspended and holds writes.
 func TestDetachWaitsForTheFront(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -209,7 +203,6 @@ func TestDetachWaitsForTheFront(t *testing.T) {
 
 // TestFrontIsChecked offers fronts that would lose or misplace data.
 func TestFrontIsChecked(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -235,7 +228,6 @@ func TestFrontIsChecked(t *testing.T) {
 
 // TestRefusedDevices names devices that cannot be interposed.
 func TestRefusedDevices(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 1)
 	mapped := lab.Linear(t, "mapped", disks[0], 0, 8)

@@ -9,7 +9,6 @@ import (
 
 // TestOverlap attaches a partition, and then its disk.
 func TestOverlap(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disk := lab.Disks(t, 1)[0]
 	part := newRig(t, "part", lab.Partition(t, disk, 1, 1, 64))
@@ -32,7 +31,6 @@ func TestOverlap(t *testing.T) {
 // TestMarksAreOwn attaches a raid and one of its members. The raid hands the bios that it got from its base on to the member, which
 // must have them by its own front.
 func TestMarksAreOwn(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	parts := halves(t)
 	md := raid0(t, parts...)

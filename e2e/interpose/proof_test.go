@@ -9,7 +9,6 @@ import (
 
 // TestProof has the module prove that bios to the device come by the base, while they do and when they no longer do.
 func TestProof(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	plain := lab.Partition(t, disks[0], 1, 1, 64)
@@ -44,7 +43,6 @@ func TestProof(t *testing.T) {
 
 // TestFrontsThatMisplace offers fronts that are right for the first block only, or change what they read.
 func TestFrontsThatMisplace(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
 	r := newRig(t, "misplace", plain)

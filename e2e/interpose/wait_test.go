@@ -28,7 +28,6 @@ func begin(t *testing.T, name string, args ...string) (*exec.Cmd, chan error) {
 // TestStuckDevice has a disk that does not answer: attaching and detaching it takes for ever and can be killed, and another disk
 // is attached and detached meanwhile.
 func TestStuckDevice(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	const slow = "slow"
@@ -100,7 +99,6 @@ func inFlight(t *testing.T, dev string) int { return stat(t, filepath.Base(dev),
 // TestBaseSuspendedWhileDetaching: a suspend of the base does not wait for the detach, nor the detach for the suspend, and writes
 // that the front held go on.
 func TestBaseSuspendedWhileDetaching(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
 	dir := formatted(t, plain)
@@ -144,7 +142,6 @@ func readsDevice(cmd *exec.Cmd) bool {
 
 // TestHookOnlyWhileAttached looks where the function tracer changed the kernel's text.
 func TestHookOnlyWhileAttached(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	tracing := t.TempDir()
 	lab.Run(t, "mount", "-t", "tracefs", "tracing", tracing)
@@ -172,8 +169,8 @@ func TestHookOnlyWhileAttached(t *testing.T) {
 
 // TestLoadedAndUnloaded loads the module, attaches, detaches and unloads it, again and again under a writer.
 func TestLoadedAndUnloaded(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	module := os.Getenv("DMSNAP_MODULE")
 	lab.Run(t, "modprobe", "dm-mod")
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)

@@ -34,15 +34,18 @@ func Need(t *testing.T) {
 // Full tells whether tests run at their full length, which takes hours: `e2e test --all`.
 func Full() bool { return os.Getenv("DMSNAP_FULL") != "" }
 
-// Wide is for a test of what kernels hardly differ in: a normal run has it on the first kernel only.
+// Narrow tells whether this is the second kernel of a normal run, which has less of what kernels hardly differ in.
+func Narrow() bool { return os.Getenv("DMSNAP_NARROW") != "" }
+
+// Wide is for a test of what kernels hardly differ in: a normal run has it on the first kernel only. It comes before Need, too.
 func Wide(t *testing.T) {
 	t.Helper()
-	if os.Getenv("DMSNAP_NARROW") != "" {
+	if Narrow() {
 		t.Skip("needs other kernel: a normal run has this test on the first one only")
 	}
 }
 
-// Long is for a test that a normal run has no time for.
+// Long is for a test that a normal run has no time for. It comes before Need, which looks at the whole guest.
 func Long(t *testing.T) {
 	t.Helper()
 	if os.Getenv("DMSNAP_E2E") != "" && !Full() {

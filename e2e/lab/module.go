@@ -6,11 +6,12 @@ import (
 	"testing"
 )
 
-// LoadModule loads the interposer module for the time of the test. It must go again: whatever still uses it is a leak. A normal
-// run has no time for it.
+// LoadModule loads the interposer module for the time of a test that needs a guest. It must go again: whatever still uses it is a
+// leak. A normal run has no time for it.
 func LoadModule(t *testing.T) {
 	t.Helper()
 	Long(t)
+	Need(t)
 	path := os.Getenv("DMSNAP_MODULE")
 	if path == "" {
 		t.Fatal("DMSNAP_MODULE does not name the module under test: it was not compiled")

@@ -11,8 +11,8 @@ import (
 // TestManyAtOnce has many processes cut and remove sets that overlap, in every order of their origins. All of them come
 // through with patience, and list answers all the while.
 func TestManyAtOnce(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	rounds := 1
 	if lab.Full() {
 		rounds = 10

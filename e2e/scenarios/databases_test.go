@@ -113,8 +113,8 @@ func atApplicationLevel(t *testing.T, tool *lab.Tool, v lab.Volume, hook string)
 
 // TestPostgreSQL: a server started on the image has every row that was committed before the cut, and none out of order.
 func TestPostgreSQL(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	servers(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "pg", "ext4", disks[0], disks[1], 0, 400)
@@ -171,8 +171,8 @@ func TestPostgreSQL(t *testing.T) {
 // TestMariaDB: the hook's lock is held through the window. So a MyISAM table, which has no log, is whole in the image
 // although rows are put into it all the time; and InnoDB recovers every committed row.
 func TestMariaDB(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	servers(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "my", "ext4", disks[0], disks[1], 0, 400)

@@ -53,8 +53,8 @@ type resticSummary struct {
 // TestExecRestic: the second backup of a tree that has not changed reads no file and
 // stores nothing anew, since its device number is that of the first.
 func TestExecRestic(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	backupPrograms(t)
 	tool, v := lab.NewTool(t), volumeOfFiles(t, "ext4", 200)
 	repo, cache := t.TempDir(), t.TempDir()
@@ -90,8 +90,8 @@ func TestExecRestic(t *testing.T) {
 // TestExecBorg: borg's cache of files holds from one image to the next. It never
 // remembers the newest files of a backup.
 func TestExecBorg(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	backupPrograms(t)
 	tool, v := lab.NewTool(t), volumeOfFiles(t, "xfs", 310)
 	newest := filepath.Join(v.Dir, "newest")
@@ -122,8 +122,8 @@ func TestExecBorg(t *testing.T) {
 
 // TestExecRsync: a copy at the original paths, twice; the second transfers nothing.
 func TestExecRsync(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	backupPrograms(t)
 	tool, v := lab.NewTool(t), volumeOfFiles(t, "ext4", 200)
 	copied := t.TempDir()

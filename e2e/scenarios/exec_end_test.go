@@ -98,8 +98,8 @@ func noSets(t *testing.T, tool *lab.Tool, what string) {
 // TestExecEnds: however it ends, no process, mount or device is left, and nobody
 // takes it for a success.
 func TestExecEnds(t *testing.T) {
-	lab.Need(t)
 	lab.Wide(t)
+	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 64)
 	for _, c := range []struct {
@@ -153,6 +153,7 @@ func TestExecEnds(t *testing.T) {
 
 // TestExecImageLost: a store that is full ends the command at once.
 func TestExecImageLost(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 64)
@@ -169,8 +170,8 @@ func TestExecImageLost(t *testing.T) {
 // TestExecWays has the images elsewhere, or as devices, or those of a set that
 // stays.
 func TestExecWays(t *testing.T) {
-	lab.Need(t)
 	lab.Wide(t)
+	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 64)
 	w := lab.NewVolume(t, "srv", "xfs", disks[0], disks[1], 64, 320)

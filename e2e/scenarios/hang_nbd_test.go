@@ -120,8 +120,8 @@ func (n *network) serve() error {
 // TestHangingNetworkStore: the server of a store's network block device answers no more. With a timeout, the driver ends what
 // thaw --invalidate waits for; without, only the server does. Then writers go on, and only the image is lost.
 func TestHangingNetworkStore(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	for _, timeout := range []int{15, 0} {
 		t.Run(fmt.Sprintf("timeout %d", timeout), func(t *testing.T) {
 			var server *network

@@ -18,8 +18,8 @@ const held = 12 * time.Second
 // TestHangingStore: a store takes its time for each write, and writers of the origin wait for it. Thaw --invalidate ends that:
 // what the driver has is waited for once, then nobody waits any more. Only the image is lost.
 func TestHangingStore(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	tool, w, v := hangable(t, func(disk string) string {
 		return lab.Table(t, "slow", fmt.Sprintf("0 %d linear %s 0", 64*lab.MiB, disk))
 	})
@@ -39,8 +39,8 @@ func TestHangingStore(t *testing.T) {
 // TestQueueingStore: the store's multipath device has no path and keeps what it is given. Nobody but that device can end
 // this; when it does, the store gets nothing more, and writers go on.
 func TestQueueingStore(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disk := lab.Disks(t, 2)[1]
 	tool, w, v := hangable(t, func(disk string) string { return lab.Multipath(t, "paths", "bio", disk) })
 	lab.Run(t, "dmsetup", "message", "paths", "0", "queue_if_no_path")

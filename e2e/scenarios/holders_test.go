@@ -12,8 +12,8 @@ import (
 
 // TestHoldersAreNamed refuses to remove what is in use, says by whom, and removes it when it is free.
 func TestHoldersAreNamed(t *testing.T) {
-	lab.Need(t)
 	lab.Wide(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "held", "ext4", disks[0], disks[1], 0, 64)
 	tool := lab.NewTool(t)
@@ -120,8 +120,8 @@ func TestWithoutUdev(t *testing.T) {
 
 // TestHostileNames uses names that a shell, a table or a path would take apart.
 func TestHostileNames(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	trap := t.TempDir() + "/trap"
 	for i, name := range []string{"with space", "semi;touch " + strings.ReplaceAll(trap, "/", ":"), "dots..", "ünïcode", "back\\slash", "a'b\"c", strings.Repeat("n", 127)} {

@@ -27,7 +27,6 @@ func plainCycles(t *testing.T, few int, enter func(*testing.T, lab.Volume) (*lab
 	t.Helper()
 	for _, fstype := range []string{"ext4", "xfs"} {
 		t.Run(fstype, func(t *testing.T) {
-			lab.Need(t)
 			lab.LoadModule(t)
 			v := partition(t, fstype, 192)
 			t.Cleanup(func() { checkFilesystem(t, fstype, v.Device, v.Dir) })
@@ -79,7 +78,6 @@ func partition(t *testing.T, fstype string, sizeMiB int) lab.Volume {
 
 // TestAttachedPartition attaches by itself: the layer outlives sets, nobody can remove it, and a filesystem goes on on it.
 func TestAttachedPartition(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	v := partition(t, "ext4", 128)
 	tool := lab.NewTool(t)
@@ -154,7 +152,6 @@ func TestAdoptedPartition(t *testing.T) {
 
 // TestBypassedPartition writes to the partition's sectors through the whole disk: no image of it is called good then.
 func TestBypassedPartition(t *testing.T) {
-	lab.Need(t)
 	lab.LoadModule(t)
 	disks := lab.Disks(t, 2)
 	plain := lab.Partition(t, disks[0], 1, 1, 32)

@@ -13,8 +13,8 @@ import (
 // and is not served as good; its removal leaves the new table alone, the writer notices nothing, and the origin can be cut
 // again.
 func TestResizedByLVM(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: logicalVolume(t, disks[0]), Store: disks[1]}
 	tool, w := resizable(t, &v)
@@ -32,8 +32,8 @@ func TestResizedByLVM(t *testing.T) {
 // TestResizedByCryptsetup: it looks at the table of the mapping first, does not find its own, and refuses. Nothing is
 // bypassed, and when the set is gone it works.
 func TestResizedByCryptsetup(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: luksVolume(t, disks[0], "--disable-keyring"), Store: disks[1]}
 	lab.Run(t, "cryptsetup", "resize", "--device-size", "128M", "secret")

@@ -73,8 +73,8 @@ type said struct {
 // TestMistakes makes every mistake. Each is answered with the exit status, the code, the line and the hint that
 // docs/exit-codes.md promises, and changes nothing.
 func TestMistakes(t *testing.T) {
-	lab.Need(t)
 	lab.Wide(t)
+	lab.Need(t)
 	promised := promises(t)
 	s := newScene(t)
 	quiet := s.state(t)

@@ -20,8 +20,8 @@ import (
 // way, in whatever it is doing, and the next one goes on. The image stays what it
 // was, and the writer meets no error.
 func TestMonitorKeepsASetAlive(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 3)
 	v := lab.Volume{Name: "mon", Device: lab.Linear(t, "mon", disks[0], 0, 120), Store: lab.Store(t, "mon-cow", disks[1], 0, 48)}
 	lab.Format(t, "ext4", v.Device)

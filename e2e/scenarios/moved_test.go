@@ -15,8 +15,8 @@ import (
 // freed. The set says that it is bypassed; its removal changes no byte of the other volume, and leaves the origin and its
 // writer alone.
 func TestMovedByLVM(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	lab.Group(t, "vg", disks...)
 	lab.Run(t, "lvcreate", "-qq", "-y", "-n", "home", "-L", "96M", "vg", disks[0])
@@ -58,8 +58,8 @@ func direct(t *testing.T, device string) string {
 // TestResizedMeanwhile runs lvresize and dmsnap on one volume at the same time. Whoever comes first, the kernel has the
 // size that lvm2 has given the volume in the end.
 func TestResizedMeanwhile(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	lab.Group(t, "vg", disks[0])
 	device := lab.LogicalVolume(t, "vg", "home", "-L", "64M")

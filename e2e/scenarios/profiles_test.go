@@ -28,6 +28,7 @@ func profile(t *testing.T, name string, lines ...string) []string {
 // TestProfileRun: a profile's command sees the snapshot, its status is that of the run,
 // and whoever is to be told is.
 func TestProfileRun(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 100)

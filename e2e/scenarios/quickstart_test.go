@@ -51,8 +51,8 @@ func TestQuickStart(t *testing.T) {
 		}, "db.tar", []string{"./var/lib/pgdata/precious", "./var/lib/pgwal/precious"}},
 	} {
 		t.Run(c.title, func(t *testing.T) {
-			lab.Need(t)
 			lab.Long(t)
+			lab.Need(t)
 			for dir, dev := range c.prepare(t, lab.Disks(t, 1)) {
 				mountAt(t, dev, dir)
 			}

@@ -19,6 +19,7 @@ import (
 // bit and for as long as it lives; none is there or gone of which no command said so; nobody is held. DMSNAP_SEED repeats
 // what is drawn, though not the moments.
 func TestTwoProcesses(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	r := newRace(t)
 	for round := range lab.Rounds(t, 6, 500) {

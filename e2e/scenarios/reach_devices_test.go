@@ -60,8 +60,8 @@ func TestReachDevices(t *testing.T) {
 
 // TestReach32Bits has the build for 32 bits do it all on a kernel of 64.
 func TestReach32Bits(t *testing.T) {
-	lab.Need(t)
 	lab.Wide(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	reachWith(t, lab.NewTool32(t), lab.NewVolume(t, "narrow", "ext4", disks[0], disks[1], 0, 64))
 }
@@ -149,8 +149,8 @@ func scrub(t *testing.T, volume string) {
 
 // TestCopiesNotWhole is refused as long as a copy is missing or being made, and nothing changes.
 func TestCopiesNotWhole(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 4)
 	lab.Group(t, "vg", disks[:3]...)
 	origin := lab.LogicalVolume(t, "vg", "copies", "--type", "raid1", "-m1", "-L", "64M")

@@ -14,8 +14,8 @@ import (
 
 // TestManyVolumes cuts many volumes at one instant: what the writer put on two of them in order is in order.
 func TestManyVolumes(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	many := lab.Rounds(t, 8, 64)
 	disks := lab.Disks(t, 2)
 	volumes := make([]lab.Volume, many)
@@ -48,8 +48,8 @@ func TestManyVolumes(t *testing.T) {
 
 // TestEightSets has eight sets on one origin: each keeps its own instant while all others come and go.
 func TestEightSets(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	const sets = 8
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: lab.Linear(t, "eight", disks[0], 0, 8)}
@@ -89,8 +89,8 @@ func TestEightSets(t *testing.T) {
 
 // TestSwapOnTheOrigin pages out and in all the while. What was paged out before the cut is what comes back.
 func TestSwapOnTheOrigin(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.Volume{Device: lab.Linear(t, "swap", disks[0], 0, 64), Store: lab.Store(t, "swap-store", disks[1], 0, 80)}
 	lab.Run(t, "mkswap", v.Device)
@@ -151,8 +151,8 @@ func pageOut(t *testing.T, b []byte) {
 
 // TestNamesOfEveryByte has origins whose names hold every byte that the kernel takes.
 func TestNamesOfEveryByte(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	store := lab.Store(t, "names-store", disks[1], 0, 8)
 	var bytes []byte

@@ -121,8 +121,8 @@ func readAt(t *testing.T, dev string, n int, at int64) []byte {
 
 // TestStoreOfLargerSectors is refused: it would change the sectors of the image, and of the origin at a merge.
 func TestStoreOfLargerSectors(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 7)
 	origin := lab.Linear(t, "small", disks[0], 0, 16)
 	store := lab.Store(t, "large", disks[6], 0, 16)
@@ -138,8 +138,8 @@ func TestStoreOfLargerSectors(t *testing.T) {
 
 // TestTwoRawOrigins is a database on two devices without filesystems: it writes its log, then its table.
 func TestTwoRawOrigins(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 4)
 	var volumes []lab.Volume
 	for i, name := range []string{"log", "rows"} {

@@ -20,8 +20,8 @@ func TestRecipes(t *testing.T) {
 		{"rclone", "../../docs/recipes/rclone.md"},
 	} {
 		t.Run(c.program, func(t *testing.T) {
-			lab.Need(t)
 			lab.Long(t)
+			lab.Need(t)
 			backupPrograms(t)
 			t.Setenv("HOME", t.TempDir())
 			t.Setenv("TMPDIR", "/tmp")

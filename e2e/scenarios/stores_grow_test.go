@@ -84,8 +84,8 @@ func growInPlace(t *testing.T, tool *lab.Tool, w *lab.Writer, v lab.Volume, kind
 // TestMonitorGrowsAFile has a store of 8 MiB on the origin's own filesystem and a burst of ten times that. The monitor is
 // killed on the way, in whatever it is doing, and the next one goes on. The image stays what it was.
 func TestMonitorGrowsAFile(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "monf", "ext4", disks[0], disks[1], 0, 320)
 	v.Store = "file:" + v.Dir + "/cow"

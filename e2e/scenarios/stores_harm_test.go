@@ -292,8 +292,8 @@ func TestOlderImagesKeepWhatWasThere(t *testing.T) {
 // TestLostStoreIsRead: when the kernel has given the image of a persistent store up, show still tells what is in the store,
 // from its medium.
 func TestLostStoreIsRead(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "read", "ext4", disks[0], disks[1], 0, 64)
 	tool := lab.NewTool(t)

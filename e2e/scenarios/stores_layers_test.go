@@ -13,6 +13,7 @@ import (
 // TestNoStoreNamed cuts a mount point with nothing said about stores: on the own filesystem if there is no other, beside
 // it if there is, in memory if both are full. The set says why.
 func TestNoStoreNamed(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 3)
 	v := lab.NewVolume(t, "plain", "ext4", disks[0], disks[1], 0, 320)
@@ -51,8 +52,8 @@ func TestNoStoreNamed(t *testing.T) {
 // TestStoreThroughLayers has the store's file on LUKS on the logical volume that is cut: its blocks are found beneath both.
 // Old data of the LUKS volume is not written there when the logical volume is cut too: that would be beneath its encryption.
 func TestStoreThroughLayers(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	lv := logicalVolume(t, disks[0])
 	luks := luksVolume(t, lv, "--disable-keyring")
@@ -115,8 +116,8 @@ func opened(t *testing.T, image string) {
 
 // TestMemoryPressure has the host swap to the origin while its chunks are copied: neither waits for the other.
 func TestMemoryPressure(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "tight", "ext4", disks[0], disks[1], 0, 640)
 	swap := filepath.Join(v.Dir, "swap")

@@ -15,6 +15,7 @@ import (
 // TestStoreIsNoTwin: the first chunk that is copied is that with the superblock. Nothing a store is made of is taken
 // for the origin by who asks for its UUID, neither live nor when the set ended without being removed.
 func TestStoreIsNoTwin(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	t.Run("udev", noTwins)
 	stopUdev(t)

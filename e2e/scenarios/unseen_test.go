@@ -13,6 +13,7 @@ import (
 // TestUsedUnseen takes sets of devices that are in use though no mount of them can be seen: the receipt claims `crash` only.
 // The same device at rest is `unmounted`.
 func TestUsedUnseen(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "unseen", "ext4", disks[0], disks[1], 0, 64)

@@ -20,8 +20,8 @@ import (
 // on its volumes. After a signal that can be caught nothing is left; after a kill
 // -9 the next run takes down what was.
 func TestInterruptedAgent(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	lab.InstallTool(t, dm.DefaultGuard)
 	disks := lab.Disks(t, 2)
 	a := &program{t: t, to: t.TempDir(), state: filepath.Join(t.TempDir(), "state")}

@@ -79,6 +79,9 @@ func (s *Stage) takeTest(e event) {
 }
 
 func (s *Stage) takeSkip(e event, test Test, isSub bool) {
+	if isSub {
+		s.partly[test] = true
+	}
 	reason := s.reasons[Test{e.Package, e.Test}]
 	bad := ""
 	if !s.forgives(reason) {

@@ -20,6 +20,7 @@ type Stage struct {
 
 	verdicts map[Test]string
 	pending  map[Test]*pending
+	partly   map[Test]bool // a subtest was skipped
 	reasons  map[Test]string
 	loose    map[string][]string // output of a package outside its tests
 	out      io.Writer
@@ -50,7 +51,7 @@ type pending struct {
 func NewStage(name string, out io.Writer, policy Policy) *Stage {
 	return &Stage{
 		Name: name, out: out, policy: policy,
-		verdicts: map[Test]string{}, pending: map[Test]*pending{}, reasons: map[Test]string{}, loose: map[string][]string{},
+		verdicts: map[Test]string{}, pending: map[Test]*pending{}, partly: map[Test]bool{}, reasons: map[Test]string{}, loose: map[string][]string{},
 	}
 }
 
@@ -88,6 +89,23 @@ func (s *Stage) Tests(verdict string) []Test {
 	}
 	slices.SortFunc(tests, func(a, b Test) int { return strings.Compare(a.Package+" "+a.Name, b.Package+" "+b.Name) })
 	return tests
+}
+
+// PassedWhole returns the names of a package's tests that passed without a skipped subtest, sorted, and whether the package
+// has no others.
+func (s *Stage) PassedWhole(pkg string) (names []string, all bool) {
+	others := 0
+	for test, verdict := range s.verdicts {
+		switch {
+		case test.Package != pkg:
+		case verdict == Passed && !s.partly[test]:
+			names = append(names, test.Name)
+		default:
+			others++
+		}
+	}
+	slices.Sort(names)
+	return names, len(names) > 0 && others == 0
 }
 
 func (s *Stage) settle(test Test, verdict, reason string, seconds float64) {

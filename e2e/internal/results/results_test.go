@@ -75,6 +75,32 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+func TestPassedWhole(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		events []string
+		want   []string
+		all    bool
+	}{
+		{"all", []string{"run U", "pass U", "run T", "run T/s", "pass T/s", "pass T", "pass"}, []string{"T", "U"}, true},
+		{"another is skipped", []string{"run T", "pass T", "run U", "skip U", "pass"}, []string{"T"}, false},
+		{"another fails", []string{"run T", "pass T", "run U", "fail U", "fail"}, []string{"T"}, false},
+		{"a subtest is skipped", []string{"run T", "run T/s", "skip T/s", "pass T", "pass"}, nil, false},
+		{"nothing ran", []string{"output  does not compile\n", "fail"}, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stage := NewStage("host", &bytes.Buffer{}, Policy{})
+			feed(t, stage, c.events...)
+			if got, all := stage.PassedWhole("p"); !slices.Equal(got, c.want) || all != c.all {
+				t.Errorf("got %v, all %v; want %v, %v", got, all, c.want, c.all)
+			}
+			if got, all := stage.PassedWhole("other"); got != nil || all {
+				t.Errorf("another package: %v, %v", got, all)
+			}
+		})
+	}
+}
+
 func TestReadRefusesNonsense(t *testing.T) {
 	if err := NewStage("s", &bytes.Buffer{}, Policy{}).Read(strings.NewReader("ok p 0.1s\n")); err == nil {
 		t.Error("no error")

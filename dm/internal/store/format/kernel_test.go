@@ -21,8 +21,8 @@ import (
 // and compares its accounting with ours: live, after the store is loaded again,
 // when an area is exactly full, and with a hole.
 func TestKernelAgrees(t *testing.T) {
-	lab.Need(t)
 	lab.Long(t)
+	lab.Need(t)
 	for _, row := range []struct {
 		mode    string
 		sectors int // of a chunk
