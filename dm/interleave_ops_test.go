@@ -139,6 +139,21 @@ func meeting() map[string]act {
 			},
 			do: only(func(m *Manager, p part) error { return m.Remove(ctx, RemoveRequest{Name: p.name, Flatten: true}) }),
 		},
+		"prune": {
+			ends: true,
+			setup: func(w *world, p part) error {
+				for i, suffix := range []string{"", "-newer"} {
+					r := p.request()
+					r.Name, r.Persistent, r.Labels, r.Stores = p.name+suffix, true, map[string]string{"series": p.name}, map[string]string{"": p.stores[i]}
+					if err := w.cut(r); err != nil {
+						return err
+					}
+					w.write(p.origin)
+				}
+				return nil
+			},
+			do: only(func(m *Manager, p part) error { return pruneTo(ctx, m, p.name, "last:1") }),
+		},
 		"attach": {plain: true, do: only(func(m *Manager, p part) error { _, err := m.Attach(ctx, "/data"); return err })},
 		"detach": {
 			plain: true, do: only(func(m *Manager, p part) error { return m.Detach(ctx, "/data") }),
@@ -197,6 +212,21 @@ func guardEnds(m *Manager, p part) error {
 		return nil
 	}
 	return s.fail(err)
+}
+
+// pruneTo prunes a series. What stays although it was to go is an error here.
+func pruneTo(ctx context.Context, m *Manager, series, rules string) error {
+	keep, err := ParseKeepRules(rules)
+	if err != nil {
+		return err
+	}
+	pruned, err := m.Prune(ctx, PruneRequest{Labels: map[string]string{"series": series}, Keep: keep})
+	for _, p := range pruned {
+		if err == nil && p.Set == series && !p.Removed {
+			err = &Error{Op: "prune", Set: p.Set, Code: CodeBusy, Err: errors.New(p.Why)}
+		}
+	}
+	return err
 }
 
 // turn is one look of a monitor at everything there is, with stores that are too

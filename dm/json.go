@@ -115,6 +115,9 @@ func (x Unpinned) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 func (x Execution) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // MarshalJSON: see docs/schema.
+func (x Pruned) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
+
+// MarshalJSON: see docs/schema.
 func (x Failure) MarshalJSON() ([]byte, error) { return jsonform.Marshal(x) }
 
 // UnmarshalJSON reads what MarshalJSON wrote.

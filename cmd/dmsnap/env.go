@@ -32,6 +32,7 @@ type manager interface {
 	Monitor(ctx context.Context, r dm.MonitorRequest) error
 	PlanRemove(ctx context.Context, r dm.RemoveRequest) (*dm.Plan, error)
 	Remove(ctx context.Context, r dm.RemoveRequest) error
+	Prune(ctx context.Context, r dm.PruneRequest) ([]dm.Pruned, error)
 	List(ctx context.Context) ([]dm.Set, error)
 	Show(ctx context.Context, name string) (*dm.Set, error)
 	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)

@@ -73,7 +73,7 @@ func (r *profileRun) keepHistory(cause error) error {
 	}
 	now := time.Now().UTC()
 	h.Schema = schemaVersion
-	h.Runs = append(h.Runs, pastRun{Started: r.result.Started, Ended: now, Exit: r.status(cause), Fills: fillsOf(r.result.Set, now)})
+	h.Runs = append(h.Runs, pastRun{Started: r.result.Started, Ended: now, Exit: r.status(cause), Fills: append([]fill{}, r.fills...)})
 	h.Runs = h.Runs[max(0, len(h.Runs)-maxRuns):]
 	text, err := json.Marshal(h)
 	if err == nil {
@@ -92,14 +92,15 @@ func (r *profileRun) notKept(err error) error {
 	return &dm.Error{Op: "run", Code: dm.CodePartial, Err: fmt.Errorf("the run is over, but could not be recorded: %w", err)}
 }
 
-// fillsOf measures a set as it is now, after the command that read it.
+// fillsOf measures the stores of a set as they are now. Where it reads through another
+// one nothing is copied into its store any more, and it says nothing.
 func fillsOf(set *dm.Set, now time.Time) []fill {
 	fills := []fill{}
 	if set == nil || set.Created == nil {
 		return fills
 	}
 	for _, v := range set.Volumes {
-		if seconds := now.Sub(*set.Created).Seconds(); v.Store.UsedBytes != nil && seconds > 0 {
+		if seconds := now.Sub(*set.Created).Seconds(); v.Store.UsedBytes != nil && v.ReadsThrough == "" && seconds > 0 {
 			fills = append(fills, fill{Origin: v.Origin, Seconds: seconds, UsedBytes: *v.Store.UsedBytes, SizeBytes: v.Store.SizeBytes})
 		}
 	}

@@ -24,6 +24,13 @@ func profilesPage() string {
 	for _, k := range profileKeys() {
 		p.itemWithValue(k.name, k.value, k.help)
 	}
+	p.section("KEEP RULES")
+	p.paragraphs(
+		"A set stays if one rule keeps it. Hours, days and weeks are those of the local time zone, a week begins on Monday, and an hour that the end of summer time repeats is two. "+
+			"Periods without a set do not count, so nothing goes because the machine was off.",
+		"The newest set always stays, and so do sets that are on hold or mounted, and those dated in the future, as after the clock was set back. "+
+			"A set whose image is lost goes. dmsnap prune NAME --dry-run tells what would become of each, and why.",
+	)
 	p.section("NOTIFICATIONS")
 	p.text("What notify and on-failure name is run as the user of dmsnap, for a minute at most, with DMSNAP_PROFILE and DMSNAP_EXIT in its environment and the JSON of the result on standard input, " +
 		"key \"runs\". If it fails, the run counts as partly done. A service that systemd ends itself cannot tell of it: use OnFailure= in a drop-in of dmsnap@NAME.service for that.")
@@ -33,7 +40,7 @@ func profilesPage() string {
 	p.item("/etc/dmsnap/"+profileSubdir, "", "The profiles.")
 	p.item(dm.DefaultStateDir+"/runs", "", "What is remembered of the last runs.")
 	p.section("SEE ALSO")
-	p.seeAlso([]string{"dmsnap-run.8", "dmsnap-exec.8", "dmsnap-create.8", "dmsnap.conf.5"})
+	p.seeAlso([]string{"dmsnap-run.8", "dmsnap-prune.8", "dmsnap-exec.8", "dmsnap-create.8", "dmsnap.conf.5"})
 	return p.String()
 }
 

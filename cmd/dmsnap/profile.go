@@ -29,6 +29,7 @@ type profile struct {
 	Origins    []string
 	Command    []string // none: the set itself is what is wanted
 	Lease      dm.Lease
+	Keep       dm.KeepRules
 	Lock       string // runs with the same one follow each other
 	LockWait   time.Duration
 	Retries    int
@@ -117,6 +118,9 @@ func parseProfile(name, text string) (*profile, error) {
 	return p, nil
 }
 
+// stays tells whether the set outlives the run.
+func (p *profile) stays() bool { return len(p.Command) == 0 || !p.Keep.IsZero() }
+
 // verb is the command that the profile stands for.
 func (p *profile) verb() string {
 	if len(p.Command) > 0 {
@@ -198,8 +202,13 @@ func (p *profile) finish(r *dm.CreateRequest) error {
 		return fmt.Errorf("the label %s is the profile's own", profileLabel)
 	}
 	r.Labels[profileLabel] = p.Name
-	if p.Lease != (dm.Lease{}) && len(p.Command) > 0 {
+	switch {
+	case p.Lease != (dm.Lease{}) && !p.stays():
 		return errors.New("lease is for sets that stay, and one that is made for a command goes with it")
+	case p.Lease != (dm.Lease{}) && !p.Keep.IsZero():
+		return errors.New("lease and keep exclude each other: both say how long a set stays")
+	case !p.Keep.IsZero():
+		r.Persistent = !r.Transient && !r.Writable // so that writers pay for the newest set of the series only
 	}
 	r.Lease = p.Lease
 	return r.Validate()

@@ -31,7 +31,15 @@ func profileKeys() []profileKey {
 				"There is no shell: write sh -c '...' for one. Without a command a set is made, which stays.",
 			func(p *profile, v string) error { return setWords(&p.Command, v) },
 		},
-		{"lease", "LEASE", "Remove the set by itself, as for dmsnap create; only for sets that stay.", func(p *profile, v string) (err error) {
+		{
+			"keep", "RULES", "The set stays, also with a command, and after each good run those go that no rule keeps: hourly:24 daily:7 weekly:4 keeps the newest set " +
+				"of each of the last 24 hours, 7 days and 4 weeks that have one; also last, monthly and yearly. Such sets are persistent.",
+			func(p *profile, v string) (err error) {
+				p.Keep, err = dm.ParseKeepRules(v)
+				return err
+			},
+		},
+		{"lease", "LEASE", "Remove the set by itself, as for dmsnap create; only without keep and command.", func(p *profile, v string) (err error) {
 			p.Lease, err = dm.ParseLease(v)
 			return err
 		}},

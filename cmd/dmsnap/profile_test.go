@@ -69,6 +69,8 @@ func TestProfileErrors(t *testing.T) {
 		"origin = /\nlock = a\nlock = b":           "3: lock is given twice",
 		"origin = /\ntextfile = /x":                "2: textfile: write an absolute path that ends in .prom",
 		"origin = /\nlease = 2h\ncommand = true":   " lease is for sets that stay",
+		"origin = /\nkeep = daily":                 "2: keep: keep rule \"daily\" is not PERIOD:NUMBER",
+		"origin = /\nkeep = last:1\nlease = 2h":    " lease and keep exclude each other",
 		"origin = /\nsize = 10":                    " --size: size \"10\" has no unit",
 		"origin = /\nlabel = profile=x":            " the label profile is the profile's own",
 		"origin = /\nconsistency = good":           " --consistency",

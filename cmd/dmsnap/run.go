@@ -47,6 +47,7 @@ type runResult struct {
 	Tries     int           `json:"tries"`
 	Set       *dm.Set       `json:"set"`       // null if none was made
 	Execution *dm.Execution `json:"execution"` // null without a command
+	Pruned    []dm.Pruned   `json:"prunings"`  // sets of the profile, if it has keep rules
 	Error     *dm.Failure   `json:"error"`     // null if dmsnap did its part
 }
 
@@ -60,7 +61,7 @@ func (c *runCmd) Run(ctx context.Context, env *Env) error {
 			return &dm.Error{Op: "run", Code: dm.CodeUsage, Err: fmt.Errorf("--notify: %w", err), Hint: "see dmsnap run --help"}
 		}
 	}
-	r := &profileRun{env: env, profile: p, result: runResult{Profile: p.Name, Started: time.Now().UTC()}}
+	r := &profileRun{env: env, profile: p, result: runResult{Profile: p.Name, Started: time.Now().UTC(), Pruned: []dm.Pruned{}}}
 	err = r.locked(ctx)
 	r.end(err)
 	if err = errors.Join(err, r.report(ctx, c.JSONFile)); err == nil || len(p.Command) > 0 {
@@ -77,6 +78,7 @@ type profileRun struct {
 	env     *Env
 	profile *profile
 	result  runResult
+	fills   []fill // what is known of stores by now
 }
 
 // locked runs the profile while no other run has its lock.
@@ -87,6 +89,9 @@ func (r *profileRun) locked(ctx context.Context) error {
 	}
 	defer unlock()
 	err = r.repeat(ctx)
+	if r.status(err) == 0 && !r.profile.Keep.IsZero() {
+		r.result.Pruned, err = r.env.Manager.Prune(ctx, r.profile.pruning(false))
+	}
 	return errors.Join(err, r.keepHistory(err))
 }
 
@@ -97,6 +102,9 @@ func (r *profileRun) repeat(ctx context.Context) error {
 		err := r.once(ctx)
 		if r.status(err) == 0 || r.result.Tries > r.profile.Retries || !worthwhile(err) {
 			return err
+		}
+		if err != nil {
+			r.result.Set = nil // a set that is good serves the next try, too
 		}
 		select {
 		case <-ctx.Done():
@@ -117,18 +125,54 @@ func worthwhile(err error) bool {
 
 func (r *profileRun) once(ctx context.Context) (err error) {
 	p := r.profile
-	if len(p.Command) > 0 {
+	if !p.stays() {
 		r.result.Execution, err = execSignalled(ctx, r.env, p.request)
 		r.result.Set = r.result.Execution.Set
+		r.fills = fillsOf(r.result.Set, time.Now())
 		return err
 	}
-	create := p.request.Create
-	create.Name = p.Name + time.Now().UTC().Format("-20060102-150405")
-	r.result.Set, err = r.env.Manager.Create(ctx, create)
-	if err == nil {
+	if r.result.Set == nil {
+		err = r.create(ctx)
+	}
+	if err != nil || len(p.Command) == 0 {
+		return err
+	}
+	see := p.request
+	see.Create, see.Set = dm.CreateRequest{}, r.result.Set.Name
+	r.result.Execution, err = execSignalled(ctx, r.env, see)
+	if set := r.result.Execution.Set; set != nil {
+		r.result.Set = set
+	}
+	return err
+}
+
+// create makes a set that stays. The one before it tells how much is written.
+func (r *profileRun) create(ctx context.Context) error {
+	p := r.profile
+	sets, err := r.env.Manager.List(ctx)
+	if err != nil {
+		return err
+	}
+	if last := newestOf(sets, p.Name); last != nil {
+		r.fills = fillsOf(last, time.Now())
+	}
+	request := p.request.Create
+	request.Name = p.Name + time.Now().UTC().Format("-20060102-150405.000")
+	r.result.Set, err = r.env.Manager.Create(ctx, request)
+	if err == nil && !p.request.AllowDegraded {
 		err = degraded(r.result.Set)
 	}
 	return err
+}
+
+// newestOf is the last set of a profile; nil if it has none.
+func newestOf(sets []dm.Set, profile string) (newest *dm.Set) {
+	for i, s := range sets {
+		if s.Labels[profileLabel] == profile && s.Created != nil && (newest == nil || s.Created.After(*newest.Created)) {
+			newest = &sets[i]
+		}
+	}
+	return newest
 }
 
 // status is the exit status, err being an error of ours.
@@ -179,7 +223,10 @@ func (r *profileRun) report(ctx context.Context, file string) error {
 		}
 	}
 	if len(r.profile.Command) == 0 && r.result.Set != nil { // otherwise standard output is the command's
-		errs = append(errs, emit(r.env, "runs", []runResult{r.result}, func(w io.Writer) { writeSet(w, r.result.Set) }))
+		errs = append(errs, emit(r.env, "runs", []runResult{r.result}, func(w io.Writer) {
+			writeSet(w, r.result.Set)
+			writePruned(w, r.result.Pruned)
+		}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return &dm.Error{Op: "run", Code: dm.CodePartial, Err: fmt.Errorf("the run ended with status %d, which could not be reported: %w", r.result.Exit, err)}

@@ -151,7 +151,7 @@ func TestRunLock(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	unlock()
-	if o := files.do(t, m, "run", "home"); o.exit != 0 || !slices.Equal(m.calls, []string{"create " + m.request.Name}) || !strings.HasPrefix(m.request.Name, "home-") {
+	if o := files.do(t, m, "run", "home"); o.exit != 0 || !slices.Equal(m.calls, []string{"list", "create " + m.request.Name}) || !strings.HasPrefix(m.request.Name, "home-") {
 		t.Errorf("%v\n%s", m.calls, o)
 	}
 }
@@ -186,5 +186,47 @@ func TestRunHistory(t *testing.T) {
 		if o := files.do(t, &stub{}, "run", "home"); o.exit != want {
 			t.Errorf("%s\n%s", content, o)
 		}
+	}
+}
+
+// TestRunKeeps: a set of a profile with keep rules is persistent and stays, its command sees
+// it, and the rules are applied once all was good.
+func TestRunKeeps(t *testing.T) {
+	files := profileHost(t, "home", "origin = /home\nkeep = daily:7\ncommand = true\nretries = 1\nretry-after = 1ns\n")
+	m := &stub{set: nightly(), pruned: samplePruned()}
+	result := filepath.Join(t.TempDir(), "result")
+	o := files.do(t, m, "run", "home", "--json-file", result)
+	if want := []string{"list", "create " + m.request.Name, "exec nightly", "prune daily:7"}; o.exit != 0 || !slices.Equal(m.calls, want) {
+		t.Errorf("%q, want %q\n%s", m.calls, want, o)
+	}
+	if !m.request.Persistent || m.request.Lease != (dm.Lease{}) || m.prune.Labels[profileLabel] != "home" || len(readRun(t, result).Pruned) != 3 {
+		t.Errorf("%+v\n%+v", m.request, m.prune)
+	}
+	m = &stub{set: nightly(), execution: &dm.Execution{Ran: true, Status: 3}}
+	o = files.do(t, m, "run", "home")
+	if want := []string{"list", "create " + m.request.Name, "exec nightly", "exec nightly"}; o.exit != 3 || !slices.Equal(m.calls, want) {
+		t.Errorf("%q, want %q\n%s", m.calls, want, o)
+	}
+	m = &stub{set: nightly(), fail: map[string]error{"prune daily:7": busy()}}
+	if o = files.do(t, m, "run", "home"); o.exit != 125 {
+		t.Errorf("%s", o)
+	}
+}
+
+func TestPruneArguments(t *testing.T) {
+	files := profileHost(t, "home", "origin = /home\nkeep = daily:7\n")
+	m := &stub{pruned: samplePruned()}
+	if o := files.do(t, m, "prune", "home", "--dry-run"); o.exit != 0 || !m.prune.DryRun || m.prune.Labels[profileLabel] != "home" || m.prune.Keep.String() != "daily:7" {
+		t.Errorf("%+v\n%s", m.prune, o)
+	}
+	for _, line := range []string{"prune", "prune home --label a=b", "prune home --keep daily:1", "prune --keep daily:1", "prune --keep daily --label a=b", "prune --keep daily:1 --label a"} {
+		m := &stub{}
+		if o := files.do(t, m, strings.Fields(line)...); o.exit != 2 || len(m.calls) > 0 {
+			t.Errorf("%s: %s", line, o)
+		}
+	}
+	without := profileHost(t, "home", "origin = /home\n")
+	if o := without.do(t, &stub{}, "prune", "home"); o.exit != 2 {
+		t.Errorf("%s", o)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // outputs are what --json prints: the key, and one item of its array. Only an error
 // stands alone.
 var outputs = map[string]any{
-	"sets": dm.Set{}, "events": dm.Event{}, "plans": dm.Plan{}, "preparations": preparation{}, "mounts": dm.Mounted{}, "removals": removal{}, "executions": verdict{}, "runs": runResult{},
+	"sets": dm.Set{}, "events": dm.Event{}, "plans": dm.Plan{}, "preparations": preparation{}, "mounts": dm.Mounted{}, "removals": removal{}, "prunings": dm.Pruned{}, "executions": verdict{}, "runs": runResult{},
 	"attachments": dm.Attachment{}, "recoveries": dm.Recovered{}, "thaws": dm.Thawed{}, "unpins": dm.Unpinned{}, "reports": dm.Report{},
 	"explanations": dm.Explanation{}, "extents": dm.Extent{}, "ends": listEnd{}, "graphs": dm.Graph{}, "scripts": script{}, "files": writtenFile{}, "versions": build{}, "error": dm.Failure{},
 }

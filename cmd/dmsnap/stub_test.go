@@ -26,6 +26,7 @@ type stub struct {
 	thaws    *dm.Thawed
 	unpinned []dm.Unpinned
 	extents  *dm.ExtentList
+	pruned   []dm.Pruned
 	err      error
 	fail     map[string]error // by "method name"
 
@@ -34,6 +35,7 @@ type stub struct {
 	execution *dm.Execution
 	extend    dm.ExtendRequest
 	remove    dm.RemoveRequest
+	prune     dm.PruneRequest
 	monitor   dm.MonitorRequest
 	notices   []dm.Event
 	calls     []string
@@ -112,6 +114,11 @@ func (s *stub) PlanRemove(_ context.Context, r dm.RemoveRequest) (*dm.Plan, erro
 func (s *stub) Remove(_ context.Context, r dm.RemoveRequest) error {
 	s.remove = r
 	return s.call(removalOf(r), r.Name)
+}
+
+func (s *stub) Prune(_ context.Context, r dm.PruneRequest) ([]dm.Pruned, error) {
+	s.prune = r
+	return s.pruned, s.call("prune", r.Keep.String())
 }
 
 func (s *stub) List(context.Context) ([]dm.Set, error) { return s.sets, s.call("list", "") }
@@ -200,6 +207,14 @@ func at(text string) time.Time {
 		panic(err)
 	}
 	return t
+}
+
+func samplePruned() []dm.Pruned {
+	return []dm.Pruned{
+		{Set: "home-2", Created: at("2026-11-22T03:00:00Z"), Keep: true, Why: "daily 1 of 7: 2026-11-22"},
+		{Set: "home-1", Created: at("2026-11-21T03:00:00Z"), Why: "daily: older than the last 7", Removed: true},
+		{Set: "home-0", Created: at("2026-11-20T03:00:00Z"), Why: "its image is lost: invalid"},
+	}
 }
 
 func nightly() *dm.Set {

@@ -1,8 +1,11 @@
 package scenarios
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,4 +50,65 @@ func TestProfileRun(t *testing.T) {
 	if sets := tool.OK("list", "--json"); !strings.Contains(sets, `"sets":[]`) {
 		t.Errorf("left: %s", sets)
 	}
+}
+
+// TestProfileKeeps: sets of a profile with keep rules stay, read through the newest one, and
+// go when no rule keeps them; one that is mounted stays.
+func TestProfileKeeps(t *testing.T) {
+	lab.Need(t)
+	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
+	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 200)
+	file := filepath.Join(v.Dir, "file")
+	flags := profile(t, "home", "origin = "+v.Dir, "store = file:"+v.Dir, "size = 16m", "keep = last:2")
+	run := func(args ...string) string { return tool.OK(append(flags, args...)...) }
+	var names []string
+	for n := range 3 {
+		writeLine(t, file, fmt.Sprint("at ", n))
+		if n == 1 {
+			tool.OK("mount", names[0], t.TempDir())
+		}
+		run("run", "home")
+		names = setsOf(t, tool)
+	}
+	if len(names) != 3 {
+		t.Errorf("%q: the first is mounted, and the others are the last two", names)
+	}
+	if set := tool.OK("show", names[0], "--json"); !strings.Contains(set, `"reads_through":"`+names[1]+`"`) {
+		t.Errorf("not chained: %s", set)
+	}
+	tool.OK("umount", names[0])
+	if out := run("prune", "home", "--dry-run"); !strings.Contains(out, names[0]) || !strings.Contains(out, "goes") {
+		t.Errorf("planned\n%s", out)
+	}
+	run("prune", "home")
+	if now := setsOf(t, tool); !slices.Equal(now, names[1:]) {
+		t.Errorf("left %q, want %q", now, names[1:])
+	}
+	second := t.TempDir()
+	tool.OK("mount", names[1], second)
+	if text := readText(t, filepath.Join(second, "file")); text != "at 1\n" {
+		t.Errorf("the second set has %q", text)
+	}
+	tool.OK("umount", names[1])
+	tool.OK("remove", names[1], names[2])
+}
+
+// setsOf are the names of all sets, which profiles make in the order of time.
+func setsOf(t *testing.T, tool *lab.Tool) (names []string) {
+	t.Helper()
+	var out struct {
+		Sets []struct {
+			Name  string
+			Layer bool
+		}
+	}
+	if err := json.Unmarshal([]byte(tool.OK("list", "--json")), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range out.Sets {
+		if !s.Layer {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
