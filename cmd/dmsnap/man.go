@@ -19,7 +19,7 @@ type manCmd struct {
 }
 
 func (manCmd) Help() string {
-	return `Writes the manual pages into a directory, for packages: dmsnap.8, one for each command, dmsnap.conf.5, dmsnap-profiles.5, dmsnap-concepts.7 and dmsnap-hooks.7.`
+	return `Writes the manual pages into a directory, for packages: dmsnap.8, one for each command, dmsnap.conf.5, dmsnap-profiles.5, dmsnap-concepts.7, dmsnap-hooks.7, dmsnap-recovery.7 and dmsnap-stores.7.`
 }
 
 func (manCmd) manual() manual {
@@ -70,6 +70,8 @@ func writePages(app *kong.Application, dir string) (files []writtenFile, err err
 	put("dmsnap-profiles.5", profilesPage())
 	put("dmsnap-concepts.7", conceptsPage())
 	put("dmsnap-hooks.7", hooksPage())
+	put("dmsnap-recovery.7", recoveryPage())
+	put("dmsnap-stores.7", storesPage())
 	for _, cmd := range app.Leaves(true) {
 		put(pageName(cmd), commandPage(cmd))
 	}
@@ -105,7 +107,7 @@ func overviewPage(app *kong.Application) string {
 	p.item(dm.DefaultStateDir, "", "Set names, receipts and the journal.")
 	p.item("/dev/mapper/dmsnap-SET-VOLUME", "", "The image of a volume.")
 	p.section("SEE ALSO")
-	all := []string{"dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7"}
+	all := []string{"dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7", "dmsnap-recovery.7", "dmsnap-stores.7"}
 	for _, cmd := range app.Leaves(true) {
 		all = append(all, pageName(cmd))
 	}

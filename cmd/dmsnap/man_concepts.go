@@ -54,7 +54,7 @@ func conceptsPage() string {
 		p.item(c.word, "", c.explained())
 	}
 	p.section("SEE ALSO")
-	p.seeAlso([]string{"dmsnap.8", "dmsnap-create.8", "dmsnap-hooks.7"})
+	p.seeAlso([]string{"dmsnap.8", "dmsnap-create.8", "dmsnap-hooks.7", "dmsnap-recovery.7", "dmsnap-stores.7"})
 	return p.String()
 }
 

@@ -66,7 +66,7 @@ func TestManHasGrammar(t *testing.T) {
 	if got, want := manItems(all["dmsnap.8"], "OPTIONS"), flagNames(app.Flags); !same(got, want) {
 		t.Errorf("options %v, want %v", got, want)
 	}
-	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7"} {
+	for _, name := range []string{"dmsnap.8", "dmsnap.conf.5", "dmsnap-profiles.5", "dmsnap-concepts.7", "dmsnap-hooks.7", "dmsnap-recovery.7", "dmsnap-stores.7"} {
 		delete(all, name)
 	}
 	var got []string
@@ -154,13 +154,28 @@ func TestManHasHooks(t *testing.T) {
 	}
 }
 
+// dmsnap-stores(7) and docs/cli.md know the same kinds of stores.
+func TestManHasStores(t *testing.T) {
+	_, table, _ := strings.Cut(sections(t)["dmsnap create"], "| SPEC | the store |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, m := range regexp.MustCompile("`([a-z:]+)(?:PATH|LIMIT)?`").FindAllStringSubmatch(table, -1) {
+		if spec := m[1]; strings.Contains("file: ram ram: auto", spec) && !slices.ContainsFunc(storeKinds(), func(k struct{ spec, help string }) bool { return strings.Contains(k.spec, spec) }) {
+			t.Errorf("no %s", spec)
+		}
+	}
+	rows := strings.Count(table, "\n|") - 1
+	if len(storeKinds()) != rows {
+		t.Errorf("%d kinds, docs/cli.md has %d", len(storeKinds()), rows)
+	}
+}
+
 // Flags that pages about more than one command speak of exist.
 func TestManKnowsFlags(t *testing.T) {
 	known := flagNames(model(t).Flags)
 	for _, cmd := range model(t).Leaves(true) {
 		known = append(known, flagNames(cmd.Flags)...)
 	}
-	for _, name := range []string{"dmsnap.conf.5", "dmsnap-hooks.7"} {
+	for _, name := range []string{"dmsnap.conf.5", "dmsnap-hooks.7", "dmsnap-recovery.7", "dmsnap-stores.7"} {
 		text := strings.ReplaceAll(pages(t)[name], `\-`, "-")
 		for _, flag := range regexp.MustCompile(`--[a-z][a-z-]*[a-z]`).FindAllString(text, -1) {
 			if !slices.Contains(known, flag) {

@@ -73,6 +73,7 @@ func (b *builder) command(arch, binary string) (*content, error) {
 	}
 	err := errors.Join(
 		addAll(c, filepath.Join(b.Source, "docs/*.md"), "/usr/share/doc/dmsnap", 0o644),
+		addAll(c, filepath.Join(b.Source, "docs/recipes/*.md"), "/usr/share/doc/dmsnap/recipes", 0o644),
 		addAll(c, filepath.Join(b.Source, "docs/schema/*.json"), "/usr/share/doc/dmsnap/schema", 0o644),
 		addAll(c, filepath.Join(b.Source, "docs/hooks/*"), "/usr/share/doc/dmsnap/hooks", 0o755),
 	)
