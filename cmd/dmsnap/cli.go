@@ -37,6 +37,7 @@ type cli struct {
 	Extend    extendCmd    `cmd:"" help:"Grow the stores of a set."`
 	Monitor   monitorCmd   `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
 	Remove    removeCmd    `cmd:"" help:"Remove sets and restore the tables of their origins."`
+	Check     checkCmd     `cmd:"" help:"Tell whether a profile will work, and how long its stores last."`
 	Prune     pruneCmd     `cmd:"" help:"Remove the sets that no keep rule keeps."`
 	Hold      holdCmd      `cmd:"" help:"Keep a set even when its lease ends."`
 	Release   releaseCmd   `cmd:"" help:"Undo hold: let the set expire when its lease ends."`

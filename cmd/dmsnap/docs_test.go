@@ -162,7 +162,7 @@ func TestExamples(t *testing.T) {
 				recovers: &dm.Recovered{}, thaws: &dm.Thawed{},
 			}
 			o := do(t, m, strings.Fields(line)[1:]...)
-			if nothing := slices.Contains([]string{"cut", "abort", "run", "prune"}, cmd.Name); o.exit != 0 && !(nothing && o.exit == 4) { // none is prepared, or has a file
+			if nothing := slices.Contains([]string{"cut", "abort", "run", "check", "prune"}, cmd.Name); o.exit != 0 && !(nothing && o.exit == 4) { // none is prepared, or has a file
 				t.Error(fmt.Sprint(e, "\n", o))
 			}
 		}

@@ -21,7 +21,7 @@ import (
 // outputs are what --json prints: the key, and one item of its array. Only an error
 // stands alone.
 var outputs = map[string]any{
-	"sets": dm.Set{}, "events": dm.Event{}, "plans": dm.Plan{}, "preparations": preparation{}, "mounts": dm.Mounted{}, "removals": removal{}, "prunings": dm.Pruned{}, "executions": verdict{}, "runs": runResult{},
+	"sets": dm.Set{}, "events": dm.Event{}, "plans": dm.Plan{}, "preparations": preparation{}, "mounts": dm.Mounted{}, "removals": removal{}, "prunings": dm.Pruned{}, "executions": verdict{}, "runs": runResult{}, "checks": checkResult{},
 	"attachments": dm.Attachment{}, "recoveries": dm.Recovered{}, "thaws": dm.Thawed{}, "unpins": dm.Unpinned{}, "reports": dm.Report{},
 	"explanations": dm.Explanation{}, "extents": dm.Extent{}, "ends": listEnd{}, "graphs": dm.Graph{}, "scripts": script{}, "files": writtenFile{}, "versions": build{}, "error": dm.Failure{},
 }
@@ -76,7 +76,7 @@ func TestOutputsHaveSchemas(t *testing.T) {
 		}
 	}
 	for key := range outputs {
-		if elsewhere := []string{"preparations", "executions", "runs", "files", "versions", "scripts"}; !seen[key] && !slices.Contains(elsewhere, key) {
+		if elsewhere := []string{"preparations", "executions", "runs", "checks", "files", "versions", "scripts"}; !seen[key] && !slices.Contains(elsewhere, key) {
 			t.Errorf("no test prints %s", key)
 		}
 	}
