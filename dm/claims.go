@@ -102,14 +102,20 @@ func otherFilesystems() error {
 	return plan.Refuse(plan.Busy, "", "try again", "filesystems were mounted or unmounted since the snapshot was prepared")
 }
 
+// doubt is one with the device that it is about.
+type doubt struct {
+	Doubt
+	dev targets.DevNo
+}
+
 // findDoubts returns the devices of the set that are in use though no filesystem was
 // found on them. A mount may be in a namespace that cannot be read, or be gone
 // while files are open. The kernel knows: all who mount, swap or build on a device
 // claim it exclusively, so an exclusive open tells. It is closed at once, since
 // others cannot mount the device meanwhile, and is for reading only: closing a
 // descriptor for writing makes udev look at the device again.
-func (u useChecker) findDoubts(f *facts, mounted mounts) []Doubt {
-	var out []Doubt
+func (u useChecker) findDoubts(f *facts, mounted mounts) []doubt {
+	var out []doubt
 	for _, v := range f.request.Volumes {
 		for _, d := range f.above[v.Origin.Dev] {
 			known := slices.ContainsFunc(f.systems, func(fs freeze.Filesystem) bool { return fs.Uses(d) })
@@ -118,7 +124,7 @@ func (u useChecker) findDoubts(f *facts, mounted mounts) []Doubt {
 			}
 			node := u.read.Node(d)
 			if reason := u.claimReason(node, d, mounted); reason != "" {
-				out = append(out, Doubt{Device: node, Reason: reason})
+				out = append(out, doubt{Doubt{Device: node, Reason: reason}, d})
 				continue
 			}
 			f.atRest = append(f.atRest, d)
@@ -133,7 +139,7 @@ func (u useChecker) recheckIdle(f *facts) {
 	for _, d := range f.atRest {
 		node := u.read.Node(d)
 		if u.claimReason(node, d, f.mounts) != "" {
-			f.doubts = append(f.doubts, Doubt{Device: node, Reason: "it came into use while the snapshot was taken"})
+			f.doubts = append(f.doubts, doubt{Doubt{Device: node, Reason: "it came into use while the snapshot was taken"}, d})
 		}
 	}
 }

@@ -50,6 +50,9 @@ func (m *Manager) PlanCreate(_ context.Context, r CreateRequest) (p *Plan, err e
 	if r.Name == "" {
 		r.Name = "snap"
 	}
+	if r, err = s.origins.selectOrigins(r); err != nil {
+		return nil, s.fail(err)
+	}
 	p, err = (&creation{session: s, request: r, id: newID()}).planOnly()
 	return p, s.fail(err)
 }
@@ -78,6 +81,10 @@ func (s *session) newCreation(r CreateRequest) (*creation, error) {
 		return nil, plan.Refuse(plan.Usage, "", "choose another --name", "%v", err)
 	}
 	if err := s.needGuard(); err != nil {
+		return nil, err
+	}
+	r, err := s.origins.selectOrigins(r)
+	if err != nil {
 		return nil, err
 	}
 	return &creation{session: s, request: r, id: newID()}, nil

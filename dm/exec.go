@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -247,8 +248,9 @@ func lessConsistent(set *Set) error {
 			return e
 		}
 	}
-	if r.Consistency == Crash && r.Asked != Crash {
-		e.Err = fmt.Errorf("the set is only crash-consistent: not every freeze could be verified (%v)", r.Unproven)
+	if short := r.NotAllowed(); r.BelowAsked() {
+		e.Err = fmt.Errorf("the set is only crash-consistent: not every freeze could be verified (%s)", strings.Join(short, ", "))
+		e.Hint += "; --allow-unproven " + strings.Join(short, " --allow-unproven ") + " accepts that"
 		return e
 	}
 	return nil

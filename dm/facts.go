@@ -27,7 +27,8 @@ type facts struct {
 	freezers map[int]run.Freezer
 	handles  map[int]*freeze.Handle
 	opened   *freeze.Set
-	doubts   []Doubt         // found at the last look before the window
+	allowed  []targets.DevNo // of CreateRequest.AllowUnproven
+	doubts   []doubt         // found at the last look before the window
 	atRest   []targets.DevNo // those that were unused then
 }
 

@@ -146,7 +146,9 @@ func (d diagnosis) classifyErrno(e *Error) {
 		e.Code, e.Hint = CodeFreeze, "find out which program froze it; fsfreeze -u "+e.Device+" thaws it"
 	case inStep && (step.Step.Action == plan.Freeze || step.Step.Action == plan.Prove):
 		e.Code, e.Hint = CodeFreeze, "--consistency crash takes the snapshot without a freeze"
-	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, run.ErrResumed), errors.Is(e.Err, errUnfreezable):
+	case errors.Is(e.Err, errUnfreezable):
+		e.Code, e.Hint = CodeFreeze, "--allow-unproven with its mount point accepts that; --consistency crash takes the snapshot without any freeze"
+	case errors.Is(e.Err, run.ErrDeadline), errors.Is(e.Err, run.ErrGuard), errors.Is(e.Err, run.ErrResumed):
 		e.Code, e.Hint = CodeFreeze, "try again when there is less I/O"
 		if e.Op == "create" {
 			e.Hint = "use a longer --freeze-timeout, or --consistency crash"

@@ -58,8 +58,13 @@ var operations = map[string]operation{
 	},
 	"create on a group": {
 		prepare: litter,
-		do:      func(h *host) error { _, err := h.m.Create(h.ctx, both()); return err },
-		on:      newGroupHost,
+		do: func(h *host) error {
+			r := both()
+			r.Select, r.AllowUnproven = Selection{All: true, Groups: []string{"vg"}, Except: []string{"/data"}}, []string{"/home"}
+			_, err := h.m.Create(h.ctx, r)
+			return err
+		},
+		on: newGroupHost,
 	},
 	"create beside": {
 		prepare: func(t *testing.T, h *host) {

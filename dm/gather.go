@@ -41,6 +41,9 @@ func (x *examiner) gather(r CreateRequest, id string) (*facts, error) {
 	if f.request.Hooks, err = x.findHooks(r); err != nil {
 		return nil, err
 	}
+	if f.allowed, err = x.resolveAllowed(r.AllowUnproven, f.mounts); err != nil {
+		return nil, err
+	}
 	if !f.request.Crash {
 		f.systems = f.mounts.Plan(f.devices()...)
 		f.assign()
@@ -125,7 +128,7 @@ func checkNoDAX(read *stack.Reader, o plan.Origin, above []targets.DevNo, mounte
 // outside the set: their images would not show one instant.
 func (x *examiner) checkFreezable(f *facts) error {
 	for _, fs := range f.systems {
-		if fs.Method == freeze.None {
+		if fs.Method == freeze.None && !f.allows(fs) {
 			return fmt.Errorf("%s on %s: %w: %s", fs.FSType, fs.Mountpoint(), errUnfreezable, fs.Reason)
 		}
 		devices := slices.Clone(fs.Devices)

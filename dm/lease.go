@@ -16,7 +16,7 @@ type Lease struct {
 	Boot bool          // until the next boot
 }
 
-// ParseLease reads a duration ("2h"), "pid:N" or "boot".
+// ParseLease reads a duration ("2h", "7d"), "pid:N" or "boot".
 func ParseLease(text string) (Lease, error) {
 	if text == "boot" {
 		return Lease{Boot: true}, nil
@@ -28,8 +28,8 @@ func ParseLease(text string) (Lease, error) {
 		}
 		return Lease{PID: pid}, nil
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
+	d, err := ParseDuration(text)
+	if _, bare := strconv.Atoi(text); err != nil || d <= 0 || bare == nil {
 		return Lease{}, fmt.Errorf("lease %q is neither a time such as 2h, nor pid:N, nor boot", text)
 	}
 	return Lease{For: d}, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
+	"github.com/dmsnap/dmsnap/targets"
 )
 
 // receipt says what the window did and what of it was proven. A filesystem that
@@ -16,26 +17,32 @@ func (f *facts) receipt(t run.Trace, p *plan.Plan, r CreateRequest, hooks []Hook
 	out := Receipt{
 		Asked: r.requestedLevel(len(f.request.Hooks)), Start: t.Start.UTC(), End: t.End.UTC(),
 		Window: t.End.Sub(t.Start), Skew: t.Skew,
-		Guard: GuardKind(cmp.Or(t.Guard, string(GuardNone))), Frozen: []string{}, Unproven: []string{}, Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
+		Guard: GuardKind(cmp.Or(t.Guard, string(GuardNone))), Frozen: []string{}, Unproven: []string{}, Allowed: []string{}, Outside: f.outside(), Hooks: slices.Clip(hooks), Steps: []StepReceipt{}, Stores: []StoreReceipt{},
 	}
 	for key, fs := range f.systems {
 		path := fs.Mountpoint()
 		if slices.Contains(t.Proven, key) {
 			out.Frozen = append(out.Frozen, path)
-		} else {
-			out.Unproven = append(out.Unproven, path)
+			continue
+		}
+		out.Unproven = append(out.Unproven, path)
+		if f.allows(fs) {
+			out.Allowed = append(out.Allowed, path)
 		}
 	}
 	for _, d := range f.doubts {
-		out.Unproven = append(out.Unproven, d.Device)
+		out.Unproven, out.Doubts = append(out.Unproven, d.Device), append(out.Doubts, d.Doubt)
+		if slices.Contains(f.allowed, d.dev) {
+			out.Allowed = append(out.Allowed, d.Device)
+		}
 	}
-	out.Doubts = f.doubts
-	out.Consistency = out.reachedLevel()
+	out.Consistency = out.reached(len(out.Frozen) > 0, len(out.Unproven) > 0)
 	for _, s := range t.Steps {
 		out.Steps = append(out.Steps, StepReceipt{Step: s.Step.String(), At: s.At, Took: s.Took})
 	}
 	for _, v := range p.Volumes {
 		held := volumeReceipt(v, t.Steps)
+		held.Consistency = out.reached(f.frozenOn(v.Origin.Dev, t.Proven))
 		out.Volumes = append(out.Volumes, held)
 		out.Blocked = max(out.Blocked, held.Blocked)
 	}
@@ -59,18 +66,40 @@ func medium(volume string, m plan.Disk) Medium {
 	return Medium{Volume: volume, Disk: m.Name, IOTimeout: m.Timeout}
 }
 
-// reachedLevel is the consistency that was secured.
-func (r *Receipt) reachedLevel() Consistency {
+// reached is the consistency that was secured where something was proven frozen, and
+// where something was not.
+func (r *Receipt) reached(frozen, unproven bool) Consistency {
 	failed := slices.ContainsFunc(r.Hooks, func(h HookReceipt) bool { return h.Error != "" })
 	switch {
-	case r.Asked == Crash, len(r.Unproven) > 0:
+	case r.Asked == Crash, unproven:
 		return Crash
 	case len(r.Hooks) > 0 && !failed:
 		return Application
-	case len(r.Frozen) > 0:
+	case frozen:
 		return Filesystem
 	}
 	return Unmounted
+}
+
+// frozenOn tells whether something on an origin was proven frozen, and something not.
+func (f *facts) frozenOn(origin targets.DevNo, proven []int) (frozen, unproven bool) {
+	for key, fs := range f.systems {
+		if slices.ContainsFunc(f.above[origin], fs.Uses) {
+			held := slices.Contains(proven, key)
+			frozen, unproven = frozen || held, unproven || !held
+		}
+	}
+	return frozen, unproven || slices.ContainsFunc(f.doubts, func(d doubt) bool { return slices.Contains(f.above[origin], d.dev) })
+}
+
+// BelowAsked tells whether the set is less consistent than was asked for.
+func (r *Receipt) BelowAsked() bool {
+	return r.Consistency == Crash && r.Asked != Crash && (len(r.Unproven) == 0 || len(r.NotAllowed()) > 0)
+}
+
+// NotAllowed are those of Unproven that the request does not allow.
+func (r *Receipt) NotAllowed() []string {
+	return slices.DeleteFunc(slices.Clone(r.Unproven), func(u string) bool { return slices.Contains(r.Allowed, u) })
 }
 
 // volumeReceipt finds the calls that were about one volume.

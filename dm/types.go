@@ -127,6 +127,8 @@ type Receipt struct {
 	Skew        time.Duration   `json:"skew_us" unit:"us"`   // first to last front suspended: the instant lies after the last
 	Frozen      []string        `json:"frozen"`              // mount points proven frozen
 	Unproven    []string        `json:"unproven"`            // mounted or in use, but not proven frozen
+	Allowed     []string        `json:"allowed"`             // those of Unproven that the request allows
+	Outside     []string        `json:"outside"`             // mounted below the filesystems of the set, and not in it
 	Blocked     time.Duration   `json:"hold_us" unit:"us"`   // the longest that writers of one volume waited
 	Volumes     []VolumeReceipt `json:"volumes"`
 	Hooks       []HookReceipt   `json:"hooks"`
@@ -178,7 +180,10 @@ type CopiedReceipt struct {
 // VolumeReceipt is when the writers of one volume had to wait, since the start of
 // the window.
 type VolumeReceipt struct {
-	Name      string         `json:"name"`
+	Name string `json:"name"`
+	// Consistency is that of this volume; empty in receipts of older versions.
+	Consistency Consistency `json:"consistency"`
+
 	Frozen    *time.Duration `json:"frozen_us" unit:"us"` // its first freeze had returned; nil if nothing was frozen
 	Suspended time.Duration  `json:"suspended_us" unit:"us"`
 	Resumed   time.Duration  `json:"resumed_us" unit:"us"`
@@ -214,6 +219,12 @@ type CreateRequest struct {
 	// Origins: block device paths, mount points, UUID=, LABEL=, PARTUUID= or
 	// PARTLABEL=. Each becomes a volume.
 	Origins []string
+	// Select has more origins, by what they have in common.
+	Select Selection
+	// AllowUnproven are origins, or other devices or mount points of the set, whose
+	// filesystem need not be proven frozen, such as a vfat, which cannot be. It is
+	// frozen as well as the kernel can, and the set is not the less what was asked for.
+	AllowUnproven []string
 	// Stores maps an entry of Origins, or "" for all others, to a store spec: an
 	// unused block device, file:PATH, ram, ram:LIMIT, or auto (also if empty).
 	Stores map[string]string

@@ -42,8 +42,11 @@ func (r CreateRequest) checkName() error {
 }
 
 func (r CreateRequest) checkStores() error {
-	if len(r.Origins) == 0 {
+	if len(r.Origins) == 0 && r.Select.isZero() {
 		return plan.Refuse(plan.Usage, "", "name at least one device or mount point", "no origin was named")
+	}
+	if r.Select.isZero() && len(r.Select.Except) > 0 {
+		return plan.Refuse(plan.Usage, "", "use --all, --recursive or --vg, or name fewer origins", "there is nothing to leave %q out of", r.Select.Except)
 	}
 	named := map[string]bool{"": true}
 	for _, o := range r.Origins {

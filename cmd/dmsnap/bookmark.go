@@ -42,5 +42,5 @@ func (c *bookmarkCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	return changed("bookmark", s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }))
+	return changed("bookmark", s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { env.writeSet(w, s) }))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -23,40 +24,57 @@ type cli struct {
 	Config   string        `placeholder:"FILE" default:"${config}" help:"Configuration file with defaults for create (${default})."`
 	Version  versionFlag   `help:"Print the version and exit."`
 
-	Exec      execCmd      `cmd:"" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
-	Shell     shellCmd     `cmd:"" help:"Look inside a set: a shell that sees it at the original paths."`
-	Run       runCmd       `cmd:"" help:"Run a profile: a command with a snapshot, or a snapshot that stays."`
-	Create    createCmd    `cmd:"" help:"Take a snapshot set: an image of each origin, all of the same instant."`
-	List      listCmd      `cmd:"" help:"List all sets."`
-	Show      showCmd      `cmd:"" help:"Show one set in detail."`
-	Mount     mountCmd     `cmd:"" help:"Mount the images of a set read-only."`
-	Umount    umountCmd    `cmd:"" help:"Unmount the images of a set."`
-	Changed   changedCmd   `cmd:"" help:"List where the image of a set differs from an earlier one's."`
-	Bookmark  bookmarkCmd  `cmd:"" help:"Keep of a set only the list of changed chunks."`
-	Allocated allocatedCmd `cmd:"" help:"List what of an image is in use."`
-	Extend    extendCmd    `cmd:"" help:"Grow the stores of a set."`
-	Monitor   monitorCmd   `cmd:"" help:"Watch stores, grow them before they fill up, report events and metrics."`
-	Remove    removeCmd    `cmd:"" help:"Remove sets and restore the tables of their origins."`
-	Check     checkCmd     `cmd:"" help:"Tell whether a profile will work, and how long its stores last."`
-	Prune     pruneCmd     `cmd:"" help:"Remove the sets that no keep rule keeps."`
-	Hold      holdCmd      `cmd:"" help:"Keep a set even when its lease ends."`
-	Release   releaseCmd   `cmd:"" help:"Undo hold: let the set expire when its lease ends."`
-	Attach    attachCmd    `cmd:"" help:"Bring a plain device under device-mapper and keep it there."`
-	Detach    detachCmd    `cmd:"" help:"Undo attach: give the plain device back."`
-	Cut       cutCmd       `cmd:"" help:"Take the snapshot that create --prepare prepared."`
-	Abort     abortCmd     `cmd:"" help:"Cancel what create --prepare prepared."`
-	Recover   recoverCmd   `cmd:"" help:"Clean up after an interrupted dmsnap."`
-	Thaw      thawCmd      `cmd:"" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
-	Unpin     unpinCmd     `cmd:"" help:"Unpin the files of stores, so that their filesystems can be unmounted at shutdown."`
-	Doctor    doctorCmd    `cmd:"" help:"Check whether this host and the given volumes can be snapshotted."`
-	Why       whyCmd       `cmd:"" help:"Explain the state of a set or an origin."`
-	Graph     graphCmd     `cmd:"" help:"Draw origins, images and stores as they are now."`
-	Report    reportCmd    `cmd:"" help:"Write a page about this host: sets, receipts, stores, devices."`
+	Exec    execCmd    `cmd:"" group:"snapshot" help:"Run a command, such as a backup, that sees a snapshot at the original paths."`
+	Shell   shellCmd   `cmd:"" group:"snapshot" help:"Look inside a set: a shell that sees it at the original paths."`
+	Run     runCmd     `cmd:"" group:"snapshot" help:"Run a profile: a command with a snapshot, or a snapshot that stays."`
+	Create  createCmd  `cmd:"" group:"snapshot" aliases:"snapshot" help:"Take a snapshot set: an image of each origin, all of the same instant."`
+	List    listCmd    `cmd:"" group:"snapshot" aliases:"ls" help:"List all sets."`
+	Show    showCmd    `cmd:"" group:"snapshot" help:"Show one set in detail."`
+	Mount   mountCmd   `cmd:"" group:"snapshot" help:"Mount the images of a set read-only."`
+	Umount  umountCmd  `cmd:"" group:"snapshot" help:"Unmount the images of a set."`
+	Remove  removeCmd  `cmd:"" group:"snapshot" aliases:"rm" help:"Remove sets and restore the tables of their origins."`
+	Prune   pruneCmd   `cmd:"" group:"snapshot" help:"Remove the sets that no keep rule keeps."`
+	Hold    holdCmd    `cmd:"" group:"snapshot" help:"Keep a set even when its lease ends."`
+	Release releaseCmd `cmd:"" group:"snapshot" help:"Undo hold: let the set expire when its lease ends."`
 
-	// About the tool itself.
-	Completion completionCmd `cmd:"" help:"Print shell completion."`
-	Man        manCmd        `cmd:"" help:"Write the manual pages."`
-	VersionCmd versionCmd    `cmd:"" name:"version" help:"Print the version."`
+	Changed   changedCmd   `cmd:"" group:"data" help:"List where the image of a set differs from an earlier one's."`
+	Bookmark  bookmarkCmd  `cmd:"" group:"data" help:"Keep of a set only the list of changed chunks."`
+	Allocated allocatedCmd `cmd:"" group:"data" help:"List what of an image is in use."`
+
+	Check   checkCmd   `cmd:"" group:"snapshot" help:"Tell whether a profile will work, and how long its stores last."`
+	Extend  extendCmd  `cmd:"" group:"store" help:"Grow the stores of a set."`
+	Monitor monitorCmd `cmd:"" group:"store" help:"Watch stores, grow them before they fill up, report events and metrics."`
+	Unpin   unpinCmd   `cmd:"" group:"store" help:"Unpin the files of stores, so that their filesystems can be unmounted at shutdown."`
+
+	Attach attachCmd `cmd:"" group:"device" help:"Bring a plain device under device-mapper and keep it there."`
+	Detach detachCmd `cmd:"" group:"device" help:"Undo attach: give the plain device back."`
+
+	Cut   cutCmd   `cmd:"" group:"fleet" help:"Take the snapshot that create --prepare prepared."`
+	Abort abortCmd `cmd:"" group:"fleet" help:"Cancel what create --prepare prepared."`
+
+	Doctor  doctorCmd  `cmd:"" group:"trouble" help:"Check whether this host and the given volumes can be snapshotted."`
+	Why     whyCmd     `cmd:"" group:"trouble" help:"Explain the state of a set or an origin."`
+	Graph   graphCmd   `cmd:"" group:"trouble" help:"Draw origins, images and stores as they are now."`
+	Report  reportCmd  `cmd:"" group:"trouble" help:"Write a page about this host: sets, receipts, stores, devices."`
+	Recover recoverCmd `cmd:"" group:"trouble" help:"Clean up after an interrupted dmsnap."`
+	Thaw    thawCmd    `cmd:"" group:"trouble" help:"Emergency: thaw filesystems and resume devices held by dmsnap."`
+
+	Completion completionCmd `cmd:"" group:"tool" help:"Print shell completion."`
+	Man        manCmd        `cmd:"" group:"tool" help:"Write the manual pages."`
+	VersionCmd versionCmd    `cmd:"" group:"tool" name:"version" help:"Print the version."`
+}
+
+// groups are how the help sorts the commands.
+func groups() kong.Groups {
+	return kong.Groups{
+		"snapshot": "Snapshots:",
+		"data":     "Copies of data:",
+		"store":    "Stores:",
+		"device":   "Plain devices:",
+		"fleet":    "Several hosts at once:",
+		"trouble":  "When something is wrong:",
+		"tool":     "About dmsnap:",
+	}
 }
 
 // errShown ends parsing once --help or --version has printed its text.
@@ -68,21 +86,26 @@ func newParser(c *cli, env *Env) (*kong.Kong, error) {
 		kong.Description("Point-in-time snapshots of live block devices, with the kernel's device-mapper."),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Bind(env),
-		kong.Vars{"hook_dir": dm.DefaultHookDir, "state_dir": dm.DefaultStateDir, "config": defaultConfig},
+		kong.Vars{"hook_dir": dm.DefaultHookDir, "state_dir": dm.DefaultStateDir, "config": defaultConfig, "columns": usualColumns},
 		kong.ConfigureHelp(kong.HelpOptions{
 			Compact:             true,
 			NoExpandSubcommands: true,
 			FlagsLast:           true,
 			WrapUpperBound:      100,
 		}),
+		groups(),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), durationMapper{}),
 		kong.Help(printHelp),
 	)
 }
 
 // run is the whole program but for the process around it. It gives the exit
-// status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func(dm.Options) manager) int {
-	env := &Env{Stdout: stdout, Stderr: stderr, JSON: wantsJSON(args)}
+// status. Tests change its environment.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func(dm.Options) manager, change ...func(*Env)) int {
+	env := &Env{Stdout: stdout, Stderr: stderr, JSON: wantsJSON(args), Colour: wantsColour(stdout), Now: time.Now()}
+	for _, c := range change {
+		c(env)
+	}
 	var c cli
 	parser, err := newParser(&c, env)
 	if err != nil {
@@ -95,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, open func
 	if err != nil {
 		return env.finish(parseError(err, env))
 	}
-	env.JSON, env.Config = c.JSON, c.Config
+	env.JSON, env.Config, env.Verbose = c.JSON, c.Config, c.Verbose > 0
 	stateDir, err := filepath.Abs(c.StateDir)
 	if err != nil {
 		return env.finish(err)

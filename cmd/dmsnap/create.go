@@ -14,7 +14,8 @@ import (
 )
 
 type createCmd struct {
-	Origins       []string      `arg:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
+	Origins       []string `arg:"" optional:"" name:"origin" sep:"none" help:"A block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=."`
+	selection     `embed:""`
 	Name          string        `short:"n" help:"Name of the set (default: made from the time)."`
 	Store         []string      `sep:"none" placeholder:"[ORIGIN=]SPEC" help:"Where overwritten data is saved: an unused block device (its contents are lost); file:PATH, a new file or an existing directory; ram or ram:LIMIT; auto (default), which chooses. Repeatable, once per origin."`
 	ForceStore    bool          `help:"Use a store device even if it holds a filesystem or other signature: its contents are lost."`
@@ -44,6 +45,7 @@ func (createCmd) manual() manual {
 	return manual{
 		examples: []string{
 			"dmsnap create /home",
+			"dmsnap create --all --except /mnt --allow-unproven /boot/efi",
 			"dmsnap create /home --store /dev/vdc",
 			"dmsnap create /home --store file:/srv/backup",
 			"dmsnap create -n nightly /home --store /home=/dev/vdc /srv --store /srv=/dev/vdd",
@@ -87,7 +89,7 @@ func emitCreated(env *Env, s *dm.Set, err error) error {
 	if s == nil {
 		return err
 	}
-	if werr := emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }); werr != nil {
+	if werr := emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { env.writeSet(w, s) }); werr != nil {
 		return changed("create", s.Name, werr)
 	}
 	switch {
@@ -110,6 +112,9 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		Persistent: c.Persistent, Transient: c.Transient, Writable: c.Writable,
 		FreezeTimeout: c.FreezeTimeout, HookTimeout: c.HookTimeout,
 		Consistency: map[string]dm.Consistency{"app": dm.Application, "fs": dm.Filesystem, "crash": dm.Crash}[c.Consistency],
+	}
+	if len(c.Origins) == 0 && c.none() {
+		return r, errors.New("name at least one device or mount point, or use --all, --recursive or --vg")
 	}
 	if c.HookTimeout <= 0 {
 		return r, fmt.Errorf("hook timeout %s is not positive", c.HookTimeout)
@@ -139,6 +144,9 @@ func (c *createCmd) request() (dm.CreateRequest, error) {
 		return r, err
 	}
 	if r.Origins, err = absoluteAll(c.Origins); err != nil {
+		return r, err
+	}
+	if err = c.apply(&r); err != nil {
 		return r, err
 	}
 	stores, err := parseStores(c.Origins, c.Store)
@@ -190,11 +198,9 @@ func degraded(s *dm.Set) error {
 			e.Hint = h.Error
 		}
 	}
-	if r.Consistency == dm.Crash && r.Asked != dm.Crash {
+	if r.BelowAsked() {
 		e.Err = errors.New("snapshot taken, but only crash-consistent: not every freeze could be verified")
-		if len(r.Unproven) > 0 {
-			e.Hint = "not verified: " + strings.Join(r.Unproven, ", ") + "; --consistency crash accepts that"
-		}
+		e.Hint = "not verified: " + strings.Join(r.NotAllowed(), ", ") + "; --allow-unproven accepts that of one, --consistency crash of all"
 		for _, d := range r.Doubts {
 			e.Hint += "; " + d.Device + ": " + d.Reason
 		}

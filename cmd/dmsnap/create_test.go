@@ -105,7 +105,7 @@ func TestMountDir(t *testing.T) {
 func TestCreateRefuses(t *testing.T) {
 	for _, line := range []string{
 		"", "/a -s 10", "/a -s 0k", "/a -s x", "/a -s 1e", "/a -c 64", "/a -c 3k", "/a -c 10%", "/a --freeze-timeout 0s", "/a --freeze-timeout -1s",
-		"/a --freeze-timeout 5", "/a --consistency none", "/a --label x", "/a --label =x", "/a --label a=1 --label a=2",
+		"/a --freeze-timeout 5x", "/a --consistency none", "/a --label x", "/a --label =x", "/a --label a=1 --label a=2",
 		"/a --store disk", "/a --store ram --store ram", "/a --store /b=ram", "/a -n",
 	} {
 		m := &stub{}

@@ -13,7 +13,10 @@ type Env struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	JSON    bool
-	Config  string // path of the configuration file
+	Colour  bool      // of what is printed for people
+	Verbose bool      // they want to know more
+	Now     time.Time // when the command began
+	Config  string    // path of the configuration file
 	Manager manager
 	// StateDir is for processes that this one starts.
 	StateDir string

@@ -19,7 +19,8 @@ import (
 const supervisorCommand = "exec-supervisor"
 
 type execCmd struct {
-	Args          []string      `arg:"" name:"origin" sep:"none" help:"A mount point or a device, as for dmsnap create. The command follows after --."`
+	Args          []string `arg:"" name:"origin" sep:"none" help:"A mount point or a device, as for dmsnap create. The command follows after --."`
+	selection     `embed:""`
 	As            string        `placeholder:"DIR" help:"Mount the images on this directory, seen by the command only, and leave all other paths alone."`
 	Block         bool          `help:"Mount nothing: the command reads the devices, {dev}."`
 	Only          bool          `help:"Leave out filesystems that are mounted below the given ones and are not in the set."`
@@ -51,6 +52,7 @@ func (execCmd) manual() manual {
 	return manual{
 		examples: []string{
 			"dmsnap exec / /home -- restic backup --one-file-system / /home",
+			"dmsnap exec --all --allow-unproven /boot/efi -- restic backup / /home /boot",
 			"dmsnap exec /home -- borg create ::home-{unixtime} /home",
 			"dmsnap exec --as /mnt /srv -- rsync -a --delete {dir}/ backup:/srv/",
 			"dmsnap exec --block /home -- dd if={dev} of=/backup/home.img bs=1M",
@@ -82,14 +84,14 @@ func (c *execCmd) request() (r dm.ExecRequest, err error) {
 	if err != nil {
 		return r, err
 	}
-	if len(origins) == 0 {
-		return r, errors.New("name at least one device or mount point before --")
+	if len(origins) == 0 && c.none() {
+		return r, errors.New("name at least one device or mount point before --, or use --all, --recursive or --vg")
 	}
 	if c.KillAfter <= 0 {
 		return r, errors.New("--kill-after must be above zero")
 	}
 	create := createCmd{
-		Origins: origins, Name: c.Name, Store: c.Store, ForceStore: c.ForceStore, Size: c.Size, Chunk: c.Chunk, Label: c.Label,
+		Origins: origins, selection: c.selection, Name: c.Name, Store: c.Store, ForceStore: c.ForceStore, Size: c.Size, Chunk: c.Chunk, Label: c.Label,
 		FreezeTimeout: c.FreezeTimeout, Consistency: c.Consistency, Hooks: c.Hooks, HookTimeout: c.HookTimeout, Expires: time.Minute,
 	}
 	if r.Create, err = create.request(); err != nil {

@@ -58,5 +58,5 @@ func (c *extendCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	return changed("extend", s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }))
+	return changed("extend", s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { env.writeSet(w, s) }))
 }

@@ -89,13 +89,6 @@ func percent(used, size uint64) string {
 	return fmt.Sprintf("%d%%", int(p))
 }
 
-func timeText(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
 func microText(d time.Duration) string { return d.Truncate(time.Microsecond).String() }
 
 func labelText(labels map[string]string) string {

@@ -45,5 +45,5 @@ func emitLease(env *Env, op string, s *dm.Set, err error) error {
 	if err != nil {
 		return err
 	}
-	return changed(op, s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) }))
+	return changed(op, s.Name, emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { env.writeSet(w, s) }))
 }

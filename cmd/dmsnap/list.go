@@ -1,57 +1,84 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
 
-type listCmd struct{}
+type listCmd struct {
+	filter  `embed:""`
+	Columns string `short:"o" default:"${columns}" placeholder:"COLUMNS" help:"Columns of the table, with commas between them; after a + beside the usual ones (${columns})."`
+	Sort    string `placeholder:"COLUMN" help:"Sort by this column; in reverse with a - before it: --sort=-age."`
+}
 
 func (listCmd) Help() string {
-	return `USED is the fill of the fullest store of the set. If there are no sets, nothing is printed.`
+	return `If there are no sets, nothing is printed. The columns are ` + columnNames() + `. USED is the fill of the fullest store of the set, FULL-IN the time until the first is full.`
 }
 
 func (listCmd) manual() manual {
 	return manual{
 		examples: []string{
 			"dmsnap list",
+			"dmsnap list -o +labels --sort=-used",
+			"dmsnap list --label job=7 --older-than 2d -o name",
 			"dmsnap list --json | jq -r '.sets[] | select(.state != \"active\") | .name'",
 		},
 		exits: []int{0, 1, 2, 7},
 	}
 }
 
-func (listCmd) Run(ctx context.Context, env *Env) error {
-	sets, err := env.Manager.List(ctx)
+func (c *listCmd) Run(ctx context.Context, env *Env) error {
+	shown, err := pickColumns(c.Columns)
+	if err == nil && c.Sort != "" {
+		err = sortSets(nil, c.Sort, env.Now)
+	}
+	err = cmp.Or(err, c.check())
+	if err != nil {
+		return &dm.Error{Op: "list", Code: dm.CodeUsage, Err: err, Hint: "see dmsnap list --help"}
+	}
+	all, err := env.Manager.List(ctx)
 	if err != nil {
 		return err
 	}
-	return emit(env, "sets", sets, func(w io.Writer) { writeList(w, sets) })
+	sets := c.choose(all, env.Now)
+	if c.Sort != "" {
+		if err := sortSets(sets, c.Sort, env.Now); err != nil {
+			return err
+		}
+	}
+	return emit(env, "sets", sets, func(w io.Writer) { env.writeList(w, shown, sets) })
 }
 
-func writeList(w io.Writer, sets []dm.Set) {
+func (e *Env) writeList(w io.Writer, shown []column, sets []dm.Set) {
 	if len(sets) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "NAME\tSTATE\tVOLUMES\tCREATED\tCONSISTENCY\tUSED")
-	for _, s := range sets {
-		consistency := "-"
-		if s.Receipt != nil {
-			consistency = orDash(string(s.Receipt.Consistency))
+	var row []string
+	for _, c := range shown {
+		row = append(row, e.stateCell(c, "", strings.ToUpper(c.name)))
+	}
+	fmt.Fprintln(w, strings.Join(row, "\t"))
+	for i := range sets {
+		row = row[:0]
+		for _, c := range shown {
+			row = append(row, e.stateCell(c, sets[i].State, c.text(&sets[i], e.Now)))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", setName(&s), stateText(&s), len(s.Volumes), timeText(s.Created), consistency, fullest(s.Volumes))
+		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 }
 
-// stateText tells bookmarks from sets that have images.
-func stateText(s *dm.Set) string {
-	if s.Bookmark && s.State == dm.StateActive {
-		return "bookmark"
+// stateCell colours the cells of the state's column, all with as many bytes: the table's
+// writer counts them.
+func (e *Env) stateCell(c column, state dm.State, text string) string {
+	if c.name != "state" || !e.Colour {
+		return text
 	}
-	return string(s.State)
+	return paint(state, text)
 }
 
 // setName is what a user calls the set; one without a record has only its uuid.
@@ -64,14 +91,11 @@ func setName(s *dm.Set) string {
 
 // fullest gives the usage of the store with the largest share in use.
 func fullest(volumes []dm.Volume) string {
-	text, most := "-", -1.0
+	most := fillShare(volumes)
 	for _, v := range volumes {
-		if v.Store.UsedBytes == nil || v.Store.SizeBytes == 0 {
-			continue
-		}
-		if share := float64(*v.Store.UsedBytes) / float64(v.Store.SizeBytes); share > most {
-			text, most = percent(*v.Store.UsedBytes, v.Store.SizeBytes), share
+		if most >= 0 && fillShare([]dm.Volume{v}) == most {
+			return percent(*v.Store.UsedBytes, v.Store.SizeBytes)
 		}
 	}
-	return text
+	return "-"
 }

@@ -81,7 +81,7 @@ func writePages(app *kong.Application, dir string) (files []writtenFile, err err
 // pageName is dmsnap-create.8 for the command create.
 func pageName(cmd *kong.Node) string { return commandName(cmd) + ".8" }
 
-func commandName(cmd *kong.Node) string { return strings.ReplaceAll(cmd.FullPath(), " ", "-") }
+func commandName(cmd *kong.Node) string { return "dmsnap-" + cmd.Name }
 
 func overviewPage(app *kong.Application) string {
 	p := newPage("dmsnap", 8, app.Help)
@@ -92,7 +92,7 @@ func overviewPage(app *kong.Application) string {
 		"filesystem without unmounting it, takes the snapshot of one or several volumes at the same instant, and undoes all of that when the set is removed. No command ever asks a question.")
 	p.section("COMMANDS")
 	for _, cmd := range app.Leaves(true) {
-		p.item(strings.TrimPrefix(cmd.FullPath(), "dmsnap "), "", cmd.Help)
+		p.item(cmd.Name, "", cmd.Help)
 	}
 	p.section("OPTIONS")
 	p.flags(app.Flags)
@@ -123,7 +123,7 @@ func commandPage(cmd *kong.Node) string {
 	for _, a := range cmd.Positional {
 		synopsis += " " + argument(a)
 	}
-	p.line(".B "+roff(cmd.FullPath()), synopsis)
+	p.line(".B "+roff("dmsnap "+cmd.Name), synopsis)
 	p.section("DESCRIPTION")
 	p.text(cmp.Or(cmd.Detail, cmd.Help))
 	for _, a := range cmd.Positional {

@@ -120,7 +120,7 @@ func TestOptions(t *testing.T) {
 // Help, versions and wrong command lines open no manager.
 func TestNoManager(t *testing.T) {
 	open := func(dm.Options) manager { t.Error("manager opened"); return &stub{} }
-	for _, line := range []string{"--help", "create --help", "remove -h", "--version", "create", "x", "list --x"} {
+	for _, line := range []string{"--help", "create --help", "remove -h", "--version", "show", "x", "list --x"} {
 		run(t.Context(), strings.Fields(line), io.Discard, io.Discard, open)
 	}
 }
@@ -153,7 +153,7 @@ func TestHumanText(t *testing.T) {
 		t.Error(got)
 	}
 	now := time.Date(2026, 1, 1, 1, 0, 0, 5, time.FixedZone("", 3600))
-	if got := timeText(&now); got != "2026-01-01T00:00:00Z" {
+	if got := timeText(&now); got != "2026-01-01 00:00:00 +0000" {
 		t.Error(got)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +13,22 @@ import (
 )
 
 type removeCmd struct {
-	Names   []string `arg:"" name:"name" sep:"none" help:"Names of the sets."`
-	Flatten bool     `aliases:"fold" help:"Flatten: copy what older sets read from this one into their stores, so that its store can be freed too."`
-	Rate    dm.Size  `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --flatten."`
-	DryRun  bool     `help:"Print the steps and change nothing."`
+	Names   []string `arg:"" optional:"" name:"name" sep:"none" help:"Names of the sets."`
+	filter  `embed:""`
+	All     bool    `help:"All sets, but for those on hold and bookmarks."`
+	Flatten bool    `aliases:"fold" help:"Flatten: copy what older sets read from this one into their stores, so that its store can be freed too."`
+	Rate    dm.Size `placeholder:"SIZE" help:"Limit the copying to SIZE per second; only with --flatten."`
+	DryRun  bool    `help:"Print the steps and change nothing."`
+
+	chosen bool // Names come from the filter
 }
 
 func (removeCmd) Help() string {
 	return `Nothing is removed unless all named sets exist. They are removed in the order given, up to the first failure. ` +
 		`A set in use is never removed by force. ` +
 		`If older sets read through this one, its store stays as layer-UUID until they are removed. --flatten copies the data to them instead; ` +
-		`this takes time, may be interrupted, and continues with dmsnap remove --flatten layer-UUID.`
+		`this takes time, may be interrupted, and continues with dmsnap remove --flatten layer-UUID. ` +
+		`In place of names, --label, --older-than and --all choose the sets, oldest first; those on hold and bookmarks stay, and the names of the removed ones are printed.`
 }
 
 func (removeCmd) manual() manual {
@@ -31,6 +37,7 @@ func (removeCmd) manual() manual {
 			"dmsnap remove nightly",
 			"dmsnap remove monday tuesday --json",
 			"dmsnap remove nightly --dry-run",
+			"dmsnap remove --label job=7 --older-than 2w",
 			"dmsnap remove nightly --flatten --rate 20m",
 		},
 		exits: []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11},
@@ -44,7 +51,17 @@ type removal struct {
 
 func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 	if c.Rate.Percent > 0 || !c.Rate.IsZero() && !c.Flatten {
-		return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New("--rate needs --flatten and a size"), Hint: "see dmsnap remove --help"}
+		return removeUsage("--rate needs --flatten and a size")
+	}
+	if err := c.check(); err != nil {
+		return removeUsage(err.Error())
+	}
+	if chosen := c.All || !c.none(); chosen == (len(c.Names) > 0) {
+		return removeUsage("name the sets, or choose them with --label, --older-than or --all")
+	} else if chosen {
+		if err := c.chooseNames(ctx, env); err != nil {
+			return err
+		}
 	}
 	for i, name := range c.Names {
 		if slices.Contains(c.Names[:i], name) {
@@ -67,7 +84,33 @@ func (c *removeCmd) Run(ctx context.Context, env *Env) error {
 		}
 		removed = append(removed, removal{name})
 	}
-	return changed("remove", "", emit(env, "removals", removed, func(io.Writer) {}))
+	return changed("remove", "", emit(env, "removals", removed, func(w io.Writer) {
+		for i := 0; c.chosen && i < len(removed); i++ {
+			fmt.Fprintf(w, "removed %s\n", clean(removed[i].Name))
+		}
+	}))
+}
+
+func removeUsage(text string) error {
+	return &dm.Error{Op: "remove", Code: dm.CodeUsage, Err: errors.New(text), Hint: "see dmsnap remove --help"}
+}
+
+// chooseNames goes from old to new: a set that others read through would only become a
+// layer.
+func (c *removeCmd) chooseNames(ctx context.Context, env *Env) error {
+	all, err := env.Manager.List(ctx)
+	if err != nil {
+		return err
+	}
+	sets := c.choose(all, env.Now)
+	slices.SortStableFunc(sets, func(a, b dm.Set) int { return byTime(a.Created, b.Created) })
+	for _, s := range sets {
+		if held := s.Lease != nil && s.Lease.Held; !held && !s.Layer && !s.Bookmark {
+			c.Names = append(c.Names, cmp.Or(s.Name, s.UUID))
+		}
+	}
+	c.chosen = true
+	return nil
 }
 
 func (c *removeCmd) request(name string) dm.RemoveRequest {

@@ -224,7 +224,7 @@ func (r *profileRun) report(ctx context.Context, file string) error {
 	}
 	if len(r.profile.Command) == 0 && r.result.Set != nil { // otherwise standard output is the command's
 		errs = append(errs, emit(r.env, "runs", []runResult{r.result}, func(w io.Writer) {
-			writeSet(w, r.result.Set)
+			r.env.writeSet(w, r.result.Set)
 			writePruned(w, r.result.Pruned)
 		}))
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -15,6 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // what people see is in their zone
 	flag.Bool("update", false, "write golden files and script expectations anew")
 	// A guard is this program under a name of its own.
 	testscript.Main(m, map[string]func(){"dmsnap": main, "window-guard": main})

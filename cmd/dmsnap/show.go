@@ -14,6 +14,10 @@ type showCmd struct {
 	Name string `arg:"" help:"Name of the set."`
 }
 
+func (showCmd) Help() string {
+	return `-v adds when each volume was blocked, and each step of the window.`
+}
+
 func (showCmd) manual() manual {
 	return manual{
 		examples: []string{
@@ -29,7 +33,7 @@ func (c *showCmd) Run(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	return emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { writeSet(w, s) })
+	return emit(env, "sets", []dm.Set{*s}, func(w io.Writer) { env.writeSet(w, s) })
 }
 
 // field writes one line of a description.
@@ -37,11 +41,11 @@ func field(w io.Writer, name, format string, args ...any) {
 	fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 }
 
-func writeSet(w io.Writer, s *dm.Set) {
+func (e *Env) writeSet(w io.Writer, s *dm.Set) {
 	fmt.Fprintf(w, "set %s\n", setName(s))
-	field(w, "state", "%s", s.State)
+	field(w, "state", "%s", e.stateText(s.State))
 	field(w, "uuid", "%s", orDash(s.UUID))
-	field(w, "created", "%s", timeText(s.Created))
+	field(w, "created", "%s", agoText(s.Created, e.Now))
 	field(w, "persistent", "%s", yesNo(s.Persistent))
 	if s.Bookmark {
 		field(w, "bookmark", "yes: the list of changed chunks is kept, and no image")
@@ -52,12 +56,20 @@ func writeSet(w io.Writer, s *dm.Set) {
 	}
 	field(w, "auto-grow", "%s", growText(s))
 	if s.Receipt != nil {
-		writeReceipt(w, s.Receipt)
+		e.writeReceipt(w, s.Receipt)
 	}
 	for i := range s.Volumes {
 		fmt.Fprintln(w)
-		writeVolume(w, &s.Volumes[i])
+		e.writeVolume(w, &s.Volumes[i])
 	}
+}
+
+// stateText is a state, in colour if it is not good.
+func (e *Env) stateText(s dm.State) string {
+	if !e.Colour {
+		return string(s)
+	}
+	return paint(s, string(s))
 }
 
 // growText says whether stores that can overflow will grow.
@@ -72,7 +84,7 @@ func growText(s *dm.Set) string {
 	return "not needed"
 }
 
-func writeReceipt(w io.Writer, r *dm.Receipt) {
+func (e *Env) writeReceipt(w io.Writer, r *dm.Receipt) {
 	if r.Asked == r.Consistency {
 		field(w, "consistency", "%s", r.Consistency)
 	} else {
@@ -83,6 +95,12 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 	field(w, "frozen", "%s", list(r.Frozen))
 	if len(r.Unproven) > 0 {
 		field(w, "not verified", "%s", list(r.Unproven))
+	}
+	if len(r.Allowed) > 0 {
+		field(w, "allowed", "%s", list(r.Allowed))
+	}
+	if len(r.Outside) > 0 {
+		field(w, "not in the set", "%s", list(r.Outside))
 	}
 	for _, m := range r.Media {
 		field(w, "medium", "%s: %s, %s", clean(m.Volume), clean(m.Disk), timeoutText(m.IOTimeout))
@@ -96,6 +114,9 @@ func writeReceipt(w io.Writer, r *dm.Receipt) {
 			result = clean(h.Error)
 		}
 		field(w, "hook", "%s %s, %s: %s", clean(h.Hook), h.Event, microText(h.Took), result)
+	}
+	if !e.Verbose {
+		return
 	}
 	for _, v := range r.Volumes {
 		field(w, "blocked", "%s", blockedText(&v))
@@ -147,12 +168,12 @@ func blockedText(v *dm.VolumeReceipt) string {
 	return text
 }
 
-func writeVolume(w io.Writer, v *dm.Volume) {
+func (e *Env) writeVolume(w io.Writer, v *dm.Volume) {
 	fmt.Fprintf(w, "volume %s\n", clean(v.Name))
 	if v.Reason == "" {
-		field(w, "state", "%s", v.State)
+		field(w, "state", "%s", e.stateText(v.State))
 	} else {
-		field(w, "state", "%s: %s", v.State, clean(v.Reason))
+		field(w, "state", "%s: %s", e.stateText(v.State), clean(v.Reason))
 	}
 	field(w, "origin", "%s", deviceText(v.Origin, v.OriginDevno))
 	field(w, "filesystem", "%s", orDash(v.FSType))

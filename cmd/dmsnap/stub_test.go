@@ -197,7 +197,7 @@ func (o outcome) String() string {
 func do(t *testing.T, m manager, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	exit := run(t.Context(), args, &stdout, &stderr, func(dm.Options) manager { return m })
+	exit := run(t.Context(), args, &stdout, &stderr, func(dm.Options) manager { return m }, func(e *Env) { e.Now = at("2026-11-20T13:00:00.5Z") })
 	return outcome{stdout.String(), stderr.String(), exit}
 }
 

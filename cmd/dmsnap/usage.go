@@ -17,7 +17,6 @@ var usageTexts = []struct {
 	{regexp.MustCompile(`^expected one of .*$`), `no command given`},
 	{regexp.MustCompile(`^expected "<origin> \.\.\."$`), `name at least one device or mount point`},
 	{regexp.MustCompile(`^expected "(.+)"$`), `missing argument $1`},
-	{regexp.MustCompile(`^(\S+): expected duration but got ("[^"]*").*$`), `$1: $2 is not a duration: write 30s, 5m or 2h`},
 	{regexp.MustCompile(`^(.+) can't be used together$`), `$1 exclude each other`},
 	{regexp.MustCompile(`^<\S+>: (.*)$`), `$1`},
 }
@@ -25,7 +24,7 @@ var usageTexts = []struct {
 // otherNames are commands of other tools that mean one of ours, and are not
 // similar enough for the parser to find it.
 var otherNames = map[string]string{
-	"ls": "list", "status": "show", "info": "show", "snapshot": "create", "rm": "remove", "delete": "remove", "help": "--help",
+	"status": "show", "info": "show", "delete": "remove", "help": "--help",
 }
 
 // usageError is what the parser says, as the manual would say it.

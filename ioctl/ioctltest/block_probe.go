@@ -24,6 +24,8 @@ func signatures() []signature {
 		{"btrfs", 64<<10 + 64, []byte("_BHRfS_M"), 64<<10 + 32, 16},
 		{"f2fs", 1024, []byte{0x10, 0x20, 0xf5, 0xf2}, 1024 + 108, 16},
 		{"vfat", 82, []byte("FAT32   "), 67, 4},
+		{"fuseblk", 3, []byte("NTFS    "), 0x48, 4}, // as ntfs-3g mounts it
+		{"squashfs", 0, []byte("hsqs"), 8, 4},       // the time of its making: it has no uuid
 	}
 }
 

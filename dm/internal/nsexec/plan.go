@@ -206,13 +206,15 @@ func (b *planner) report() {
 	slices.Sort(b.out.Writable)
 }
 
-// pseudo tells whether a filesystem is the kernel's own, or in memory: no data that
-// anybody backs up.
-func (m *Mount) pseudo() bool {
-	switch m.FSType {
+func (m *Mount) pseudo() bool { return Pseudo(m.FSType) }
+
+// Pseudo tells whether a type of filesystem is the kernel's own, or in memory: no data
+// that anybody backs up.
+func Pseudo(fstype string) bool {
+	switch fstype {
 	case "proc", "sysfs", "devtmpfs", "devpts", "tmpfs", "ramfs", "cgroup", "cgroup2", "mqueue", "hugetlbfs", "debugfs", "tracefs",
 		"securityfs", "pstore", "efivarfs", "bpf", "configfs", "fusectl", "binfmt_misc", "autofs", "rpc_pipefs", "nsfs", "selinuxfs", "nfsd":
 		return true
 	}
-	return strings.HasPrefix(m.FSType, "fuse.") && strings.Contains(m.FSType, "portal")
+	return strings.HasPrefix(fstype, "fuse.") && strings.Contains(fstype, "portal")
 }
