@@ -7,7 +7,7 @@ import (
 )
 
 // atomicNotes warns of a plain device that offers atomic writes: device-mapper does not,
-// so that RWF_ATOMIC fails as long as our layer is there.
+// and RWF_ATOMIC would fail, so that the module refuses a device whose users can send them.
 func (x *examiner) atomicNotes(o plan.Origin) []Problem {
 	if o.Plain == nil {
 		return nil
@@ -17,7 +17,7 @@ func (x *examiner) atomicNotes(o plan.Origin) []Problem {
 		return nil
 	}
 	return []Problem{{
-		Message: fmt.Sprintf("%s takes atomic writes of up to %d bytes; while it has a set or is attached, they fail with EINVAL", o.Path, unit),
-		Hint:    "if a database uses RWF_ATOMIC on it, turn that off before",
+		Message: fmt.Sprintf("%s takes atomic writes of up to %d bytes, which device-mapper does not: it is refused if its users can send them", o.Path, unit),
+		Hint:    "files on a mounted filesystem cannot be written so up to Linux 6.12, those of ext4 and xfs can from 6.13 on",
 	}}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/dmsnap/dmsnap/ioctl/ioctltest"
 )
 
-// TestAtomicWritesAreAnnounced: doctor names what an application would lose.
+// TestAtomicWritesAreAnnounced: doctor names what the module may refuse a device for.
 func TestAtomicWritesAreAnnounced(t *testing.T) {
 	for unit, noted := range map[string]bool{"0": false, "512": false, "16384": true} {
 		h := newHost(t, ioctltest.Options{})

@@ -261,6 +261,27 @@ func TestProvedBeforeEachCut(t *testing.T) {
 	same(t, "after removal", before, h.Snapshot())
 }
 
+// TestRefusedByTheModule: the proof of a redirect fails, or users of the device would lose what it can do.
+func TestRefusedByTheModule(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.ENOLINK, unix.EOPNOTSUPP} {
+		h := newHost(t, ioctltest.Options{})
+		before := h.Snapshot()
+		var once sync.Once
+		h.Fail(func(c ioctltest.Call) (err error) {
+			if c.Request == "DM_TARGET_MSG" {
+				once.Do(func() { err = errno })
+			}
+			return err
+		})
+		err := h.createOnData()
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeUnsupported || !errors.Is(err, errno) || !strings.Contains(e.Hint, "adopts it") {
+			t.Errorf("%v: %v", errno, err)
+		}
+		h.Fail(nil)
+		same(t, errno.Error(), before, h.Snapshot())
+	}
+}
+
 // TestDetachThatEndsByItself: a killed detach goes on in the kernel, and may have ended when the next one gets there.
 func TestDetachThatEndsByItself(t *testing.T) {
 	ctx := context.Background()

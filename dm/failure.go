@@ -163,7 +163,9 @@ func (d diagnosis) classifyErrno(e *Error) {
 			e.Hint = "everything was undone"
 		}
 	case errors.Is(e.Err, unix.ENOLINK) && inStep && step.Step.Action == plan.Attach:
-		e.Code, e.Hint = CodeUnsupported, "dm-interpose cannot see the writes of this kernel: use another kernel, or unmount the device and run dmsnap attach"
+		e.Code, e.Hint = CodeUnsupported, "dm-interpose cannot see the writes of this kernel: use another one, or "+adoptInstead
+	case errors.Is(e.Err, unix.EOPNOTSUPP) && inStep && step.Step.Action == plan.Attach:
+		e.Code, e.Hint = CodeUnsupported, "the kernel's log says what its users would lose, for example atomic writes: dmesg; "+adoptInstead
 	case errors.Is(e.Err, unix.ENOLINK):
 		e.Code, e.Hint = CodeBusy, "writes no longer pass through dmsnap: remove the sets of this device, then run dmsnap detach"
 	case errors.Is(e.Err, unix.EBUSY):
@@ -185,6 +187,8 @@ func (d diagnosis) classifyErrno(e *Error) {
 		e.Hint = askKernel
 	}
 }
+
+const adoptInstead = "remove the module, unmount the device and use dmsnap attach, which adopts it"
 
 const askKernel = "the kernel's log may say why: dmesg"
 

@@ -50,14 +50,16 @@ int check_front(const struct redirect *r)
 
 /*
  * Writes that the device promises not to tear, and the front does not: they fail
- * there. Those of one block need no promise.
+ * there, and a program that relies on them may have asked long ago. Those of one
+ * block need no promise, and those that nobody can send are not missed.
  */
 bool loses_atomic_writes(const struct redirect *r)
 {
 	struct block_device *front = r->front.bdev, *plain = r->plain.bdev;
 
 	return atomic_write_unit(plain) > max(atomic_write_unit(front),
-					      bdev_logical_block_size(plain));
+					      bdev_logical_block_size(plain)) &&
+	       takes_atomic_writes(plain);
 }
 
 /* A bio with REQ_RAHEAD fails on a suspended device, others would wait. */

@@ -105,6 +105,21 @@ static inline unsigned int atomic_write_unit(struct block_device *bdev)
 	return 0;
 }
 
+/*
+ * Can anybody send it one? At first only those who open the device itself could,
+ * and not the files of a filesystem, which are who names operations as a holder.
+ */
+static inline bool takes_atomic_writes(struct block_device *bdev)
+{
+#if defined(HAVE_ATOMIC_FILES)
+	return true;
+#elif defined(HAVE_ATOMIC_WRITES)
+	return !READ_ONCE(bdev->bd_holder_ops);
+#else
+	return false;
+#endif
+}
+
 static inline void *first_argument(struct ftrace_regs *fregs)
 {
 #ifdef HAVE_FTRACE_ARGUMENT

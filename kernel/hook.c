@@ -165,8 +165,7 @@ static void redirect(struct redirect *r, struct bio *bio)
 /*
  * A reference that is dead was killed after its redirect had left the table.
  * Who has seen it dead must not find the redirect once more, or submit() and
- * hook() would call each other until the stack ends: pairs with the smp_wmb()
- * in hook_withdraw().
+ * hook() would call each other until the stack ends.
  */
 static struct redirect *find_and_hold(struct bio *bio)
 {
@@ -175,6 +174,7 @@ static struct redirect *find_and_hold(struct bio *bio)
 	rcu_read_lock();
 	r = find(bio);
 	if (r && !percpu_ref_tryget_live(&r->passing)) {
+		/* pairs with hook_withdraw() */
 		smp_rmb();
 		r = NULL;
 	}
@@ -257,7 +257,8 @@ void hook_publish(struct redirect *r)
 void hook_withdraw(struct redirect *r)
 {
 	hash_del_rcu(&r->route);
-	smp_wmb();	/* see find_and_hold() */
+	/* pairs with find_and_hold() */
+	smp_wmb();
 }
 
 int hook_init(void)

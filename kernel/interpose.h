@@ -70,7 +70,7 @@ struct redirect {
 	/* Written under control, in redirect.c. */
 	enum redirect_state state;
 	struct list_head reserved;	/* in a list, unless REDIRECT_NONE */
-	bool hooked, published;
+	bool opened, hooked, published;
 	bool cancelled;			/* nobody wants the attach any more */
 	bool proving;
 	bool lost;			/* a proof has failed */
@@ -79,8 +79,8 @@ struct redirect {
 	bool suspending;		/* the base: let go of its live table */
 	wait_queue_head_t wait;		/* for any change of the above */
 
-	struct held_bdev front;		/* unless REDIRECT_NONE */
-	dev_t front_dev;
+	dev_t front_dev;		/* unless REDIRECT_NONE */
+	struct held_bdev front;		/* while opened */
 	struct hlist_node route;	/* found by hook.c while published */
 	struct percpu_ref passing;	/* bios on their way */
 	struct work_struct attaching;
@@ -91,7 +91,7 @@ struct redirect {
 	atomic_long_t bypassed;		/* writes that came by another name */
 	struct work_struct telling;	/* that it was bypassed, or is dead */
 	bool told_bypassed, told_dead;
-	struct mutex table_lock;
+	struct mutex table_lock;	/* of what follows */
 	struct dm_table *table;		/* of the base, while there is one */
 };
 

@@ -95,6 +95,7 @@ static void settle(struct redirect *r)
 	do {
 		drain_queue(q, &r->cancelled);
 		synchronize_rcu_tasks();
+		/* not empty: whoever came before us has not entered the queue */
 	} while (waitqueue_active(&q->mq_freeze_wq) &&
 		 !READ_ONCE(r->cancelled));
 	drain_queue(q, &r->cancelled);
@@ -111,12 +112,29 @@ static int prove(struct redirect *r)
 }
 
 /*
- * A front that leads elsewhere would write the device's data there: it is
- * probed before any bio is sent to it.
+ * One that leads elsewhere would write the device's data there: it is probed
+ * before any bio is sent to it.
  */
+static int open_front(struct redirect *r)
+{
+	int err = held_bdev_open(&r->front, r->front_dev);
+
+	if (err)
+		return err;
+	r->opened = true;
+	err = check_front(r);
+	if (err)
+		return err;
+	if (loses_atomic_writes(r)) {
+		pr_warn("%pg: atomic writes would fail\n", r->plain.bdev);
+		return -EOPNOTSUPP;
+	}
+	return probe_through(r, r->front.bdev);
+}
+
 static int engage(struct redirect *r)
 {
-	int err = probe_through(r, r->front.bdev);
+	int err = open_front(r);
 
 	if (err)
 		return err;
@@ -153,9 +171,6 @@ static void attach_work(struct work_struct *work)
 	struct redirect *r = container_of(work, struct redirect, attaching);
 	int err = engage(r);
 
-	if (!err && loses_atomic_writes(r))
-		pr_warn("%pg: atomic writes fail while it is attached\n",
-			r->plain.bdev);
 	kref_get(&r->ref);
 	mutex_lock(&control);
 	if (!err && r->cancelled)
@@ -178,7 +193,8 @@ static void release_work(struct work_struct *work)
 	struct redirect *r = container_of(work, struct redirect, releasing);
 	bool attached = !r->attach_error;
 
-	held_bdev_close(&r->front);
+	if (r->opened)
+		held_bdev_close(&r->front);
 	if (r->hooked)
 		hook_put();
 	cancel_work_sync(&r->telling);
@@ -188,6 +204,7 @@ static void release_work(struct work_struct *work)
 	 */
 	module_put(THIS_MODULE);
 	mutex_lock(&control);
+	r->opened = false;
 	r->hooked = false;
 	list_del(&r->reserved);
 	set_state(r, REDIRECT_NONE);
@@ -240,17 +257,11 @@ static bool overlaps_another(const struct redirect *r)
 }
 
 /* Under control: the attach begins, unless it cannot. */
-static int begin(struct redirect *r, const struct held_bdev *front, dev_t dev)
+static int begin(struct redirect *r, dev_t front)
 {
-	int err;
-
 	if (r->state != REDIRECT_NONE || r->proving || overlaps_another(r))
 		return -EBUSY;
-	r->front = *front;
-	err = check_front(r);
-	if (err)
-		return err;
-	r->front_dev = dev;
+	r->front_dev = front;
 	r->cancelled = false;
 	r->told_bypassed = false;
 	r->lost = false;
@@ -274,28 +285,23 @@ static void cancel(struct redirect *r)
 }
 
 /*
- * Redirects from here on. When it returns, no bio that went past the front is
+ * Redirects from here on. It opens nothing itself: that may wait for I/O, which
+ * a base that is being suspended holds back. When it returns, no bio that went past the front is
  * still on its way to the device, as far as settle() can tell.
  */
-int redirect_attach(struct redirect *r, dev_t dev)
+int redirect_attach(struct redirect *r, dev_t front)
 {
-	struct mapped_device *md = dm_get_md(dev);
-	struct held_bdev front;
+	struct mapped_device *md = dm_get_md(front);
 	int err;
 
 	if (!md)
 		return -ENOTBLK;
 	dm_put(md);
-	err = held_bdev_open(&front, dev);
+	mutex_lock(&control);
+	err = begin(r, front);
+	mutex_unlock(&control);
 	if (err)
 		return err;
-	mutex_lock(&control);
-	err = begin(r, &front, dev);
-	mutex_unlock(&control);
-	if (err) {
-		held_bdev_close(&front);
-		return err;
-	}
 	err = await(r);
 	if (!err)
 		return r->attach_error;

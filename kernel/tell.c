@@ -19,7 +19,7 @@ void tell(struct redirect *r, const char *what)
 {
 	unsigned int noio = memalloc_noio_save();
 	char text[32];
-	char *env[] = { text, NULL };
+	char *env[2] = { text };
 	struct mapped_device *md;
 
 	pr_info("%pg: %s\n", r->plain.bdev, what);

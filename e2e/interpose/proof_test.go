@@ -66,3 +66,37 @@ func TestFrontsThatMisplace(t *testing.T) {
 	lab.Run(t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/pieces")
 	r.detach()
 }
+
+// TestProvedWhenAttached has a front that is right for the first proof, which is a read of itself, and wrong for the second, of
+// the device: bios to it do not come by the base as they should. Nothing of the attach is left then. The front changes what it
+// reads from the tenth second on, and each read takes five.
+func TestProvedWhenAttached(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
+	r := newRig(t, "turns", plain)
+	linear := func(below string) string { return "0 " + r.sectors + " linear /dev/mapper/" + below + " 0" }
+	r.create("slow", linear(r.base))
+	r.create("wrong", linear("slow"))
+	load := func(name, table string) {
+		lab.Run(t, "dmsetup", "load", name, "--table", table)
+		lab.Run(t, "dmsetup", "resume", "--noudevsync", "--noudevrules", name) // nobody else is to read it
+	}
+	t.Cleanup(func() {
+		load("wrong", linear("slow"))
+		load("slow", linear(r.base))
+	})
+	lab.Run(t, "udevadm", "settle")
+	load("slow", "0 "+r.sectors+" delay /dev/mapper/"+r.base+" 0 5000")
+	load("wrong", "0 "+r.sectors+" flakey /dev/mapper/slow 0 10 3600 5 corrupt_bio_byte 1 r 255 0")
+	if out := refused(t, "dmsetup", "message", r.base, "0", "attach", "/dev/mapper/wrong"); !strings.Contains(out, "severed") {
+		t.Errorf("a redirect that was not proved: %s", out)
+	}
+	r.waitFor("-", "")
+	if out := lab.Run(t, "dmesg"); !strings.Contains(out, "attach failed: -67") {
+		t.Error("the log does not say that the attach failed")
+	}
+	lab.Run(t, "dd", "if=/dev/zero", "of="+plain, "bs=64k", "count=4", "oflag=direct", "conv=notrunc", "status=none")
+	r.attach()
+	r.detach()
+}

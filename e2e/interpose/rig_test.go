@@ -134,7 +134,12 @@ func (r *rig) number() string {
 // frontDevice is the front's name for the kernel.
 func (r *rig) frontDevice() string {
 	r.t.Helper()
-	return strings.TrimSpace(lab.Run(r.t, "dmsetup", "info", "--columns", "--noheadings", "--options", "blkdevname", r.front))
+	return r.kernelName(r.front)
+}
+
+func (r *rig) kernelName(name string) string {
+	r.t.Helper()
+	return strings.TrimSpace(lab.Run(r.t, "dmsetup", "info", "--columns", "--noheadings", "--options", "blkdevname", name))
 }
 
 // written is how many bytes have been written to a device.

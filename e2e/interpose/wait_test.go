@@ -111,15 +111,19 @@ func TestBaseSuspendedWhileDetaching(t *testing.T) {
 		read, held := begin(t, "dd", "if="+plain, "of=/dev/null", "bs=4k", "count=1", "iflag=direct", "status=none")
 		for !readsDevice(read) {
 		}
-		said := make(chan string, 1)
-		go func() {
-			out, _ := exec.Command("dmsetup", "message", r.base, "0", "detach").CombinedOutput()
-			said <- string(out)
-		}()
+		said := make(chan string)
+		for range 2 { // the second message waits for the first
+			go func() {
+				out, _ := exec.Command("dmsetup", "message", r.base, "0", "detach").CombinedOutput()
+				said <- string(out)
+			}()
+		}
 		r.waitFor(r.number(), "detaching")
 		lab.Run(t, "dmsetup", "suspend", "--nolockfs", r.base)
-		if out := <-said; !strings.Contains(out, "in progress") {
-			t.Errorf("detach while the front holds a read: %q", out)
+		for range 2 {
+			if out := <-said; !strings.Contains(out, "in progress") {
+				t.Errorf("detach while the front holds a read: %q", out)
+			}
 		}
 		lab.Run(t, "dmsetup", "resume", r.base)
 		lab.Run(t, "dmsetup", "resume", r.front)
