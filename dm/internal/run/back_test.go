@@ -52,7 +52,7 @@ func TestFrozenByOther(t *testing.T) {
 }
 
 // TestFrontThatCannotBeResumed: nobody is told that all is well, the filesystem
-// above is not thawed (the call would never return), the other fronts run.
+// above stays frozen (a thaw would never return), and nothing else is held.
 func TestFrontThatCannotBeResumed(t *testing.T) {
 	g := newRig(t, ioctltest.Options{})
 	p := g.plan(g.request("nightly", "home", "db"))
@@ -65,13 +65,20 @@ func TestFrontThatCannotBeResumed(t *testing.T) {
 	_, err := g.runner().Run(background, p)
 	g.Fail(nil)
 	u, ok := errors.AsType[*run.UndoError](err)
-	if !ok || !errors.Is(u.Cause, unix.ENOMEM) || !errors.Is(u.Undo, unix.ENOMEM) || !strings.Contains(err.Error(), "undoing it failed") {
+	if !ok || !errors.Is(u.Cause, unix.ENOMEM) || !errors.Is(u.Undo, unix.ENOMEM) || !strings.Contains(err.Error(), "undoing it failed") ||
+		!strings.Contains(err.Error(), "still frozen: db could not be resumed") {
 		t.Errorf("%v", err)
 	}
 	g.healthy("resume fails for ever")
 	for name, suspended := range map[string]bool{"home": false, "db": true} {
 		if info, err := g.ctl.Status(ioctl.ID{Name: name}); err != nil || info.Suspended != suspended {
 			t.Errorf("%s: suspended %v, %v", name, info.Suspended, err)
+		}
+	}
+	frozen := map[string]bool{"/home": false, "/home/db": true}
+	for _, h := range g.held.Handles() {
+		if path := h.Filesystem().Mountpoint(); h.Frozen() != frozen[path] {
+			t.Errorf("%s: frozen %v", path, h.Frozen())
 		}
 	}
 }
@@ -194,31 +201,6 @@ func foreignTable(t *testing.T, n int) (more bool) {
 		}
 	}
 	return true
-}
-
-// TestStuckFrontKeepsItsOwn: what stands above a front that cannot be resumed stays
-// frozen, and nothing else does.
-func TestStuckFrontKeepsItsOwn(t *testing.T) {
-	g := newRig(t, ioctltest.Options{})
-	p := g.plan(g.request("nightly", "home", "db"))
-	g.Fail(func(c ioctltest.Call) error {
-		if c.Request == "DM_DEV_RESUME" && c.Name == "db" {
-			return unix.ENOMEM
-		}
-		return nil
-	})
-	_, err := g.runner().Run(background, p)
-	g.Fail(nil)
-	if _, ok := errors.AsType[*run.UndoError](err); !ok || !strings.Contains(err.Error(), "still frozen: db could not be resumed") {
-		t.Errorf("%v", err)
-	}
-	g.healthy("one front is stuck")
-	frozen := map[string]bool{"/home": false, "/home/db": true}
-	for _, h := range g.held.Handles() {
-		if path := h.Filesystem().Mountpoint(); h.Frozen() != frozen[path] {
-			t.Errorf("%s: frozen %v", path, h.Frozen())
-		}
-	}
 }
 
 // TestRenamedInside: fronts are renamed while they are suspended, and one gets the
