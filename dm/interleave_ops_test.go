@@ -154,6 +154,14 @@ func meeting() map[string]act {
 			},
 			do: only(func(m *Manager, p part) error { return pruneTo(ctx, m, p.name, "last:1") }),
 		},
+		"bookmark": {
+			setup: func(w *world, p part) error {
+				r := p.request()
+				r.Persistent = true
+				return w.cut(r)
+			},
+			do: only(func(m *Manager, p part) error { _, err := m.Bookmark(ctx, BookmarkRequest{Name: p.name}); return err }),
+		},
 		"attach": {plain: true, do: only(func(m *Manager, p part) error { _, err := m.Attach(ctx, "/data"); return err })},
 		"detach": {
 			plain: true, do: only(func(m *Manager, p part) error { return m.Detach(ctx, "/data") }),

@@ -173,6 +173,12 @@ func (w *world) imagesRight(gone func(uuid string, c cut) bool) {
 }
 
 func (w *world) imageRight(set Set, c cut) {
+	if set.Bookmark { // it records, and shows nothing
+		if err := w.Protected("dmsnap-core-" + set.Name + "-" + set.Volumes[0].Name); err != nil {
+			w.complain("bookmark %s: %v", set.Name, err)
+		}
+		return
+	}
 	if err := w.Protected("dmsnap-" + set.Name + "-" + set.Volumes[0].Name); err != nil {
 		w.complain("set %s: %v", set.Name, err)
 	}

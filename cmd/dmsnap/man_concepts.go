@@ -36,6 +36,7 @@ func concepts() []concept {
 		{"broken", "", "The state of a set of which a device or a file is missing."},
 		{"bypassed", "", "The state of a set whose origin got another table from another program, so that later writes are in its image too. Such an image is never served."},
 		{"layer", "orphaned snapshot", "What remains of a removed set while older sets read through it."},
+		{"bookmark", "bookmark (ZFS), bitmap (QEMU)", "A set of which only the list of changed chunks is kept: its store maps its data to zero. It cannot be read, and cannot overflow."},
 		{"flatten", "flatten (rbd), stream (QEMU)", "Copy the contents of a layer to the sets that read through it, so that the layer can be removed. Plans and events say fold and folded."},
 		{"attach, detach", "interpose", "Bring a plain device under device-mapper while it is in use, and undo that. Without the kernel module an unused device is adopted: a device-mapper device is put on top of it."},
 		{"journal, intent", "write-ahead log", "The record of an operation in progress, written before its first step. With it an interrupted operation is undone or completed."},
