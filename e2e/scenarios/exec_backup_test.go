@@ -24,19 +24,25 @@ func backupPrograms(t *testing.T) {
 		ldconfig`, os.Getenv("DMSNAP_DEBS"))
 }
 
-// volumeOfFiles is a volume with files of many sizes, and of every other kind.
+// volumeOfFiles is a volume with a tree.
 func volumeOfFiles(t *testing.T, fstype string, mib int) lab.Volume {
 	t.Helper()
 	disks := lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", fstype, disks[0], disks[1], 0, mib)
+	tree(t, v.Dir)
+	return v
+}
+
+// tree makes files of many sizes, and of every other kind.
+func tree(t *testing.T, dir string) {
+	t.Helper()
 	lab.Run(t, "sh", "-ec", `
 		cd "$0"
 		for d in a b c d; do
 			mkdir -p $d/sub
 			for n in 1 2 3 4 5 6 7 8; do head -c $((n * 9000)) /dev/urandom > $d/sub/$n; ln $d/sub/$n $d/$n; done
 		done
-		ln -s a/1 link; mkfifo pipe; touch empty`, v.Dir)
-	return v
+		ln -s a/1 link; mkfifo pipe; touch empty`, dir)
 }
 
 // resticSummary is what restic tells of a backup.

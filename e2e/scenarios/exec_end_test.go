@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,12 +66,20 @@ func startExec(t *testing.T, tool *lab.Tool, v lab.Volume, more ...string) *exec
 // supervisor is the parent of the command.
 func (r *execRun) supervisor(t *testing.T) int {
 	t.Helper()
+	pid := r.supervisorOrNone()
+	if pid == 0 {
+		t.Fatalf("no supervisor among %v", r.pids)
+	}
+	return pid
+}
+
+// supervisorOrNone is 0 when it has ended.
+func (r *execRun) supervisorOrNone() int {
 	for _, pid := range r.pids {
 		if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline"); err == nil && strings.HasPrefix(string(b), "exec-supervisor") {
 			return pid
 		}
 	}
-	t.Fatalf("no supervisor among %v", r.pids)
 	return 0
 }
 
@@ -105,9 +114,10 @@ func TestExecEnds(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(t *testing.T, r *execRun)
-		want int // -1: killed
+		want int  // -1: killed
+		live bool // nobody ends what the command has started
 	}{
-		{"the command is told to end", func(_ *testing.T, r *execRun) { r.Process.Signal(unix.SIGTERM) }, 42},
+		{"the command is told to end", func(_ *testing.T, r *execRun) { r.Process.Signal(unix.SIGTERM) }, 42, false},
 		{"the command does not end", func(t *testing.T, r *execRun) {
 			supervisor := r.supervisor(t)
 			for _, pid := range r.pids {
@@ -120,14 +130,20 @@ func TestExecEnds(t *testing.T) {
 					time.Sleep(50 * time.Millisecond)
 				}
 			}()
-		}, 128 + 9},
-		{"dmsnap is killed", func(_ *testing.T, r *execRun) { r.Process.Kill() }, -1},
-		{"the supervisor is killed", func(t *testing.T, r *execRun) { unix.Kill(r.supervisor(t), unix.SIGKILL) }, 125},
+		}, 128 + 9, false},
+		{"dmsnap is killed", func(_ *testing.T, r *execRun) { r.Process.Kill() }, -1, false},
+		{"the supervisor is killed", func(t *testing.T, r *execRun) { unix.Kill(r.supervisor(t), unix.SIGKILL) }, 125, true},
+		{"both are killed", func(t *testing.T, r *execRun) {
+			supervisor := r.supervisor(t)
+			unix.Kill(r.Process.Pid, unix.SIGSTOP) // so that neither sees the other's end
+			unix.Kill(supervisor, unix.SIGKILL)
+			r.Process.Kill()
+		}, -1, true},
 		{"another program reloads the origin", func(t *testing.T, _ *execRun) {
 			lab.Run(t, "dmsetup", "suspend", v.Name)
 			lab.Run(t, "dmsetup", "load", v.Name, "--table", "0 "+strconv.Itoa(64*lab.MiB)+" linear "+disks[0]+" 0")
 			lab.Run(t, "dmsetup", "resume", v.Name)
-		}, 124},
+		}, 124, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := startExec(t, tool, v, "--kill-after", "1s")
@@ -137,9 +153,9 @@ func TestExecEnds(t *testing.T) {
 			if code != c.want {
 				t.Errorf("exit %d, want %d\n%s", code, c.want, r.err(t))
 			}
-			if c.want == 125 { // those below the command have lost their supervisor: they live on, and one is named
-				if _, stderr, _ := tool.Try("recover"); !strings.Contains(stderr, "pid ") {
-					t.Errorf("recover names nobody: %s", stderr)
+			if c.live { // those below the command have lost their supervisor, and one of them is named
+				if _, stderr, _ := tool.Try("recover"); !slices.ContainsFunc(r.pids, func(pid int) bool { return strings.Contains(stderr, "pid "+strconv.Itoa(pid)) }) {
+					t.Errorf("recover names none of %v: %s", r.pids, stderr)
 				}
 				for _, pid := range r.pids {
 					unix.Kill(-pid, unix.SIGKILL)
