@@ -96,6 +96,7 @@ func newParser(c *cli, env *Env) (*kong.Kong, error) {
 		groups(),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), durationMapper{}),
 		kong.Help(printHelp),
+		kong.Resolvers(kong.ResolverFunc(fromConfig)),
 	)
 }
 

@@ -20,20 +20,37 @@ const maxConfig = 1 << 20
 // readConfig reads what dmsnap chooses for a set where flags leave it open. Only
 // commands that make stores do: a broken file keeps nobody from removing a set.
 func readConfig(path string) (dm.Policy, error) {
+	c, err := readConfigFile(path)
+	if err != nil {
+		return dm.Policy{}, err
+	}
+	return c.policy(), nil
+}
+
+// readMonitorConfig reads what stands for the flags of monitor, by their names.
+func readMonitorConfig(path string) (map[string][]string, error) {
+	c, err := readConfigFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return c.monitor, nil
+}
+
+func readConfigFile(path string) (*config, error) {
 	b, err := os.ReadFile(path)
 	switch {
 	case path == defaultConfig && errors.Is(err, fs.ErrNotExist):
-		return dm.Policy{}, nil
+		return &config{}, nil
 	case err != nil:
-		return dm.Policy{}, configError(path, err)
+		return nil, configError(path, err)
 	case len(b) > maxConfig:
-		return dm.Policy{}, configError(path, fmt.Errorf("%s is larger than %d bytes", path, maxConfig))
+		return nil, configError(path, fmt.Errorf("%s is larger than %d bytes", path, maxConfig))
 	}
-	p, err := parseConfig(b)
+	c, err := parseConfig(b)
 	if err != nil {
-		return dm.Policy{}, configError(path, fmt.Errorf("%s:%w", path, err))
+		return nil, configError(path, fmt.Errorf("%s:%w", path, err))
 	}
-	return p, nil
+	return c, nil
 }
 
 func configError(path string, err error) error {
@@ -42,14 +59,18 @@ func configError(path string, err error) error {
 
 // parseConfig reads KEY = VALUE lines; those below a line [ORIGIN] are for that
 // origin. Nothing is guessed: what is not known is an error.
-func parseConfig(text []byte) (dm.Policy, error) {
-	c := config{origins: map[string]*dm.OriginPolicy{}, keys: map[string]bool{}}
+func parseConfig(text []byte) (*config, error) {
+	c := &config{origins: map[string]*dm.OriginPolicy{}, keys: map[string]bool{}}
 	c.own = &c.all
 	for i, line := range strings.Split(string(text), "\n") {
 		if err := c.read(strings.TrimSpace(line)); err != nil {
-			return dm.Policy{}, fmt.Errorf("%d: %w", i+1, err)
+			return nil, fmt.Errorf("%d: %w", i+1, err)
 		}
 	}
+	return c, nil
+}
+
+func (c *config) policy() dm.Policy {
 	p := dm.Policy{OriginPolicy: c.all}
 	for name, own := range c.origins {
 		if p.Origins == nil {
@@ -57,15 +78,16 @@ func parseConfig(text []byte) (dm.Policy, error) {
 		}
 		p.Origins[name] = *own
 	}
-	return p, nil
+	return p
 }
 
 // config is a file read as far as some line.
 type config struct {
 	all     dm.OriginPolicy
 	origins map[string]*dm.OriginPolicy
-	own     *dm.OriginPolicy // of the section
-	keys    map[string]bool  // seen in the section
+	monitor map[string][]string // nil: it has no section
+	own     *dm.OriginPolicy    // of the section, nil in that of the monitor
+	keys    map[string]bool     // seen in the section
 }
 
 func (c *config) read(line string) error {
@@ -79,7 +101,7 @@ func (c *config) read(line string) error {
 	switch {
 	case err != nil:
 		return err
-	case c.keys[key] && key != "store":
+	case c.keys[key] && key != "store" && key != "spill":
 		return fmt.Errorf("%s is given twice", key)
 	}
 	c.keys[key] = true
@@ -102,17 +124,36 @@ func (c *config) section(line string) error {
 	switch {
 	case !closed || name == "":
 		return fmt.Errorf("%q is not a section: write [ORIGIN]", line)
-	case name[0] != '/' && !strings.Contains(name, "="):
+	case name == monitorSection && c.monitor == nil:
+	case name[0] != '/' && name != monitorSection && !strings.Contains(name, "="):
 		return fmt.Errorf("%q is not an origin: write a path, UUID=, LABEL=, PARTUUID= or PARTLABEL=", name)
-	case c.origins[name] != nil:
+	case c.origins[name] != nil, name == monitorSection:
 		return fmt.Errorf("section [%s] is given twice", name)
 	}
-	c.own, c.keys = &dm.OriginPolicy{}, map[string]bool{}
+	c.keys = map[string]bool{}
+	if name == monitorSection {
+		c.own, c.monitor = nil, map[string][]string{}
+		return nil
+	}
+	c.own = &dm.OriginPolicy{}
 	c.origins[name] = c.own
 	return nil
 }
 
+// monitorSection has what stands for the flags of dmsnap monitor.
+const monitorSection = "monitor"
+
+// monitorKeys are those flags.
+var monitorKeys = []string{"threshold", "step", "limit", "spill", "interval", "flatten-depth", "flatten-rate", "listen", "textfile"}
+
 func (c *config) set(key, value string) error {
+	if c.own == nil {
+		if !slices.Contains(monitorKeys, key) {
+			return fmt.Errorf("unknown key %q: use an option of dmsnap monitor", key)
+		}
+		c.monitor[key] = append(c.monitor[key], value)
+		return nil
+	}
 	keys := configKeys()
 	i := slices.IndexFunc(keys, func(k configKey) bool { return k.name == key })
 	if i < 0 {

@@ -3,8 +3,12 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/dmsnap/dmsnap/dm"
 	"github.com/google/go-cmp/cmp"
@@ -24,10 +28,11 @@ store=ram:512m
 `
 
 func TestParseConfig(t *testing.T) {
-	got, err := parseConfig([]byte(sampleConfig))
+	c, err := parseConfig([]byte(sampleConfig))
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := c.policy()
 	want := dm.Policy{
 		OriginPolicy: dm.OriginPolicy{Stores: []string{"/dev/vg/snap", "file:/srv/snap"}, Reserve: dm.Size{Percent: 10}},
 		Origins: map[string]dm.OriginPolicy{
@@ -57,6 +62,9 @@ func TestConfigErrors(t *testing.T) {
 		"[]":                             "1: \"[]\" is not a section",
 		"[home]":                         "1: \"home\" is not an origin",
 		"[/home]\n[/srv]\n[/home]":       "3: section [/home] is given twice",
+		"[monitor]\nstore = /dev/vdc":    "2: unknown key \"store\": use an option of dmsnap monitor",
+		"[monitor]\nlimit=1g\nlimit=2g":  "3: limit is given twice",
+		"[monitor]\n[/a]\n[monitor]":     "3: section [monitor] is given twice",
 		"limit = 1g\n[/home]\nlimit = x": "3: size \"x\"",
 	} {
 		_, err := parseConfig([]byte(text))
@@ -99,8 +107,52 @@ func FuzzConfig(f *testing.F) {
 			}
 			return
 		}
-		if n := strings.Count(string(text), "["); len(p.Origins) > n {
-			t.Errorf("%d sections of %d", len(p.Origins), n)
+		if n := strings.Count(string(text), "["); len(p.origins) > n {
+			t.Errorf("%d sections of %d", len(p.origins), n)
 		}
 	})
+}
+
+// TestMonitorConfig: the section says what flags do not; they have the last word.
+func TestMonitorConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dmsnap.conf")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("store = ram\n[monitor]\nthreshold = 55\nlimit = 30%\nspill = /dev/vdd\nspill = /dev/vde\ninterval = 3s\nflatten-rate = 1m\n[/home]\nlimit = 1g\n")
+	m := &stub{}
+	if o := do(t, m, "monitor", "--config", path, "--limit", "2g"); o.exit != 0 {
+		t.Fatal(o)
+	}
+	want := dm.MonitorRequest{
+		Threshold: 55, Limit: dm.Size{Bytes: 2 << 30}, Spill: []string{"/dev/vdd", "/dev/vde"}, Interval: 3 * time.Second,
+		FlattenDepth: 16, FlattenRate: 1 << 20,
+	}
+	got := m.monitor
+	got.Events, got.Look = nil, nil
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	for _, text := range []string{"[monitor]\nthreshold = x\n", "[monitor]\nthreshold = 0\n", "[monitor]\nx = 1\n"} {
+		write(text)
+		m := &stub{}
+		if o := do(t, m, "monitor", "--config", path); o.exit != 2 || len(m.calls) > 0 {
+			t.Errorf("%q: %s", text, o)
+		}
+		if o := do(t, m, "list", "--config", path); o.exit != 0 {
+			t.Errorf("%q keeps others from working: %s", text, o)
+		}
+	}
+	app := model(t)
+	flags := app.Children[slices.IndexFunc(app.Children, func(n *kong.Node) bool { return n.Name == "monitor" })].Flags
+	for _, f := range visible(flags) {
+		if !slices.Contains(monitorKeys, f.Name) {
+			t.Errorf("--%s of monitor is no key", f.Name)
+		}
+	}
+	if len(monitorKeys) != len(visible(flags)) {
+		t.Errorf("keys %q", monitorKeys)
+	}
 }

@@ -82,7 +82,7 @@ func TestManHasGrammar(t *testing.T) {
 func TestManHasConfig(t *testing.T) {
 	page := pages(t)["dmsnap.conf.5"]
 	p, err := parseConfig([]byte(configExample))
-	if err != nil || len(p.Stores) != 2 || len(p.Origins) != 1 {
+	if err != nil || len(p.all.Stores) != 2 || len(p.origins) != 1 || len(p.monitor) != 2 {
 		t.Errorf("the example: %+v, %v", p, err)
 	}
 	_, err = parseConfig([]byte("nothing = 1"))

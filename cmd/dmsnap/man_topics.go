@@ -8,7 +8,7 @@ import (
 
 // configPage is dmsnap.conf(5): the keys are those that the parser knows.
 func configPage() string {
-	p := newPage("dmsnap.conf", 5, "defaults of dmsnap create")
+	p := newPage("dmsnap.conf", 5, "defaults of dmsnap create and monitor")
 	p.section("SYNOPSIS")
 	p.line(".I " + defaultConfig)
 	p.section("DESCRIPTION")
@@ -17,8 +17,9 @@ func configPage() string {
 			"apply to all origins. Lines below a line [ORIGIN] apply to that origin and override the lines above, key by key.",
 		"ORIGIN is the path of a block device, a mount point, UUID=, LABEL=, PARTUUID= or PARTLABEL=: any name that leads to "+
 			"the same device. A section whose origin does not exist is ignored.",
+		"Lines below a line [monitor] stand for the options of dmsnap monitor that were not given to it, by their long names.",
 		"The file need not exist unless it is named with --config. An unknown or repeated key is an error that names "+
-			"the file and the line, with exit status 2. Only dmsnap create reads the file: a mistake in it never "+
+			"the file and the line, with exit status 2. Only what makes or watches stores reads the file: dmsnap create, exec, run and monitor. A mistake in it never "+
 			"keeps a set from being removed.",
 	)
 	p.section("KEYS")
@@ -45,6 +46,10 @@ reserve = 10%
 [/home]
 limit = 20g
 chunk = 16k
+
+[monitor]
+threshold = 60
+textfile = /var/lib/prometheus/node-exporter/dmsnap.prom
 `
 
 // hookEvents are the arguments a hook is called with.

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/dmsnap/dmsnap/dm"
 )
@@ -39,6 +42,30 @@ func (monitorCmd) manual() manual {
 		},
 		exits: []int{0, 1, 2, 3, 7},
 	}
+}
+
+// fromConfig gives flags of monitor that were not given the values of the
+// configuration file.
+func fromConfig(k *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+	if parent.Command == nil || parent.Command.Name != monitorSection || !slices.Contains(monitorKeys, flag.Name) {
+		return nil, nil
+	}
+	i := slices.IndexFunc(k.Model.Flags, func(f *kong.Flag) bool { return f.Name == "config" })
+	settings, err := readMonitorConfig(k.FlagValue(k.Model.Flags[i]).(string))
+	if err != nil {
+		return nil, err
+	}
+	var values []any
+	for _, v := range settings[flag.Name] {
+		values = append(values, v)
+	}
+	switch {
+	case len(values) == 0:
+		return nil, nil
+	case flag.IsSlice():
+		return values, nil
+	}
+	return values[0], nil
 }
 
 func (c *monitorCmd) Run(ctx context.Context, env *Env) (err error) {

@@ -3,6 +3,7 @@ package pack
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,5 +74,40 @@ func TestServicesAreBounded(t *testing.T) {
 				t.Errorf("%s lacks %s", unit, line)
 			}
 		}
+	}
+}
+
+// TestRecordsOutliveThePackage: what says which files are stores stays while there is a set,
+// also one that has no devices since a reboot ended it.
+func TestRecordsOutliveThePackage(t *testing.T) {
+	root := t.TempDir()
+	state := filepath.Join(root, "var/lib/dmsnap")
+	record := filepath.Join(state, "sets/nightly.json")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	call := func(script, event string) (string, error) {
+		text := strings.NewReplacer("/var/lib/", root+"/var/lib/", "/dev/mapper/", root+"/dev/mapper/", "/run/systemd/", root+"/run/systemd/").Replace(read(t, filepath.Join(dist, script)))
+		out, err := exec.Command("sh", "-c", text, script, event).CombinedOutput()
+		return string(out), err
+	}
+	for _, event := range []string{"remove", "0"} {
+		if out, err := call("prerm", event); err == nil || !strings.Contains(out, "nightly") {
+			t.Errorf("prerm %s: %v\n%s", event, err, out)
+		}
+	}
+	if out, err := call("postrm", "purge"); err != nil || !strings.Contains(out, "stays") {
+		t.Errorf("purge: %v\n%s", err, out)
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatalf("its record: %v", err)
+	}
+	for _, c := range [][2]string{{"prerm", "remove"}, {"postrm", "purge"}} {
+		if out, err := call(c[0], c[1]); err != nil {
+			t.Errorf("%s: %v\n%s", c, err, out)
+		}
+	}
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v: not purged", err)
 	}
 }

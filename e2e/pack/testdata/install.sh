@@ -28,6 +28,11 @@ dmsnap show nightly
 grep -q '^chunk = 16k$' /etc/dmsnap/dmsnap.conf
 dmsnap remove nightly
 
+# Nor does it go while there is the record of a set that a reboot ended.
+touch /var/lib/dmsnap/sets/ended.json
+fails dpkg -r dmsnap
+rm /var/lib/dmsnap/sets/ended.json
+
 # Removed: the configuration stays. Purged: nothing does.
 dpkg -r dmsnap
 gone $(cat /run/files)
