@@ -3,7 +3,6 @@ package dm
 import (
 	"context"
 	"errors"
-	"path"
 	"slices"
 	"strings"
 
@@ -21,13 +20,18 @@ import (
 // needs beside its live twin. Missing directories are made, and removed again by
 // Unmount. All images are mounted, or none; the context is looked at before each.
 func (m *Manager) Mount(ctx context.Context, name, dir string) (done []Mounted, err error) {
-	s, err := m.open("mount", name)
+	return m.MountWith(ctx, MountRequest{Name: name, Dir: dir})
+}
+
+// MountWith is Mount in another layout, or with what Mount leaves out.
+func (m *Manager) MountWith(ctx context.Context, r MountRequest) (done []Mounted, err error) {
+	s, err := m.open("mount", r.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
 	defer s.warnOfStalls(ctx, "inspect the images")()
-	done, err = s.mount(ctx, name, dir)
+	done, err = s.mount(ctx, r)
 	return done, s.fail(err)
 }
 
@@ -45,22 +49,23 @@ func (m *Manager) Unmount(ctx context.Context, name string) (err error) {
 	return s.fail(s.unmount(ctx, name))
 }
 
-func (s *session) mount(ctx context.Context, name, dir string) ([]Mounted, error) {
-	if !path.IsAbs(dir) {
-		return nil, plan.Refuse(plan.Usage, dir, "use an absolute path", "%s is not an absolute path", dir)
+func (s *session) mount(ctx context.Context, r MountRequest) ([]Mounted, error) {
+	if err := r.check(); err != nil {
+		return nil, err
 	}
-	return withSetLock(ctx, s, name, func(set *Set) ([]Mounted, error) {
-		todo, err := mountPlan(s.kernel, set, path.Clean(dir))
+	return withSetLock(ctx, s, r.Name, func(set *Set) ([]Mounted, error) {
+		todo, err := mountPlan(s.kernel, set, r)
 		if err != nil {
 			return nil, err
 		}
-		j := mountJob{kernel: s.kernel, watch: s.stalls, dirs: mountDirs{s.kernel, s.state}}
+		s.warnOfOldTree(set, todo)
+		j := mountJob{kernel: s.kernel, flags: r.flags(), watch: s.stalls, dirs: mountDirs{s.kernel, s.state}}
 		for _, m := range todo {
 			if err := j.add(ctx, m); err != nil {
 				return nil, j.undo(err)
 			}
 		}
-		if err := j.dirs.record(name, j.newDirs); err != nil {
+		if err := j.dirs.record(r.Name, j.newDirs); err != nil {
 			return nil, j.undo(err)
 		}
 		return todo, nil
@@ -97,6 +102,7 @@ func (s *session) unmount(ctx context.Context, name string) error {
 // mountJob remembers what to take back.
 type mountJob struct {
 	kernel  *ioctl.Kernel
+	flags   uintptr
 	watch   *run.StallWarner
 	dirs    mountDirs
 	done    []Mounted
@@ -112,9 +118,9 @@ func (j *mountJob) add(ctx context.Context, m Mounted) error {
 	if err != nil {
 		return err
 	}
-	data := strings.TrimPrefix(strings.TrimPrefix(m.Options, "ro"), ",")
+	data := strings.TrimPrefix(strings.TrimPrefix(m.Options, flagText(j.flags)), ",")
 	j.watch.Now("mount " + m.Path)
-	if err := j.kernel.Mount(m.Device, m.Path, m.FSType, unix.MS_RDONLY, data); err != nil {
+	if err := j.kernel.Mount(m.Device, m.Path, m.FSType, j.flags, data); err != nil {
 		return err
 	}
 	j.done = append(j.done, m)

@@ -2,7 +2,6 @@ package dm
 
 import (
 	"errors"
-	"path"
 	"slices"
 	"strings"
 
@@ -15,17 +14,15 @@ import (
 
 // mountPlan decides what goes where, outer mount points first, before anything
 // is mounted.
-func mountPlan(k *ioctl.Kernel, set *Set, dir string) ([]Mounted, error) {
+func mountPlan(k *ioctl.Kernel, set *Set, r MountRequest) ([]Mounted, error) {
 	var out []Mounted
 	for _, v := range set.Volumes {
 		m, err := mountOptions(k, v)
 		if err != nil {
 			return nil, err
 		}
-		m.Path = dir
-		if len(set.Volumes) > 1 {
-			m.Path = path.Join(dir, mountDirOf(v))
-		}
+		m.Path = r.place(v, len(set.Volumes))
+		m.Options = flagText(r.flags()) + strings.TrimPrefix(m.Options, "ro")
 		out = append(out, m)
 	}
 	slices.SortFunc(out, func(a, b Mounted) int { return strings.Compare(a.Path, b.Path) })

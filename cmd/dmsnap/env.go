@@ -38,7 +38,7 @@ type manager interface {
 	Prune(ctx context.Context, r dm.PruneRequest) ([]dm.Pruned, error)
 	List(ctx context.Context) ([]dm.Set, error)
 	Show(ctx context.Context, name string) (*dm.Set, error)
-	Mount(ctx context.Context, name, dir string) ([]dm.Mounted, error)
+	MountWith(ctx context.Context, r dm.MountRequest) ([]dm.Mounted, error)
 	Unmount(ctx context.Context, name string) error
 	Attach(ctx context.Context, origin string) (*dm.Attachment, error)
 	Detach(ctx context.Context, origin string) error

@@ -127,8 +127,8 @@ func (s *stub) Show(_ context.Context, name string) (*dm.Set, error) {
 	return s.set, s.call("show", name)
 }
 
-func (s *stub) Mount(_ context.Context, name, dir string) ([]dm.Mounted, error) {
-	return s.mounts, s.call("mount", name+" "+dir)
+func (s *stub) MountWith(_ context.Context, r dm.MountRequest) ([]dm.Mounted, error) {
+	return s.mounts, s.call("mount", r.Name+" "+r.Dir)
 }
 
 func (s *stub) Unmount(_ context.Context, name string) error { return s.call("umount", name) }
