@@ -89,6 +89,27 @@ func TestBookmarkRefused(t *testing.T) {
 	c.healthy(t)
 }
 
+// TestBookmarkIsNotPruned: it neither goes by a keep rule nor takes the place of a set that has images.
+func TestBookmarkIsNotPruned(t *testing.T) {
+	hostOnly(t)
+	c := newChain(t, ioctltest.Options{})
+	labels := map[string]string{"series": "s"}
+	for _, name := range []string{"a", "b"} {
+		r := c.request(name)
+		r.Labels = labels
+		c.create(t, r)
+		c.cuts++
+	}
+	c.bookmark(t, "a")
+	keep, err := ParseKeepRules("last:1")
+	check(t, err)
+	pruned, err := c.m.Prune(c.ctx, PruneRequest{Labels: labels, Keep: keep})
+	check(t, err)
+	if len(pruned) != 1 || pruned[0].Set != "b" || !pruned[0].Keep || !set(t, c, "a").Bookmark {
+		t.Errorf("%+v", pruned)
+	}
+}
+
 // eachStore runs a test with each kind of store that a bookmark may have.
 func eachStore(t *testing.T, test func(t *testing.T, next func() *chain)) {
 	t.Helper()

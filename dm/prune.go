@@ -59,7 +59,8 @@ type Pruned struct {
 // each, the newest first, why it stays or goes. A set that is on hold, mounted, has a
 // lease that has not ended or was made by another operation in progress stays whatever
 // the rules say; one whose image is lost goes. A set that is in use otherwise stays too,
-// with an error of CodeBusy; the others are removed all the same.
+// with an error of CodeBusy; the others are removed all the same. A bookmark is none of the
+// series: it has nothing to go back to, and whoever needs its list removes it.
 func (m *Manager) Prune(ctx context.Context, r PruneRequest) (pruned []Pruned, err error) {
 	s, err := m.open("prune", "")
 	if err != nil {
@@ -87,7 +88,7 @@ func (p *pruning) run(ctx context.Context, now time.Time) ([]Pruned, error) {
 	if err != nil {
 		return nil, err
 	}
-	sets = slices.DeleteFunc(sets, func(s Set) bool { return s.Created == nil || s.Layer || !hasLabels(s, p.r.Labels) })
+	sets = slices.DeleteFunc(sets, func(s Set) bool { return s.Created == nil || s.Layer || s.Bookmark || !hasLabels(s, p.r.Labels) })
 	slices.SortStableFunc(sets, func(a, b Set) int { return b.Created.Compare(*a.Created) })
 	pruned := p.decide(sets, now)
 	if p.r.DryRun {
