@@ -286,8 +286,8 @@ static void cancel(struct redirect *r)
 
 /*
  * Redirects from here on. It opens nothing itself: that may wait for I/O, which
- * a base that is being suspended holds back. When it returns, no bio that went past the front is
- * still on its way to the device, as far as settle() can tell.
+ * a base that is being suspended holds back. When it returns, no bio that went
+ * past the front is still on its way to the device, as far as settle() can tell.
  */
 int redirect_attach(struct redirect *r, dev_t front)
 {
