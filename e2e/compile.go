@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ import (
 type binaries struct {
 	packages []testPackage
 	dmsnap   string // the command itself, empty if it could not be built
-	dmsnap32 string // the same for a processor of 32 bits
+	dmsnap32 string // the same for programs of 32 bits
 	released string // the command as of an older commit, empty if the history does not have that
 	tool     string // test2json, for the host
 }
@@ -31,7 +32,7 @@ type testPackage struct{ path, dir, binary string }
 func (b *binaries) env(options vm.Options) []string {
 	env := []string{"DMSNAP_DISKS=" + diskList(options)}
 	if b.dmsnap != "" {
-		env = append(env, "DMSNAP_BIN="+b.dmsnap, "DMSNAP_BIN_386="+b.dmsnap32, "DMSNAP_BIN_OLD="+b.released)
+		env = append(env, "DMSNAP_BIN="+b.dmsnap, "DMSNAP_BIN_32="+b.dmsnap32, "DMSNAP_BIN_OLD="+b.released)
 	}
 	return env
 }
@@ -55,17 +56,36 @@ func programDir(ctx context.Context, program string) (string, error) {
 		return "", err
 	}
 	for _, p := range []string{"cmd/dmsnap", program} {
-		if err := build(ctx, "build", "-o", filepath.Join(dir, filepath.Base(p)), "./"+p); err != nil {
+		if err := build(ctx, runtime.GOARCH, "build", "-o", filepath.Join(dir, filepath.Base(p)), "./"+p); err != nil {
 			return "", errors.Join(err, os.RemoveAll(dir))
 		}
 	}
 	return dir, nil
 }
 
+// narrow is the processor whose programs of 32 bits a kernel runs, too.
+var narrow = map[string]string{"amd64": "386", "arm64": "arm"}
+
+// compileAll compiles for each processor that the kernels are for.
+func compileAll(ctx context.Context, dir string, kernels []vm.Kernel, patterns []string, stage *results.Stage) (map[string]*binaries, error) {
+	all := map[string]*binaries{}
+	for _, kernel := range kernels {
+		arch := kernel.Arch()
+		if all[arch] != nil {
+			continue
+		}
+		var err error
+		if all[arch], err = compile(ctx, stage, filepath.Join(dir, arch), arch, patterns); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // compile builds static binaries of all packages with tests, of the command and of test2json. What does not compile
 // is left out and is a problem of the stage.
-func compile(ctx context.Context, stage *results.Stage, dir string, patterns []string) (*binaries, error) {
-	packages, err := listPackages(ctx, patterns)
+func compile(ctx context.Context, stage *results.Stage, dir, arch string, patterns []string) (*binaries, error) {
+	packages, err := listPackages(ctx, arch, patterns)
 	if err != nil {
 		return nil, err
 	}
@@ -75,24 +95,24 @@ func compile(ctx context.Context, stage *results.Stage, dir string, patterns []s
 		if len(paths) == 0 {
 			break
 		}
-		if err := build(ctx, append([]string{"test", "-c", "-o", target}, paths...)...); err != nil {
+		if err := build(ctx, arch, append([]string{"test", "-c", "-o", target}, paths...)...); err != nil {
 			stage.Problem("%v", err)
 		}
 	}
 	b := &binaries{packages: slices.DeleteFunc(packages, testPackage.missing), tool: filepath.Join(dir, "test2json")}
-	if err := build(ctx, "build", "-o", b.tool, "cmd/test2json"); err != nil {
+	if err := build(ctx, runtime.GOARCH, "build", "-o", b.tool, "cmd/test2json"); err != nil {
 		return nil, err
 	}
-	b.dmsnap, b.dmsnap32 = filepath.Join(dir, "dmsnap"), filepath.Join(dir, "dmsnap-386")
+	b.dmsnap, b.dmsnap32 = filepath.Join(dir, "dmsnap"), filepath.Join(dir, "dmsnap-32")
 	err = errors.Join(
-		build(ctx, "build", "-o", b.dmsnap, "./cmd/dmsnap"),
-		runQuiet(ctx, []string{"CGO_ENABLED=0", "GOARCH=386"}, "go", "build", "-o", b.dmsnap32, "./cmd/dmsnap"),
+		build(ctx, arch, "build", "-o", b.dmsnap, "./cmd/dmsnap"),
+		build(ctx, narrow[arch], "build", "-o", b.dmsnap32, "./cmd/dmsnap"),
 	)
 	if err != nil {
 		stage.Problem("%v", err)
 		b.dmsnap = ""
 	}
-	if b.released, err = buildReleased(ctx); err != nil {
+	if b.released, err = buildReleased(ctx, arch); err != nil {
 		stage.Problem("%v", err)
 	}
 	return b, nil
@@ -117,16 +137,16 @@ func (p testPackage) missing() bool {
 	return err != nil
 }
 
-func build(ctx context.Context, args ...string) error {
-	return runQuiet(ctx, []string{"CGO_ENABLED=0"}, "go", args...)
+func build(ctx context.Context, arch string, args ...string) error {
+	return runQuiet(ctx, []string{"CGO_ENABLED=0", "GOARCH=" + arch}, "go", args...)
 }
 
 // listPackages finds the packages whose tests ask for a guest. The others say nothing about a kernel, and an emulated
 // processor is slow.
-func listPackages(ctx context.Context, patterns []string) ([]testPackage, error) {
+func listPackages(ctx context.Context, arch string, patterns []string) ([]testPackage, error) {
 	const format = "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}"
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-f", format}, patterns...)...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch), os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list: %w", err)

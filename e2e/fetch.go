@@ -16,11 +16,14 @@ func runFetch(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, flags.timeout, fmt.Errorf("fetching took more than %v", flags.timeout))
 	defer cancel()
-	if err := installPackages(ctx); err != nil {
+	if err := installPackages(ctx, flags.packages()...); err != nil {
 		return err
 	}
 	for _, kernel := range flags.matrix() {
 		if _, err := vm.Fetch(ctx, kernel); err != nil {
+			return err
+		}
+		if _, err := vm.Programs(ctx, kernel); err != nil {
 			return err
 		}
 		if flags.module {

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,13 +60,15 @@ func (g *guestFlags) matrix() []vm.Kernel {
 	if len(g.kernels) > 0 {
 		return g.kernels
 	}
-	var kernels []vm.Kernel
-	for _, kernel := range vm.Kernels {
-		if kernel.Default {
-			kernels = append(kernels, kernel)
-		}
+	return vm.KernelsOf(vm.Always)
+}
+
+// packages are what the kernels take of the host besides what all do.
+func (g *guestFlags) packages() []string {
+	if slices.ContainsFunc(g.kernels, vm.Kernel.Foreign) {
+		return []string{"qemu-system-arm"}
 	}
-	return kernels
+	return nil
 }
 
 func parseDisk(text string) (vm.Disk, error) {

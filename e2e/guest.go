@@ -59,13 +59,13 @@ func guestTests(ctx context.Context, flags *testFlags, summary *results.Summary)
 	defer os.RemoveAll(dir)
 	stage, end := timed("compile", results.Policy{})
 	summary.Others = append(summary.Others, stage)
-	binaries, err := compile(ctx, stage, dir, flags.patterns)
+	binaries, err := compileAll(ctx, dir, flags.matrix(), flags.patterns, stage)
 	end()
 	if err != nil {
 		return err
 	}
 	for i, kernel := range flags.matrix() {
-		guest := kernelTests(ctx, flags, kernel, binaries, summary.Host, i == 0 || flags.all)
+		guest := kernelTests(ctx, flags, kernel, binaries[kernel.Arch()], summary.Host, i == 0 || flags.all)
 		summary.Guests = append(summary.Guests, guest)
 		if summary.Real(guest) == 0 {
 			guest.Problem("not one test of a real kernel ran")
@@ -94,7 +94,7 @@ func kernelTests(ctx context.Context, flags *testFlags, kernel vm.Kernel, b *bin
 		}
 		g.env = append(g.env, "DMSNAP_MODULE="+module)
 	}
-	if flags.all {
+	if flags.all && !kernel.Foreign() {
 		servers, err := vm.Packages(ctx, serverPackages...)
 		if err != nil {
 			stage.Problem("%v", err)

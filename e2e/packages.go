@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -20,9 +21,9 @@ var debianPackages = []string{
 // serverPackages are the database servers that hooks are tested against, and backup programs. Guests unpack them; the host does not get them.
 var serverPackages = []string{"postgresql-15", "mariadb-server-core", "mariadb-client-core", "restic", "borgbackup", "rsync", "borgmatic", "rclone"}
 
-// installPackages makes the missing ones present, when it may.
-func installPackages(ctx context.Context) error {
-	missing, err := missingPackages(ctx)
+// installPackages makes the missing ones present, and more, when it may.
+func installPackages(ctx context.Context, more ...string) error {
+	missing, err := missingPackages(ctx, slices.Concat(debianPackages, more))
 	if err != nil || len(missing) == 0 {
 		return err
 	}
@@ -37,8 +38,8 @@ func installPackages(ctx context.Context) error {
 	return runQuiet(ctx, []string{"DEBIAN_FRONTEND=noninteractive"}, "apt-get", append(args, missing...)...)
 }
 
-func missingPackages(ctx context.Context) ([]string, error) {
-	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, debianPackages...)
+func missingPackages(ctx context.Context, wanted []string) ([]string, error) {
+	args := append([]string{"-W", "-f", "${Package} ${db:Status-Status}\n"}, wanted...)
 	text, err := exec.CommandContext(ctx, "dpkg-query", args...).Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) { // it also complains of packages it never heard of
@@ -51,7 +52,7 @@ func missingPackages(ctx context.Context) ([]string, error) {
 		}
 	}
 	var missing []string
-	for _, name := range debianPackages {
+	for _, name := range wanted {
 		if !installed[name] {
 			missing = append(missing, name)
 		}

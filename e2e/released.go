@@ -14,9 +14,9 @@ import (
 // released is the commit whose command stands for what users have had until now.
 const released = "c2a7cf7187311fcb4a237679ef420e2c15bfa948"
 
-// buildReleased compiles the command as of that commit, once, and returns its path. It is empty if the history does not reach
+// buildReleased compiles the command as of that commit, once for each processor, and returns its path. It is empty if the history does not reach
 // back that far, as in a shallow clone.
-func buildReleased(ctx context.Context) (string, error) {
+func buildReleased(ctx context.Context, arch string) (string, error) {
 	if exec.CommandContext(ctx, "git", "cat-file", "-e", released+"^{commit}").Run() != nil {
 		return "", nil
 	}
@@ -24,7 +24,7 @@ func buildReleased(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	target := filepath.Join(cache, "released", released, "dmsnap")
+	target := filepath.Join(cache, "released", released, arch, "dmsnap")
 	if _, err := os.Stat(target); !errors.Is(err, fs.ErrNotExist) {
 		return target, err
 	}
@@ -39,5 +39,5 @@ cd "$2"
 go build -buildvcs=false -o made ./cmd/dmsnap
 mkdir -p "$(dirname "$3")"
 mv made "$3"`
-	return target, runQuiet(ctx, []string{"CGO_ENABLED=0"}, "bash", "-o", "pipefail", "-c", line, "bash", released, work, target)
+	return target, runQuiet(ctx, []string{"CGO_ENABLED=0", "GOARCH=" + arch}, "bash", "-o", "pipefail", "-c", line, "bash", released, work, target)
 }

@@ -52,7 +52,7 @@ func parseTest(args []string) (*testFlags, error) {
 func (f *testFlags) takeAll() {
 	f.timeout *= 6
 	if len(f.kernels) == 0 {
-		f.kernels = vm.Kernels
+		f.kernels = vm.KernelsOf(vm.Long)
 	}
 }
 
@@ -64,7 +64,7 @@ func runTest(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, flags.timeout, fmt.Errorf("the whole run took more than %v", flags.timeout))
 	defer cancel()
-	if err := installPackages(ctx); err != nil {
+	if err := installPackages(ctx, flags.packages()...); err != nil {
 		return err
 	}
 	var summary results.Summary

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/dmsnap/dmsnap/e2e/internal/results"
@@ -60,7 +61,7 @@ func runTorture(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("more than %v", f.timeout))
 	defer cancel()
-	if err := installPackages(ctx); err != nil {
+	if err := installPackages(ctx, f.packages()...); err != nil {
 		return err
 	}
 	dir, err := workDir()
@@ -69,7 +70,7 @@ func runTorture(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(dir)
 	binary := filepath.Join(dir, "dm.test")
-	if err := build(ctx, "test", "-c", "-o", binary, "./dm"); err != nil {
+	if err := build(ctx, runtime.GOARCH, "test", "-c", "-o", binary, "./dm"); err != nil {
 		return err
 	}
 	for _, kernel := range f.matrix() {

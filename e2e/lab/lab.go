@@ -206,10 +206,10 @@ func NewTool(t *testing.T) *Tool {
 	return newTool(t, "DMSNAP_BIN")
 }
 
-// NewTool32 is the build for a processor of 32 bits, on the same kernel.
+// NewTool32 is the build of 32 bits, on the same kernel.
 func NewTool32(t *testing.T) *Tool {
 	t.Helper()
-	return newTool(t, "DMSNAP_BIN_386")
+	return newTool(t, "DMSNAP_BIN_32")
 }
 
 // NewToolOld is the dmsnap that users had before, on the same state as another.

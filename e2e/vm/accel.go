@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -19,11 +20,14 @@ const (
 // acceleratorArgs choose between KVM and emulation. KVM has to be tried: there are hosts with the device node where
 // QEMU aborts, and others where the guest starts and never gets anywhere.
 func acceleratorArgs(ctx context.Context, image Image) ([]string, error) {
+	if image.arch != runtime.GOARCH {
+		return image.platform().emulation, nil
+	}
 	name, err := accelerator(ctx, image)
 	if name == kvm {
 		return []string{"-accel", kvm, "-cpu", "host"}, err
 	}
-	return []string{"-accel", tcg, "-cpu", "max"}, err
+	return image.platform().emulation, err
 }
 
 // accelerator remembers its verdict for as long as the host runs.
@@ -62,6 +66,6 @@ func kvmWorks(ctx context.Context, image Image) bool {
 	node.Close()
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	return exec.CommandContext(ctx, qemu, "-accel", kvm, "-cpu", "host", "-m", "512", "-nodefaults", "-display", "none",
+	return exec.CommandContext(ctx, image.platform().qemu, "-accel", kvm, "-cpu", "host", "-m", "512", "-nodefaults", "-display", "none",
 		"-no-reboot", "-kernel", image.Vmlinuz, "-append", "panic=-1").Run() == nil
 }

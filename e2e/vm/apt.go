@@ -13,7 +13,7 @@ import (
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // kernelPart matches the packages that together are one kernel: newer ones come in parts, base lists what is built in.
-var kernelPart = regexp.MustCompile(`^linux-(base|image|modules|binary)-[0-9].*-amd64$`)
+var kernelPart = regexp.MustCompile(`^linux-(base|image|modules|binary)-[0-9].*-(amd|arm)64$`)
 
 // apt is an apt of our own beside the system's: same mirror and proxies, other sources, lists and cache.
 type apt struct {
@@ -21,9 +21,9 @@ type apt struct {
 	dir     string
 }
 
-// unpackKernel downloads the suite's kernel into dir and unpacks it below root.
-func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error) {
-	a, err := newApt(ctx, filepath.Join(dir, "apt"), suite)
+// unpackKernel downloads a kernel into dir and unpacks it below root.
+func unpackKernel(ctx context.Context, kernel Kernel, dir, root string) ([]string, error) {
+	a, err := newApt(ctx, filepath.Join(dir, "apt"), []string{kernel.Arch()}, kernel.Suite)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error
 	if _, err := a.get(ctx, "update"); err != nil {
 		return nil, err
 	}
-	packages, err := a.below(ctx, "linux-image-amd64", kernelPart)
+	packages, err := a.below(ctx, "linux-image-"+kernel.Flavour, kernelPart)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,8 @@ func unpackKernel(ctx context.Context, suite, dir, root string) ([]string, error
 	return packages, nil
 }
 
-func newApt(ctx context.Context, dir string, suites ...string) (*apt, error) {
+// newApt is one for machines with these processors: packages are the first one's unless their names say another.
+func newApt(ctx context.Context, dir string, arches []string, suites ...string) (*apt, error) {
 	mirror, err := findMirror(ctx)
 	if err != nil {
 		return nil, err
@@ -66,8 +67,9 @@ func newApt(ctx context.Context, dir string, suites ...string) (*apt, error) {
 			return nil, err
 		}
 	}
-	return &apt{dir: dir, options: []string{
+	a := &apt{dir: dir, options: []string{
 		"-q",
+		"-o", "APT::Architecture=" + arches[0],
 		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"),
 		"-o", "Dir::State::status=" + filepath.Join(dir, "status"),
 		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
@@ -78,7 +80,11 @@ func newApt(ctx context.Context, dir string, suites ...string) (*apt, error) {
 		"-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
 		"-o", "Acquire::Retries=3",
-	}}, nil
+	}}
+	for _, arch := range slices.Compact(arches) {
+		a.options = append(a.options, "-o", "APT::Architectures::="+arch)
+	}
+	return a, nil
 }
 
 func (a *apt) get(ctx context.Context, args ...string) (string, error) {

@@ -23,7 +23,7 @@ var rootModules = []string{"virtio_blk", "ext4"}
 
 // writeInitramfs makes the archive the kernel starts from: init, the early modules, and what init has to know.
 func writeInitramfs(ctx context.Context, path string, image Image, options Options) error {
-	program, err := buildInit(ctx, filepath.Dir(path))
+	program, err := buildInit(ctx, image.arch, filepath.Dir(path))
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func writeInitramfs(ctx context.Context, path string, image Image, options Optio
 	defer file.Close()
 	buffered := bufio.NewWriterSize(file, 1<<20)
 	archive := &cpioWriter{w: buffered}
-	config := wire.Config{Release: image.Release, ModuleDir: image.ModuleDir, Udev: options.Udev, Network: options.Forward != 0}
+	config := wire.Config{Release: image.Release, ModuleDir: image.ModuleDir, Udev: options.Udev, Network: options.Forward != 0, Programs: options.programs != ""}
 	if options.Root != "" {
 		config.Root = rootSerial
 	}
@@ -68,9 +68,9 @@ func writeInitramfs(ctx context.Context, path string, image Image, options Optio
 }
 
 // buildInit compiles the guest's first program. It needs the module's sources: the working directory must be inside.
-func buildInit(ctx context.Context, dir string) ([]byte, error) {
+func buildInit(ctx context.Context, arch, dir string) ([]byte, error) {
 	target := filepath.Join(dir, "init")
-	static := command{env: []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS="}}
+	static := command{env: []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOFLAGS="}}
 	if _, err := static.output(ctx, "go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", target, initPackage); err != nil {
 		return nil, err
 	}

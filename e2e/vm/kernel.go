@@ -10,22 +10,48 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is a row of the test matrix: a name for people and the Debian suite it comes from.
+// Kernel is a row of the test matrix: a name for people, the Debian suite it comes from, and the end of its package's name.
 type Kernel struct {
-	Name, Suite string
-	Default     bool // part of a run that names no kernel
+	Name, Suite, Flavour string
+	Runs                 Runs
 }
+
+// Runs say which runs a kernel is part of without being named.
+type Runs int
+
+const (
+	Named  Runs = iota // none: some tests are for it, not all
+	Long               // those at full length
+	Always             // every run
+)
 
 // Kernels is the matrix.
 var Kernels = []Kernel{
-	{"6.1", "bookworm", true},
-	{"6.12", "bookworm-backports", true},
-	{"sid", "sid", false},
+	{"6.1", "bookworm", "amd64", Always},
+	{"6.12", "bookworm-backports", "amd64", Always},
+	{"sid", "sid", "amd64", Long},
+	{"6.1-rt", "bookworm", "rt-amd64", Named},
+	{"6.12-arm64", "bookworm-backports", arm64, Named},
+}
+
+const arm64 = "arm64"
+
+// Arch is the processor the kernel is for, as Go and Debian call it.
+func (k Kernel) Arch() string { return k.Flavour[strings.LastIndexByte(k.Flavour, '-')+1:] }
+
+// Foreign tells that it is not the host's.
+func (k Kernel) Foreign() bool { return k.Arch() != runtime.GOARCH }
+
+// KernelsOf are the kernels of a run of that length.
+func KernelsOf(length Runs) []Kernel {
+	return slices.DeleteFunc(slices.Clone(Kernels), func(k Kernel) bool { return k.Runs < length })
 }
 
 // FindKernel looks a kernel up by its name in the matrix.
@@ -47,6 +73,7 @@ type Image struct {
 	Vmlinuz   string `json:"vmlinuz"`
 	ModuleDir string `json:"module_dir"`
 	root      string
+	arch      string
 }
 
 const metaName = "image.json"
@@ -66,14 +93,14 @@ func Fetch(ctx context.Context, kernel Kernel) (Image, error) {
 		return Image{}, err
 	}
 	defer unlock()
-	image, err := readImage(dir)
+	image, err := readImage(dir, kernel)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return image, err
 	}
 	if err := download(ctx, kernel, dir); err != nil {
 		return Image{}, fmt.Errorf("fetch kernel %s: %w", kernel.Name, err)
 	}
-	return readImage(dir)
+	return readImage(dir, kernel)
 }
 
 // download makes the kernel's directory complete under another name first: an interrupted fetch is never taken for a
@@ -87,7 +114,7 @@ func download(ctx context.Context, kernel Kernel, dir string) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
-	packages, err := unpackKernel(ctx, kernel.Suite, partial, root)
+	packages, err := unpackKernel(ctx, kernel, partial, root)
 	if err != nil {
 		return err
 	}
@@ -132,7 +159,7 @@ func inspect(ctx context.Context, root string) (Image, error) {
 	return Image{}, fmt.Errorf("no kernel %s in the packages", release)
 }
 
-func readImage(dir string) (Image, error) {
+func readImage(dir string, kernel Kernel) (Image, error) {
 	var image Image
 	text, err := os.ReadFile(filepath.Join(dir, metaName))
 	if err != nil {
@@ -141,7 +168,7 @@ func readImage(dir string) (Image, error) {
 	if err := json.Unmarshal(text, &image); err != nil {
 		return image, fmt.Errorf("%s: %w", dir, err)
 	}
-	image.root = filepath.Join(dir, "root")
+	image.root, image.arch = filepath.Join(dir, "root"), kernel.Arch()
 	image.Vmlinuz = filepath.Join(image.root, image.Vmlinuz)
 	image.ModuleDir = filepath.Join(image.root, image.ModuleDir)
 	return image, nil

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +11,16 @@ func TestFindKernel(t *testing.T) {
 	if k, err := FindKernel("6.12"); err != nil || k.Suite != "bookworm-backports" {
 		t.Errorf("got %v, %v", k, err)
 	}
-	if _, err := FindKernel("2.6"); err == nil || !strings.Contains(err.Error(), "6.1, 6.12, sid") {
+	if _, err := FindKernel("2.6"); err == nil || !strings.Contains(err.Error(), "6.1, 6.12, sid, ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestArch(t *testing.T) {
+	for name, want := range map[string]string{"6.1": "amd64", "6.1-rt": "amd64", "6.12-arm64": "arm64"} {
+		if k, err := FindKernel(name); err != nil || k.Arch() != want || k.Foreign() != (want != runtime.GOARCH) {
+			t.Errorf("%s is for %s, %v", name, k.Arch(), err)
+		}
 	}
 }
 

@@ -53,6 +53,9 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if options.programs, err = Programs(ctx, options.Kernel); err != nil {
+		return nil, err
+	}
 	base, err := runDir()
 	if err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func (m *Machine) start(ctx context.Context, options Options) error {
 	}
 	defer theirs.Close()
 	m.port, m.conn = ours, wire.New(ours)
-	m.cmd = exec.Command(qemu, append(accel, qemuArgs(m.image, initramfs, options)...)...)
+	m.cmd = exec.Command(m.image.platform().qemu, append(accel, qemuArgs(m.image, initramfs, options)...)...)
 	m.cmd.Dir = m.dir
 	m.cmd.Stdout, m.cmd.Stderr = m.console, &m.stderr
 	m.cmd.ExtraFiles = []*os.File{theirs}

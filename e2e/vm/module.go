@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +23,9 @@ const (
 var buildPackages = []string{
 	"make", "bash", "coreutils", "dash", "sed", "grep", "mawk", "findutils", "diffutils", "base-files",
 }
+
+// crossCompilers are the packages for processors that are not the host's.
+var crossCompilers = map[string]string{arm64: "gcc-aarch64-linux-gnu"}
 
 // Module compiles kernel/ of the working directory for a kernel, unless it has been for the same sources, and returns the
 // file to load.
@@ -96,14 +101,14 @@ func buildRoot(ctx context.Context, kernel Kernel, image Image) (string, error) 
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return "", err
 	}
-	if err := unpackBuildRoot(ctx, kernel.Suite, partial, image.Release); err != nil {
+	if err := unpackBuildRoot(ctx, kernel, partial, image.Release); err != nil {
 		return "", err
 	}
 	return root, os.Rename(partial, root)
 }
 
-func unpackBuildRoot(ctx context.Context, suite, root, release string) error {
-	a, err := newApt(ctx, root+".apt", suite, strings.TrimSuffix(suite, "-backports"))
+func unpackBuildRoot(ctx context.Context, kernel Kernel, root, release string) error {
+	a, err := newApt(ctx, root+".apt", []string{runtime.GOARCH, kernel.Arch()}, kernel.Suite, strings.TrimSuffix(kernel.Suite, "-backports"))
 	if err != nil {
 		return err
 	}
@@ -111,13 +116,27 @@ func unpackBuildRoot(ctx context.Context, suite, root, release string) error {
 	if _, err := a.get(ctx, "update"); err != nil {
 		return err
 	}
-	wanted := append([]string{"-y", "--no-install-recommends", "--download-only", "install", "linux-headers-" + release}, buildPackages...)
+	headers := "linux-headers-" + release
+	compiler := []string{headers}
+	if kernel.Foreign() {
+		// They depend on a compiler that runs where they are for.
+		if _, err := a.download(ctx, []string{headers + ":" + kernel.Arch()}); err != nil {
+			return err
+		}
+		base := strings.TrimSuffix(release, "-"+kernel.Flavour)
+		compiler = []string{"linux-headers-" + base + "-common", "linux-kbuild-" + base, crossCompilers[kernel.Arch()]}
+	}
+	wanted := slices.Concat([]string{"-y", "--no-install-recommends", "--download-only", "install"}, compiler, buildPackages)
 	if _, err := a.get(ctx, wanted...); err != nil {
 		return fmt.Errorf("%w\n(the mirror may have newer headers only: then remove the cached kernel)", err)
 	}
-	archives, err := filepath.Glob(filepath.Join(a.dir, "cache/archives/*.deb"))
-	if err != nil {
-		return err
+	var archives []string
+	for _, pattern := range []string{"*.deb", "cache/archives/*.deb"} {
+		found, err := filepath.Glob(filepath.Join(a.dir, pattern))
+		if err != nil {
+			return err
+		}
+		archives = append(archives, found...)
 	}
 	for _, archive := range archives {
 		if strings.HasPrefix(filepath.Base(archive), "linux-image-") {

@@ -15,6 +15,7 @@ type Options struct {
 	Udev     bool   // run systemd-udevd in the guest
 	Root     string // raw image, like Userland's, that the guest has as its root; empty: the host's files
 	Forward  int    // TCP port of the guest behind Machine.Address; zero: the guest has no network
+	programs string // the host's directory with programs for a foreign processor
 }
 
 // Disk is a virtio disk of the guest: the first is /dev/vda, and so on.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -94,7 +95,7 @@ func fetch(ctx context.Context, name string, suites []string, choose func(*apt) 
 	if err := os.RemoveAll(partial); err != nil {
 		return nil, err
 	}
-	a, err := newApt(ctx, partial, suites...)
+	a, err := newApt(ctx, partial, []string{runtime.GOARCH}, suites...)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func makeUserland(ctx context.Context, partial, image string) error {
 	if err := os.RemoveAll(partial); err != nil {
 		return err
 	}
-	a, err := newApt(ctx, filepath.Join(partial, "apt"), Kernels[0].Suite)
+	a, err := newApt(ctx, filepath.Join(partial, "apt"), []string{Kernels[0].Arch()}, Kernels[0].Suite)
 	if err != nil {
 		return err
 	}

@@ -54,12 +54,16 @@ func loadModule(path string) error {
 
 // mountRoot puts a tmpfs overlay over the host's root, which is read-only, and fresh kernel file systems over those
 // of the host. /tmp stays the host's (below the overlay): `go test` leaves the test binaries there.
-func mountRoot(wire.Config) error {
+func mountRoot(config wire.Config) error {
 	const nosuid = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := mountAll([]mount{
-		{"root", "/lower", "9p", unix.MS_RDONLY, "trans=virtio,version=9p2000.L,msize=512000,cache=loose"},
-		{"rw", "/rw", "tmpfs", 0, "mode=755"},
-	}); err != nil {
+	const shared = "trans=virtio,version=9p2000.L,msize=512000,cache=loose"
+	mounts := []mount{{"root", "/lower", "9p", unix.MS_RDONLY, shared}, {"rw", "/rw", "tmpfs", 0, "mode=755"}}
+	lower := "/lower"
+	if config.Programs {
+		mounts = append(mounts, mount{"programs", "/programs", "9p", unix.MS_RDONLY, shared})
+		lower = "/programs:/lower"
+	}
+	if err := mountAll(mounts); err != nil {
 		return err
 	}
 	for _, dir := range []string{"/rw/up", "/rw/work"} {
@@ -68,7 +72,7 @@ func mountRoot(wire.Config) error {
 		}
 	}
 	return mountAll([]mount{
-		{"overlay", newRoot, "overlay", 0, "lowerdir=/lower,upperdir=/rw/up,workdir=/rw/work"},
+		{"overlay", newRoot, "overlay", 0, "lowerdir=" + lower + ",upperdir=/rw/up,workdir=/rw/work"},
 		{"dev", newRoot + "/dev", "devtmpfs", 0, ""},
 		{"devpts", newRoot + "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666"},
 		{"shm", newRoot + "/dev/shm", "tmpfs", 0, "mode=1777"},

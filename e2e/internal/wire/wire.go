@@ -39,6 +39,7 @@ type Config struct {
 	Early     []string `json:"early"`
 	Udev      bool     `json:"udev"`
 	Network   bool     `json:"network"`
+	Programs  bool     `json:"programs"`       // those of the host are for another processor: take these before them
 	Root      string   `json:"root,omitempty"` // serial number of the disk with a userland of its own
 }
 
