@@ -11,6 +11,7 @@ import (
 	"github.com/dmsnap/dmsnap/dm/internal/plan"
 	"github.com/dmsnap/dmsnap/dm/internal/run"
 	"github.com/dmsnap/dmsnap/dm/internal/stack"
+	"github.com/dmsnap/dmsnap/dm/internal/store"
 	"github.com/dmsnap/dmsnap/targets"
 )
 
@@ -22,6 +23,8 @@ type Attachment struct {
 	Redirector  Redirector `json:"redirector"`
 	Front       string     `json:"front"`
 	Mountpoints []string   `json:"mountpoints"`
+	// Layer is the table that all I/O passes between front and device, if there is one.
+	Layer string `json:"layer"`
 }
 
 // Attach brings a plain device under device-mapper while it stays in use, and
@@ -33,14 +36,34 @@ type Attachment struct {
 // Without the kernel module an unused device is adopted: from then on the
 // front is to be used in its place, and is an origin like others. One in use is
 // refused with CodeUnsupported or CodeBusy.
-func (m *Manager) Attach(ctx context.Context, origin string) (a *Attachment, err error) {
+func (m *Manager) Attach(ctx context.Context, origin string) (*Attachment, error) {
+	return m.attach(ctx, origin, nil)
+}
+
+// AttachLayer is Attach with a device of another target between front and device, which
+// all I/O passes, that of images and of stores in files too, until Detach. Its table is written as for dmsetup create and
+// names the device by its path where the target is to find it:
+//
+//	0 2097152 era /dev/vdb1 /dev/vda1 128
+//
+// It must be as large as the device and leave each sector where it is: targets other
+// than linear, era, delay, dust and log-writes are refused, with CodeUsage, and so is a
+// device for its own data that is in use or not empty. It needs the kernel module.
+//
+// No snapshot harms its origin; a layer may. If the metadata of an era fills up or
+// fails, writes to the device fail.
+func (m *Manager) AttachLayer(ctx context.Context, origin, table string) (*Attachment, error) {
+	return m.attach(ctx, origin, &table)
+}
+
+func (m *Manager) attach(ctx context.Context, origin string, layer *string) (a *Attachment, err error) {
 	s, err := m.open("attach", "")
 	if err != nil {
 		return nil, err
 	}
 	defer s.warnOfStalls(ctx, "inspect the device")()
 	defer s.close()
-	a, err = s.attach(ctx, origin)
+	a, err = s.attach(ctx, origin, layer)
 	return a, s.fail(err)
 }
 
@@ -110,11 +133,11 @@ func baseID(o plan.Origin) (id string) {
 	return id
 }
 
-func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) {
+func (s *session) attach(ctx context.Context, spec string, layer *string) (*Attachment, error) {
 	if err := s.needGuard(); err != nil {
 		return nil, err
 	}
-	a := &attacher{attachTarget: attachTarget{session: s, spec: spec, id: newID()}}
+	a := &attacher{attachTarget: attachTarget{session: s, spec: spec, id: newID()}, layer: layer}
 	_, err := s.perform(ctx, change{look: a.look, plan: a.plan, commit: a.commit, leases: true})
 	return a.made, err
 }
@@ -122,8 +145,30 @@ func (s *session) attach(ctx context.Context, spec string) (*Attachment, error) 
 // attacher is a layer that is to be made.
 type attacher struct {
 	attachTarget
-	record journal.Attachment
-	made   *Attachment
+	layer   *string // as the user wrote it; nil for none
+	request plan.AttachRequest
+	record  journal.Attachment
+	made    *Attachment
+}
+
+// look finds the devices of the layer, too.
+func (a *attacher) look() ([]string, error) {
+	keys, err := a.attachTarget.look()
+	if err != nil {
+		return nil, err
+	}
+	o := a.origin()
+	a.request = plan.AttachRequest{Origin: o, ID: a.id, Mounted: len(a.facts.mountpoints(o.Dev)) > 0}
+	if a.layer == nil {
+		return keys, nil
+	}
+	if a.request.Layer, err = a.read.ReadLayer(*a.layer); err != nil {
+		return nil, err
+	}
+	for _, d := range a.request.Beside() {
+		keys = append(keys, journal.OriginKey(d.String()))
+	}
+	return keys, nil
 }
 
 func (a *attacher) plan(context.Context) (*plan.Plan, error) {
@@ -131,11 +176,14 @@ func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 	if o.Adopted() && len(o.Table) == 0 {
 		return nil, plan.Refuse(plan.Busy, o.Path, "undo it with dmsnap detach, then try again", "%s has no table: an attach was interrupted", o.Path)
 	}
-	if o.Adopted() {
+	if o.Adopted() && a.layer == nil {
 		a.made = a.describeAdopted(o)
 		return nil, nil
 	}
-	p, err := plan.AttachOnly(plan.AttachRequest{Origin: o, ID: a.id, Mounted: len(a.facts.mountpoints(o.Dev)) > 0})
+	if err := a.inspectBeside(); err != nil {
+		return nil, err
+	}
+	p, err := plan.AttachOnly(a.request)
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +194,28 @@ func (a *attacher) plan(context.Context) (*plan.Plan, error) {
 	return p, nil
 }
 
+// inspectBeside looks at what the layer is to write to beside the device. What is attached
+// already uses it.
+func (a *attacher) inspectBeside() error {
+	o := a.origin()
+	if a.layer == nil || o.Plain == nil || o.Base != nil {
+		return nil
+	}
+	if err := a.request.CheckLayer(); err != nil {
+		return err
+	}
+	h := &store.Host{Read: a.read, Ours: a.facts.ours, Mounts: a.facts.mounts.Table}
+	a.request.Sizes = map[targets.DevNo]targets.Sectors{}
+	for _, d := range a.request.Beside() {
+		size, err := h.Beside(d, o)
+		if err != nil {
+			return err
+		}
+		a.request.Sizes[d] = size
+	}
+	return nil
+}
+
 func (a *attacher) commit(ctx context.Context, d done) error {
 	if err := a.state.Attach(a.record); err != nil {
 		return a.takeBack(ctx, d.plan, d.intent, err)
@@ -154,6 +224,10 @@ func (a *attacher) commit(ctx context.Context, d done) error {
 	a.made = &Attachment{
 		Origin: o.Path, OriginDevno: o.Dev, Redirector: Redirector(plan.RedirectorOf(o).Name()),
 		Front: "/dev/mapper/" + d.plan.Volumes[0].Front, Mountpoints: a.facts.mountpoints(o.Dev),
+		Layer: a.read.Named(a.request.Layer).String(),
+	}
+	if o.Base != nil {
+		a.made.Layer = a.read.Layer(*a.facts.ours.Named(o.Base.Name)).String()
 	}
 	return nil
 }

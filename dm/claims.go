@@ -85,7 +85,7 @@ func (u useChecker) others(devices []targets.DevNo) (out []targets.DevNo, err er
 		if err != nil {
 			return nil, err
 		}
-		if role != plan.RoleBase && !role.Member() {
+		if role != plan.RoleBase && role != plan.RoleLower && !role.Member() {
 			out = append(out, d)
 		}
 	}

@@ -144,6 +144,7 @@ func (d originDoctor) examine(spec string) OriginReport {
 		r.Problems = append(r.Problems, Problem{Message: err.Error()})
 	}
 	if o.Base != nil {
+		r.Layer = d.read.Layer(*f.ours.Named(o.Base.Name)).String()
 		r.Redirector = Redirector(plan.RedirectorOf(o).Name())
 	} else if rd, err := plan.Redirect(o); err == nil {
 		r.Redirector = Redirector(rd.Name())

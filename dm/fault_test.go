@@ -102,6 +102,14 @@ var operations = map[string]operation{
 		prepare: func(*testing.T, *host) {},
 		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), h.plain); return err },
 	},
+	"attach with a layer": {
+		prepare: formatted,
+		do:      func(h *host) error { return h.attachLayer(eraLayer) },
+	},
+	"create above a layer": {
+		prepare: func(t *testing.T, h *host) { check(t, h.attachLayer(eraLayer)) },
+		do:      func(h *host) error { return h.createOnData() },
+	},
 	"adopt": {
 		prepare: func(*testing.T, *host) {},
 		do:      func(h *host) error { _, err := h.m.Attach(context.Background(), h.plain); return err },

@@ -86,7 +86,9 @@ func (b *grapher) findSeeds(names []string) ([]targets.DevNo, error) {
 	}
 	for d := range b.Devices() {
 		base := d.Dev
-		if d.Role != plan.RoleBase {
+		if over := b.OnLower(d); d.Role == plan.RoleLower && over != nil {
+			base = over.Dev
+		} else if d.Role != plan.RoleBase {
 			base = b.baseOf(d)
 		}
 		put(d.Dev, base)

@@ -167,6 +167,14 @@ func meeting() map[string]act {
 			plain: true, do: only(func(m *Manager, p part) error { return m.Detach(ctx, "/data") }),
 			setup: func(w *world, _ part) error { _, err := w.m.Attach(ctx, "/data"); return err },
 		},
+		"attach with a layer": {plain: true, do: only(func(m *Manager, p part) error {
+			_, err := m.AttachLayer(ctx, "/data", linearLayer)
+			return err
+		})},
+		"detach from a layer": {
+			plain: true, do: only(func(m *Manager, p part) error { return m.Detach(ctx, "/data") }),
+			setup: func(w *world, _ part) error { return w.attachLayer(linearLayer) },
+		},
 		"mount": {setup: created, do: only(func(m *Manager, p part) error { _, err := m.Mount(ctx, p.name, p.dir); return err })},
 		"umount": {
 			do: only(func(m *Manager, p part) error { return m.Unmount(ctx, p.name) }),

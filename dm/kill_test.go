@@ -75,6 +75,12 @@ func killable() map[string]operation {
 			prepare: func(t *testing.T, h *host) { check(t, operations["attach"].do(h)) },
 			do:      func(h *host) error { return h.m.Detach(context.Background(), h.plain) },
 		},
+		"attach with a layer":  operations["attach with a layer"],
+		"create above a layer": operations["create above a layer"],
+		"detach from a layer": {
+			prepare: func(t *testing.T, h *host) { check(t, h.attachLayer(eraLayer)) },
+			do:      func(h *host) error { return h.m.Detach(context.Background(), h.plain) },
+		},
 		"adopt": operations["adopt"],
 		"give an adopted device back": {
 			prepare: func(t *testing.T, h *host) { check(t, operations["adopt"].do(h)) },

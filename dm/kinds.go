@@ -84,6 +84,7 @@ type Role string
 const (
 	RoleFront   Role = "front"
 	RoleBase    Role = "base"
+	RoleLower   Role = "lower" // beneath a base that has the table of a layer
 	RoleStore   Role = "store"
 	RoleImage   Role = "image"
 	RoleCore    Role = "core"

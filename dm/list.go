@@ -252,6 +252,7 @@ func (v *view) origin(vol *Volume, base targets.DevNo) {
 		if dev, plain := d.Interposed(); plain {
 			vol.OriginDevno, vol.gone = dev, d.Redirect.State == targets.InterposeDead
 			vol.Origin = cmp.Or(vol.Origin, v.from.read.Node(dev))
+			vol.OriginLayer = v.from.read.Layer(*d).String()
 			return
 		}
 	}

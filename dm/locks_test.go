@@ -16,7 +16,7 @@ import (
 // Its journal may be where the one who recovers does not look.
 func TestRecoverWithAnotherStateDir(t *testing.T) {
 	hostOnly(t)
-	for _, name := range []string{"create", "create on copies", "attach", "create on a partition", "adopt"} {
+	for _, name := range []string{"create", "create on copies", "attach", "attach with a layer", "create on a partition", "adopt"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			op := operations[name]

@@ -90,6 +90,9 @@ func (s *recovery) baseRemoval(base stack.Device) change {
 					return nil, err
 				}
 			}
+			if base.Role == plan.RoleLower {
+				return removalPlan(plan.RemoveRequest{Set: base.Name, ID: base.ID, Lower: []string{base.Name}}), nil
+			}
 			v := plan.RemoveVolume{}
 			if err := s.remains.Front(&v, base, inventory.Set{View: ours}); err != nil {
 				return nil, err

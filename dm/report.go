@@ -29,11 +29,13 @@ type Problem struct {
 
 // OriginReport says what a cut of one origin would do.
 type OriginReport struct {
-	Origin      string     `json:"origin"`
-	Device      string     `json:"device"`
-	Devno       DevNo      `json:"devno"`
-	Redirector  Redirector `json:"redirector"`
-	Attached    bool       `json:"attached"` // by Attach: the layer stays when the last set goes
+	Origin     string     `json:"origin"`
+	Device     string     `json:"device"`
+	Devno      DevNo      `json:"devno"`
+	Redirector Redirector `json:"redirector"`
+	Attached   bool       `json:"attached"` // by Attach: the layer stays when the last set goes
+	// Layer is the table that all I/O passes on an attached device that has one.
+	Layer       string     `json:"layer,omitempty"`
 	Filesystems []FSReport `json:"filesystems"`
 	Possible    bool       `json:"possible"`
 	Problems    []Problem  `json:"problems"`

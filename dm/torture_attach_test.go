@@ -18,6 +18,7 @@ import (
 type plainTorture struct {
 	torture
 	device, cow string
+	layer       string // to attach with; "": none
 }
 
 func newPlainTorture(t *testing.T) *plainTorture {
@@ -66,7 +67,26 @@ func underPlainTorture() []attaching {
 // after. What it logs becomes docs/torture.md.
 func TestTortureAttach(t *testing.T) {
 	x := newPlainTorture(t)
-	for _, op := range underPlainTorture() {
+	x.endEverywhere(t, underPlainTorture())
+}
+
+// TestTortureLayer is the same with a layer of dm-era.
+func TestTortureLayer(t *testing.T) {
+	lab.Need(t)
+	lab.Long(t)
+	x := newPlainTorture(t)
+	meta := lab.Store(t, "meta", lab.Disks(t, 3)[2], 0, 4)
+	x.layer = "0 " + strings.TrimSpace(lab.Run(t, "blockdev", "--getsz", x.device)) + " era " + meta + " " + x.device + " 128"
+	x.endEverywhere(t, []attaching{
+		{"attach with a layer", "attach", plainAlone, plainAttached},
+		{"detach from a layer", "detach", plainAttached, plainAlone},
+	})
+}
+
+// endEverywhere ends operations at every step, in every way.
+func (x *plainTorture) endEverywhere(t *testing.T, ops []attaching) {
+	t.Helper()
+	for _, op := range ops {
 		t.Run(op.op, func(t *testing.T) {
 			steps := x.steps(t, op)
 			for n, step := range steps {
@@ -101,7 +121,7 @@ func (x *plainTorture) steps(t *testing.T, op attaching) (steps []string) {
 func (x *plainTorture) fate(op attaching, h how, step int) fate {
 	return fate{
 		Op: op.op, Set: "victim", Origins: []string{x.device}, Stores: map[string]string{x.device: x.cow},
-		State: x.state, How: h, Step: step,
+		State: x.state, How: h, Step: step, Layer: x.layer,
 	}
 }
 

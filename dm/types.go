@@ -56,9 +56,11 @@ type DevNo = targets.DevNo
 
 // Volume is one origin inside a set.
 type Volume struct {
-	Name        string   `json:"name"`
-	Origin      string   `json:"origin"`
-	OriginDevno DevNo    `json:"origin_devno"`
+	Name        string `json:"name"`
+	Origin      string `json:"origin"`
+	OriginDevno DevNo  `json:"origin_devno"`
+	// OriginLayer is the table that all I/O of the origin passes, where it was attached with one.
+	OriginLayer string   `json:"origin_layer,omitempty"`
 	Mountpoints []string `json:"mountpoints"` // of the origin at the cut
 	FSType      string   `json:"fstype"`      // "" when unknown
 	Device      string   `json:"device"`      // the image

@@ -67,6 +67,8 @@ type fate struct {
 	Rename [2]string
 	// Group is the control group it enters, with its guard; "": none.
 	Group string
+	// Layer is what to attach with; "": nothing.
+	Layer string
 	// Root is a directory to make the root of the file system first.
 	Root string
 	// Log is a file for the logger.
@@ -197,7 +199,11 @@ func (f *fate) do(m *Manager) error {
 	var err error
 	switch f.Op {
 	case "attach":
-		_, err = m.Attach(context.Background(), f.Origins[0])
+		if f.Layer == "" {
+			_, err = m.Attach(context.Background(), f.Origins[0])
+		} else {
+			_, err = m.AttachLayer(context.Background(), f.Origins[0], f.Layer)
+		}
 	case "detach":
 		err = m.Detach(context.Background(), f.Origins[0])
 	case "remove":

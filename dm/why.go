@@ -155,6 +155,7 @@ func (x *explainer) explainOrigin(spec string, dev targets.DevNo, sets []Set) {
 	if r.Possible {
 		x.add(Finding{Level: LevelOK, Topic: TopicCut, Message: "a snapshot can be taken"})
 	}
+	x.addLayer(r)
 	for _, f := range r.Filesystems {
 		if f.Method == FreezeSuspend {
 			x.add(Finding{Level: LevelNote, Topic: TopicCut, Message: fmt.Sprintf("the freeze of %s on %s cannot be verified: %s", f.Type, strings.Join(f.Mountpoints, ", "), f.Reason)})
@@ -163,6 +164,16 @@ func (x *explainer) explainOrigin(spec string, dev targets.DevNo, sets []Set) {
 	x.addCopies(dev, sets)
 	x.addSuspended(Volume{OriginDevno: dev})
 	x.addOperation("", "", func(i journal.Intent) bool { return slices.Contains(i.Origins, dev.String()) })
+}
+
+// addLayer tells what all writes of an attached device pass.
+func (x *explainer) addLayer(r OriginReport) {
+	if r.Layer != "" {
+		x.add(Finding{
+			Level: LevelNote, Topic: TopicWrites, Message: fmt.Sprintf("its I/O passes the layer it was attached with (%s): what fails there fails for its users", r.Layer),
+			Hint: "dmsnap detach " + x.Subject + " takes it away",
+		})
+	}
 }
 
 // addCopies tells what the sets of an origin make of its writes.

@@ -122,6 +122,9 @@ func writeProblems(w io.Writer, problems []dm.Problem) {
 func writeOrigin(w io.Writer, o *dm.OriginReport) {
 	check(w, o.Possible, clean(o.Origin), deviceText(o.Device, o.Devno))
 	fmt.Fprintf(w, "\tredirector\t%s%s\n", orDash(o.Redirector), attachedMark(o))
+	if o.Layer != "" {
+		fmt.Fprintf(w, "\tlayer\t%s\n", clean(o.Layer))
+	}
 	for _, f := range o.Filesystems {
 		text := fmt.Sprintf("%s on %s, frozen by %s", orDash(f.Type), list(f.Mountpoints), orDash(f.Method))
 		if f.Method == "none" || f.Method == "" {

@@ -41,6 +41,7 @@ type manager interface {
 	MountWith(ctx context.Context, r dm.MountRequest) ([]dm.Mounted, error)
 	Unmount(ctx context.Context, name string) error
 	Attach(ctx context.Context, origin string) (*dm.Attachment, error)
+	AttachLayer(ctx context.Context, origin, table string) (*dm.Attachment, error)
 	Detach(ctx context.Context, origin string) error
 	Recover(ctx context.Context) (*dm.Recovered, error)
 	Changed(ctx context.Context, r dm.ChangedRequest) (*dm.ExtentList, error)

@@ -51,6 +51,7 @@ func goldens() map[string]struct {
 		"changed-since":         {"changed b", stub{}},
 		"allocated":             {"allocated b", stub{extents: sampleAllocated()}},
 		"attach":                {"attach /", stub{}},
+		"attach-layer":          {"attach / --layer=linear", stub{}},
 		"detach":                {"detach /dev/vda1", stub{}},
 		"extend":                {"extend nightly +10%", stub{set: nightly()}},
 		"extend-dry-run":        {"extend nightly 20g --dry-run", stub{plan: samplePlan()}},

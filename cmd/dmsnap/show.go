@@ -176,6 +176,9 @@ func (e *Env) writeVolume(w io.Writer, v *dm.Volume) {
 		field(w, "state", "%s: %s", e.stateText(v.State), clean(v.Reason))
 	}
 	field(w, "origin", "%s", deviceText(v.Origin, v.OriginDevno))
+	if v.OriginLayer != "" {
+		field(w, "layer", "%s", clean(v.OriginLayer))
+	}
 	field(w, "filesystem", "%s", orDash(v.FSType))
 	field(w, "was mounted", "%s", list(v.Mountpoints))
 	field(w, "image", "%s, %s, %s", deviceText(v.Device, v.Devno), sizeText(v.SizeBytes), access(v.Writable))

@@ -139,6 +139,12 @@ func (s *stub) Attach(_ context.Context, origin string) (*dm.Attachment, error) 
 	}, s.call("attach", origin)
 }
 
+func (s *stub) AttachLayer(ctx context.Context, origin, table string) (*dm.Attachment, error) {
+	a, err := s.Attach(ctx, origin)
+	a.Layer = table
+	return a, err
+}
+
 func (s *stub) Detach(_ context.Context, origin string) error { return s.call("detach", origin) }
 
 func (s *stub) Recover(context.Context) (*dm.Recovered, error) {

@@ -23,11 +23,12 @@ func (h Host) Knows(id string) bool {
 		slices.ContainsFunc(h.Records, func(r journal.Set) bool { return r.ID == id })
 }
 
-// Unused tells whether a device is a base on which nothing stands, and which no intent
-// names.
+// Unused tells whether a device is a base on which nothing stands, or stood beneath one
+// that is gone, and whether no intent names it.
 func (h Host) Unused(d stack.Device) bool {
-	return d.Role == plan.RoleBase && len(h.View.PlanBase(d).Images) == 0 && !h.View.CarriesStore(d.Dev) &&
-		!slices.ContainsFunc(h.Intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, d.Name) })
+	alone := d.Role == plan.RoleBase && len(h.View.PlanBase(d).Images) == 0 && !h.View.CarriesStore(d.Dev) ||
+		d.Role == plan.RoleLower && h.View.OnLower(d) == nil
+	return alone && !slices.ContainsFunc(h.Intents, func(i journal.Intent) bool { return slices.Contains(i.Bases, plan.BaseNameOf(d.Name)) })
 }
 
 // Layers are the ids of what is left of removed sets, by the kernel's tables and, for

@@ -118,7 +118,8 @@ func (s Set) Nodes() (names []string) {
 		if base == "" { // one that stays
 			continue
 		}
-		for _, layer := range []string{base, plan.FrontName(strings.TrimPrefix(base, plan.BaseName("")))} {
+		volume := strings.TrimPrefix(base, plan.BaseName(""))
+		for _, layer := range []string{base, plan.FrontName(volume), plan.LowerName(volume)} {
 			if s.View.Named(layer) == nil {
 				names = append(names, layer)
 			}
@@ -151,6 +152,19 @@ func (s Set) OrphanBases() (orphans []stack.Device) {
 		}
 	}
 	return orphans
+}
+
+// OrphanLower are the names of devices beneath bases that are gone or did not come to be,
+// and that were made for the set: what is left when an attach or the end of it was
+// interrupted.
+func (s Set) OrphanLower() (names []string) {
+	mine := s.bases()
+	for d := range s.View.Devices() {
+		if d.Role == plan.RoleLower && s.View.OnLower(d) == nil && slices.Contains(mine, plan.BaseNameOf(d.Name)) {
+			names = append(names, d.Name)
+		}
+	}
+	return names
 }
 
 // Last tells whether no image of another set stands on a base.

@@ -104,7 +104,7 @@ func TestWithoutDevices(t *testing.T) {
 				ID: "a", Bases: []string{"", plan.BaseName("idle"), plan.BaseName("gone")},
 				Files: []*plan.File{nil, file}, Media: []journal.Medium{{Path: "/dev/vdc", Volume: 1}},
 			}},
-			nodes:   []string{plan.FrontName("idle"), plan.BaseName("gone"), plan.FrontName("gone")},
+			nodes:   []string{plan.FrontName("idle"), plan.LowerName("idle"), plan.BaseName("gone"), plan.FrontName("gone"), plan.LowerName("gone")},
 			orphans: []string{plan.BaseName("idle")},
 			files:   map[int][]*plan.File{1: {file}},
 			media:   []journal.Medium{{Path: "/dev/vdc", Volume: 1}},
@@ -117,7 +117,7 @@ func TestWithoutDevices(t *testing.T) {
 			nodes: []string{
 				plan.ImageName("a", "idle"), plan.CoreName("a", "idle"), plan.StoreName("a", "idle"),
 				plan.ImageName("a", "home"), plan.CoreName("a", "home"), plan.StoreName("a", "home"),
-				plan.FrontName("idle"), plan.FrontName("home"),
+				plan.FrontName("idle"), plan.LowerName("idle"), plan.FrontName("home"), plan.LowerName("home"),
 			},
 			orphans: []string{plan.BaseName("idle")}, // home's carries images
 			files:   map[int][]*plan.File{1: {other}},

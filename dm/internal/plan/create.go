@@ -259,7 +259,8 @@ func (v Volume) probe() []Step {
 	if v.Origin.Plain == nil {
 		return nil
 	}
-	return []Step{{Phase: Prepare, Action: Probe, Role: RoleBase, Device: v.Base, Front: v.Front, Late: true}}
+	role, name := v.Origin.Base.redirected()
+	return []Step{{Phase: Prepare, Action: Probe, Role: role, Device: name, Front: v.Front, Late: true}}
 }
 
 // expectStep looks once more whether the front runs on the table that the base was
@@ -302,7 +303,7 @@ func numbered(d targets.DevNo) targets.Device { return targets.Device{DevNo: d} 
 func verifyFront(v Volume) []Step {
 	var steps []Step
 	if v.Origin.Plain != nil {
-		steps = append(steps, Step{Phase: Finish, Action: Verify, Role: RoleBase, Device: v.Base, Table: interposeTable(v.Origin), Front: v.Front})
+		steps = v.verifyRedirect()
 	}
 	return append(steps, Step{Phase: Finish, Action: Verify, Role: RoleFront, Device: v.Front, Table: frontTable(v.Origin.Size, v.Base)})
 }

@@ -75,6 +75,23 @@ type Base struct {
 	Own bool
 	// Redirect is how a plain device's writers are led to the front.
 	Redirect targets.InterposeStatus
+	// Lower is what the redirect is of where the base has the table of a layer; nil
+	// where it is of the base.
+	Lower *Lower
+}
+
+// Lower is the device between a base that has the table of a layer and the plain device.
+type Lower struct {
+	Name string
+	Dev  targets.DevNo
+}
+
+// redirected names the device that the redirect is of.
+func (b Base) redirected() (Role, string) {
+	if b.Lower != nil {
+		return RoleLower, b.Lower.Name
+	}
+	return RoleBase, b.Name
 }
 
 // Known tells that the device itself is known, and not only a base of it.

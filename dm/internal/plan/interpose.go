@@ -45,19 +45,26 @@ func checkRedirect(o Origin) error {
 
 // moduleRedirector serves plain devices with the interposer module: base and
 // front are devices of ours, and the module hands to the front what is addressed
-// to the plain device. Nobody waits meanwhile.
-type moduleRedirector struct{}
+// to the plain device. Nobody waits meanwhile. The base may have the table of a layer:
+// then the module's stands beneath it.
+type moduleRedirector struct{ layer targets.Table }
 
 func (moduleRedirector) Name() string { return "module" }
 
-func (moduleRedirector) Attach(o Origin, base, baseUUID string) []Step {
+func (m moduleRedirector) Attach(o Origin, base, baseUUID string) []Step {
 	id, _, _, _ := ParseUUID(baseUUID)
-	front := FrontName(o.Volume)
-	steps := newDevice(RoleBase, base, baseUUID, interposeTable(o), o.ReadOnly)
+	front, role, redirected, table := FrontName(o.Volume), RoleBase, base, interposeTable(o)
+	var steps []Step
+	if m.layer != nil {
+		role, redirected = RoleLower, LowerName(o.Volume)
+		steps = newDevice(role, redirected, LowerUUID(id), table, o.ReadOnly)
+		table = m.layer
+	}
+	steps = append(steps, newDevice(RoleBase, base, baseUUID, table, o.ReadOnly)...)
 	steps = append(steps, newDevice(RoleFront, front, FrontUUID(id), frontTable(o.Size, base), o.ReadOnly)...)
 	return append(steps, Step{
-		Phase: Prepare, Action: Attach, Role: RoleBase, Device: base, Front: front,
-		Late: true, Undo: &Step{Action: Detach, Role: RoleBase, Device: base},
+		Phase: Prepare, Action: Attach, Role: role, Device: redirected, Front: front,
+		Late: true, Undo: &Step{Action: Detach, Role: role, Device: redirected},
 	})
 }
 
@@ -78,42 +85,33 @@ func (moduleRedirector) Leave(o Origin) []Step {
 	if !o.Base.Redirect.Attached() {
 		return nil
 	}
-	return []Step{{Phase: Finish, Action: Detach, Role: RoleBase, Device: o.Base.Name}}
+	role, name := o.Base.redirected()
+	return []Step{{Phase: Finish, Action: Detach, Role: role, Device: name}}
 }
 
 func (moduleRedirector) Drop(o Origin) []Step {
-	return append(drop(RoleFront, o.Name), drop(RoleBase, o.Base.Name)...)
+	steps := append(drop(RoleFront, o.Name), drop(RoleBase, o.Base.Name)...)
+	if o.Base.Lower != nil {
+		steps = append(steps, drop(RoleLower, o.Base.Lower.Name)...)
+	}
+	return steps
 }
 
-// AttachRequest asks for the layer of a plain device, without a set. ID is made
-// by the caller.
-type AttachRequest struct {
-	Origin  Origin
-	ID      string
-	Mounted bool
-}
-
-// AttachOnly plans what brings a plain device under device-mapper: with the
-// module even one in use, without it only an unused one.
-func AttachOnly(r AttachRequest) (*Plan, error) {
-	o := r.Origin
-	if r.adoptable() {
-		return adopt(r), nil
+// verifyRedirect looks whether the devices of a plain device's layer have their tables, and
+// all writers use the front.
+func (v Volume) verifyRedirect() []Step {
+	s := Step{Phase: Finish, Action: Verify, Role: RoleBase, Device: v.Base, Table: interposeTable(v.Origin), Front: v.Front}
+	layer := v.Layer
+	if b := v.Origin.Base; b != nil {
+		if s.Role, s.Device = b.redirected(); b.Lower != nil {
+			layer = b.Table
+		}
 	}
-	if err := CheckOrigin(o); err != nil {
-		return nil, err
+	if layer == nil {
+		return []Step{s}
 	}
-	if o.Plain == nil {
-		return nil, Refuse(Usage, o.Path, "dmsnap create takes a snapshot of it", "%s is already a device-mapper device", o.Path)
+	if v.NewBase {
+		s.Role, s.Device = RoleLower, LowerName(v.Name)
 	}
-	base := BaseName(o.Volume)
-	p := &Plan{Op: "attach", Set: base, ID: r.ID, Volumes: []Volume{{
-		Name: o.Volume, Front: FrontName(o.Volume), Base: base, Origin: o, NewBase: o.Base == nil,
-	}}}
-	if o.Base == nil {
-		p.Steps = moduleRedirector{}.Attach(o, base, BaseUUID(r.ID))
-	}
-	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle})
-	p.Steps = append(p.Steps, verifyFront(p.Volumes[0])...)
-	return p, nil
+	return []Step{s, {Phase: Finish, Action: Verify, Role: RoleBase, Device: v.Base, Table: layer}}
 }

@@ -21,6 +21,8 @@ const (
 	RoleImage Role = "image"
 	RoleCore  Role = "core"
 	RoleFront Role = "front"
+	// RoleLower is what a base stands on that has the table of a layer.
+	RoleLower Role = "lower"
 	// RoleAdopted is an origin like others' devices, which we only made.
 	RoleAdopted Role = "adopted"
 )
@@ -39,6 +41,18 @@ func BaseName(volume string) string { return NamePrefix + "base-" + volume }
 
 // FrontName is the device that takes a plain device's place for its writers.
 func FrontName(volume string) string { return NamePrefix + "front-" + volume }
+
+// LowerName is the device between a base that has the table of a layer and the plain
+// device.
+func LowerName(volume string) string { return NamePrefix + "lower-" + volume }
+
+// BaseNameOf is the name of a base, or of the one that the device beneath it is made for.
+func BaseNameOf(name string) string {
+	if volume, lower := strings.CutPrefix(name, LowerName("")); lower {
+		return BaseName(volume)
+	}
+	return name
+}
 
 // AdoptedName is the device that was put on top of a plain device while nothing used
 // it. Users mount it, so it says what it is.
@@ -111,6 +125,9 @@ func BaseUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleBase
 // FrontUUID is the uuid of a plain device's front; id is that of its base.
 func FrontUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleFront) }
 
+// LowerUUID is the uuid of the device beneath a base; id is that of the base.
+func LowerUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleLower) }
+
 // AdoptedUUID is the uuid of an adopted device; id is its own.
 func AdoptedUUID(id string) string { return UUIDPrefix + id + "-" + string(RoleAdopted) }
 
@@ -131,7 +148,7 @@ func ParseUUID(uuid string) (id string, volume int, role Role, ok bool) {
 		return "", 0, "", false
 	}
 	id, role = rest[:cut], Role(rest[cut+1:])
-	if role == RoleBase || role == RoleFront || role == RoleAdopted {
+	if role == RoleBase || role == RoleFront || role == RoleLower || role == RoleAdopted {
 		return id, -1, role, true
 	}
 	id, number, found := strings.Cut(id, ".")
@@ -153,7 +170,7 @@ func CheckSetName(name string) error {
 	case name[0] == '.' || name[0] == '-': // our own files begin with a dot
 		return fmt.Errorf("set name %q cannot be used as a device name", name)
 	}
-	for _, reserved := range []string{"base", "store", "front", "era", "core", "layer"} {
+	for _, reserved := range []string{"base", "store", "front", "lower", "era", "core", "layer"} {
 		if name == reserved || strings.HasPrefix(name, reserved+"-") {
 			return fmt.Errorf("set name %q is reserved: hidden devices have such names", name)
 		}

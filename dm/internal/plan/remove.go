@@ -19,6 +19,8 @@ type RemoveRequest struct {
 	Unmade bool
 	// Adopted is a device that a plain one was put beneath.
 	Adopted string
+	// Lower are devices whose bases are gone, or never came.
+	Lower []string
 }
 
 // RemoveVolume is what is left of one volume. An empty name means that the
@@ -111,6 +113,9 @@ func Remove(r RemoveRequest) *Plan {
 		}
 	}
 	p.Steps = append(p.Steps, drop(RoleAdopted, r.Adopted)...)
+	for _, name := range r.Lower {
+		p.Steps = append(p.Steps, drop(RoleLower, name)...)
+	}
 	p.Steps = append(p.Steps, Step{Phase: Finish, Action: Settle, Gone: r.Names})
 	for _, v := range r.Volumes {
 		if len(v.ReadBy) == 0 {

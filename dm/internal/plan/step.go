@@ -254,7 +254,8 @@ type Volume struct {
 	StoreSize          targets.Sectors
 	Chunk              targets.Sectors
 	NewBase            bool
-	redirector         Redirector // of a new base
+	Layer              targets.Table // of a new base, if it is to have one
+	redirector         Redirector    // of a new base
 	ImageTable         targets.Table
 	Mode               targets.Mode
 	ModeWhy            string // if the request left it open

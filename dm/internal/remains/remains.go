@@ -52,7 +52,7 @@ func (r *Reader) Removal(ours *stack.View, name, id string) (plan.RemoveRequest,
 	if err != nil {
 		return out, err
 	}
-	out.Names, out.Adopted = known.Nodes(), known.Adopted()
+	out.Names, out.Adopted, out.Lower = known.Nodes(), known.Adopted(), known.OrphanLower()
 	volumes := known.Volumes()
 	for _, n := range slices.Sorted(maps.Keys(volumes)) {
 		v := volumes[n]

@@ -98,28 +98,7 @@ func (r *Runner) specs(t targets.Table) ([]ioctl.Spec, error) {
 }
 
 func (r *Runner) numbered(t targets.Table) (targets.Table, error) {
-	out := append(targets.Table(nil), t...)
-	for i, row := range out {
-		var err error
-		switch target := row.Target.(type) {
-		case targets.Linear:
-			target.Dev, err = r.device(target.Dev)
-			out[i].Target = target
-		case targets.Origin:
-			target.Dev, err = r.device(target.Dev)
-			out[i].Target = target
-		case targets.Snapshot:
-			var storeErr error
-			target.Origin, err = r.device(target.Origin)
-			target.Store, storeErr = r.device(target.Store)
-			err = errors.Join(err, storeErr)
-			out[i].Target = target
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return t.Substitute(r.device)
 }
 
 func (r *Runner) device(d targets.Device) (targets.Device, error) {

@@ -57,6 +57,9 @@ func (v *View) older(d Device) plan.Older {
 // PlanBase describes a base and the images that stand on it.
 func (v *View) PlanBase(d Device) plan.Base {
 	b := plan.Base{Name: d.Name, UUID: d.UUID, Dev: d.Dev, Table: d.Table, ReadOnly: d.Info.ReadOnly}
+	if d.Under != nil {
+		b.Lower = &plan.Lower{Name: d.Under.Name, Dev: d.Under.Dev}
+	}
 	for _, i := range v.above[d.Dev] {
 		b.Images = append(b.Images, i.Name)
 		if i.Info.Live {

@@ -65,8 +65,10 @@ func (r *Reader) namesake(base Device) (found []targets.DevNo, err error) {
 }
 
 // OriginsOf are the devices that a base may have been made for, or is about to
-// serve, plain ones too. A base that has no table yet is known by its name only.
+// serve, plain ones too; the device beneath a base that is gone is taken for it. One that
+// has no table yet is known by its name only.
 func (r *Reader) OriginsOf(base Device) ([]targets.DevNo, error) {
+	base.Name = plan.BaseNameOf(base.Name)
 	found, err := r.namesake(base)
 	if err != nil {
 		return nil, err
@@ -125,12 +127,19 @@ func (r *Reader) Vouched(dev targets.DevNo) (bool, error) {
 		return false, err
 	}
 	base := Device{Name: info.Name, UUID: info.UUID, Dev: dev, Info: info, Table: table}
-	if _, _, base.Role, _ = plan.ParseUUID(info.UUID); base.Role != plan.RoleBase {
+	if base.ID, _, base.Role, _ = plan.ParseUUID(info.UUID); base.Role != plan.RoleBase {
 		return true, nil
 	}
 	if _, plain := base.Interposed(); plain {
 		return true, nil // that device is where it always was
 	}
 	fronts, err := r.Fronts(base)
-	return slices.ContainsFunc(fronts, func(f Front) bool { return f.Live || f.Own }), err
+	if err != nil || slices.ContainsFunc(fronts, func(f Front) bool { return f.Live || f.Own }) {
+		return err == nil, err
+	}
+	_, err = r.Control.Status(ioctl.ID{UUID: plan.LowerUUID(base.ID)}) // it has a layer, and leads to a plain device, too
+	if errors.Is(err, ioctl.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }

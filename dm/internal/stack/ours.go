@@ -36,6 +36,8 @@ type Device struct {
 	// Redirect is how the plain device beneath reaches its front; bases of plain
 	// devices with a live table only.
 	Redirect targets.InterposeStatus
+	// Under is the device beneath a base that has the table of a layer, or is to get it.
+	Under *Device
 }
 
 // Snapshot tells a core, or an image that has none.

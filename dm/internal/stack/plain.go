@@ -11,10 +11,14 @@ import (
 	"github.com/dmsnap/dmsnap/targets"
 )
 
-// Interposed is the plain device that a base leads to, if it does.
+// Interposed is the plain device that a base leads to, if it does: by itself, or through
+// the device beneath it, which leads there too.
 func (d Device) Interposed() (targets.DevNo, bool) {
+	if d.Under != nil {
+		d = *d.Under
+	}
 	i, ok := targets.Only[targets.Interpose](d.Table)
-	return i.Dev.DevNo, ok && d.Role == plan.RoleBase
+	return i.Dev.DevNo, ok && (d.Role == plan.RoleBase || d.Role == plan.RoleLower)
 }
 
 // Adopter is the device that a plain one was put beneath, or that one itself.
@@ -38,7 +42,7 @@ func (r *Reader) plain(o *plan.Origin, ours *View) error {
 		return err
 	}
 	for d := range ours.Devices() {
-		if dev, ok := d.Interposed(); ok && dev == o.Dev {
+		if dev, ok := d.Interposed(); ok && dev == o.Dev && d.Role == plan.RoleBase {
 			return r.Redirected(o, d, ours)
 		}
 	}

@@ -27,8 +27,11 @@ func (r *Reader) Reach(ours *View, on func(file string) []targets.DevNo, from ..
 			next = append(next, on(file)...)
 		}
 		for b := range ours.Devices() {
+			if plain, ok := b.Interposed(); ok && plain == out[i] {
+				next = append(next, b.Dev) // which takes the writes to the plain device away from it
+			}
 			front := slices.Contains(next, b.Dev) && ours.At(out[i]) == nil // a front copies, a store or an image does not
-			if b.Role == plan.RoleBase && (front || interposedOn(b, out[i])) {
+			if b.Role == plan.RoleBase && front {
 				next = append(next, ours.storesOn(b)...)
 			}
 		}
@@ -39,12 +42,6 @@ func (r *Reader) Reach(ours *View, on func(file string) []targets.DevNo, from ..
 		}
 	}
 	return out, nil
-}
-
-// interposedOn tells a base that takes the writes to a plain device away from it.
-func interposedOn(base Device, d targets.DevNo) bool {
-	lower, ok := base.Lower()
-	return ok && lower == d && base.Table[0].Target.Type() == "interpose"
 }
 
 // storesOn are the stores of the snapshots that pair with a base.

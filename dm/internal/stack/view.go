@@ -70,7 +70,23 @@ func NewView(devices []Device) *View {
 			v.above[lower] = append(v.above[lower], d)
 		}
 	}
+	v.joinLower()
 	return v
+}
+
+// joinLower makes the device beneath a base with a layer known to it, and the redirect.
+func (v *View) joinLower() {
+	bases := map[string]*Device{}
+	for i, d := range v.devices {
+		if d.Role == plan.RoleBase {
+			bases[d.ID] = &v.devices[i]
+		}
+	}
+	for i, d := range v.devices {
+		if base := bases[d.ID]; d.Role == plan.RoleLower && base != nil {
+			base.Under, base.Redirect = &v.devices[i], d.Redirect
+		}
+	}
 }
 
 // Devices are all of ours, in the kernel's order.
@@ -111,6 +127,17 @@ func (v *View) Store(snap Device) *Device {
 func (v *View) Base(dev targets.DevNo) *Device {
 	if d := v.At(dev); d != nil && d.Role == plan.RoleBase {
 		return d
+	}
+	return nil
+}
+
+// OnLower is the base that stands on the device beneath a layer, or is about to; nil if
+// there is none.
+func (v *View) OnLower(lower Device) *Device {
+	for i, d := range v.devices {
+		if d.Role == plan.RoleBase && d.ID == lower.ID {
+			return &v.devices[i]
+		}
 	}
 	return nil
 }
