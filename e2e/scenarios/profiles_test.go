@@ -58,8 +58,9 @@ func TestProfileKeeps(t *testing.T) {
 	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 200)
+	lab.Format(t, "ext4", v.Store)
 	file := filepath.Join(v.Dir, "file")
-	flags := profile(t, "home", "origin = "+v.Dir, "store = file:"+v.Dir, "size = 16m", "keep = last:2")
+	flags := profile(t, "home", "origin = "+v.Dir, "store = file:"+lab.Mount(t, v.Store), "size = 16m", "keep = last:2")
 	run := func(args ...string) string { return tool.OK(append(flags, args...)...) }
 	var names []string
 	for n := range 3 {
