@@ -30,7 +30,7 @@ type benchFlags struct {
 }
 
 // benches are the benchmarks by name.
-var benches = []string{"window", "cost", "cow", "sets", "guard"}
+var benches = []string{"window", "cost", "cow", "sets", "guard", "exec"}
 
 // runBench prints figures measured on a real kernel, ours and those of the peers from the same run: of one benchmark, or of
 // all.

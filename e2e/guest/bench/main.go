@@ -1,7 +1,7 @@
 // Command bench runs inside a guest. With -what window it cuts the same volumes, under load, in several ways in turn, so
 // that a noisy machine is unfair to all alike, and prints each sample as a line of JSON. With -what cost it prints what
 // commands take from a crowded host, with -what cow what copying costs writers, with -what sets what many sets cost them, with
-// -what guard how soon the guard lets them go, as text.
+// -what guard how soon the guard lets them go, with -what exec what a whole run of a command takes, as text.
 package main
 
 import (
@@ -39,6 +39,8 @@ func main() {
 		err = sets(max(1, *cuts/5), disks)
 	case *what == "cow":
 		err = cow(max(1, *cuts/5), disks)
+	case *what == "exec":
+		err = execBench(*cuts, disks[0])
 	case *what == "guard":
 		err = guard(*cuts, disks)
 	default:
