@@ -42,7 +42,7 @@ func TestWholeHost(t *testing.T) {
 	t.Cleanup(func() { lab.Run(t, "umount", plain) })
 
 	tool := lab.NewTool(t)
-	ram := []string{"--store", "ram:8m", "--except", plain}
+	ram := []string{"--store", "ram:16m", "--except", plain}
 	for name, args := range map[string][]string{
 		"all":       {"--all"},
 		"recursive": {"--recursive", dir},
@@ -61,7 +61,7 @@ func TestWholeHost(t *testing.T) {
 		}
 		tool.OK("remove", name)
 	}
-	if _, errs, code := tool.Try("create", "--all", "--store", "ram:8m"); code == 0 || !strings.Contains(errs, "--except "+plain) {
+	if _, errs, code := tool.Try("create", "--all", "--store", "ram:16m"); code == 0 || !strings.Contains(errs, "--except "+plain) {
 		t.Errorf("a plain disk: exit %d, %s", code, errs)
 	}
 	if _, errs, code := tool.Try(append([]string{"create", "-n", "dirty", "--recursive", dir}, ram...)...); code != 9 || !strings.Contains(errs, below) {
