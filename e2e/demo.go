@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dmsnap/dmsnap/e2e/vm"
@@ -39,8 +40,15 @@ func runDemo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	restic, err := vm.Packages(ctx, "restic")
+	if err != nil {
+		return err
+	}
 	return inGuest(ctx, g, vm.Command{
 		Path: filepath.Join(dir, "demo"),
-		Env:  []string{"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_DISKS=" + diskList(g.options(kernel)), "DMSNAP_ORIGIN=" + *origin},
+		Env: []string{
+			"DMSNAP_BIN=" + filepath.Join(dir, "dmsnap"), "DMSNAP_DISKS=" + diskList(g.options(kernel)), "DMSNAP_ORIGIN=" + *origin,
+			"DMSNAP_DEBS=" + strings.Join(restic, " "),
+		},
 	})
 }

@@ -52,7 +52,7 @@ func tour(dmsnap string, disks []string) error {
 		return err
 	}
 	l := startLoad(home, srv)
-	err = errors.Join(life(disks), l.stop())
+	err = errors.Join(backup(), life(disks), l.stop())
 	return errors.Join(err, cleanUp(disks))
 }
 
@@ -68,7 +68,7 @@ func fill() error {
 
 // life is the set's, from cut to removal.
 func life(disks []string) error {
-	say("Writers are running on both from now on. What would a cut do here?")
+	say("The same by hand. What would a cut do here?")
 	if err := shell("dmsnap doctor " + home); err != nil {
 		return err
 	}
