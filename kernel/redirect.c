@@ -219,6 +219,7 @@ static void proof_work(struct work_struct *work)
 	struct redirect *r = container_of(work, struct redirect, proof);
 	int err = prove(r);
 
+	percpu_ref_put(&r->passing);
 	mutex_lock(&control);
 	r->proof_error = err;
 	if (err == -ENOLINK)
@@ -327,7 +328,10 @@ int redirect_detach(struct redirect *r)
 	return attached ? await(r) : -ENOTCONN;
 }
 
-/* Is it all as it was when it was attached? */
+/*
+ * Is it all as it was when it was attached? The message may be killed and the
+ * device detached before the worker is done, which therefore keeps the front.
+ */
 int redirect_prove(struct redirect *r)
 {
 	int err = 0;
@@ -340,6 +344,7 @@ int redirect_prove(struct redirect *r)
 	if (!err) {
 		r->proving = true;
 		kref_get(&r->ref);
+		percpu_ref_get(&r->passing);
 		queue_work(workers, &r->proof);
 	}
 	mutex_unlock(&control);
