@@ -71,6 +71,7 @@ func TestFrontsThatMisplace(t *testing.T) {
 // the device: bios to it do not come by the base as they should. Nothing of the attach is left then. The front changes what it
 // reads from the tenth second on, and each read takes five.
 func TestProvedWhenAttached(t *testing.T) {
+	lab.Long(t) // it counts on reads that take seconds less than ten
 	lab.Need(t)
 	lab.LoadModule(t)
 	plain := lab.Partition(t, lab.Disks(t, 1)[0], 1, 1, 64)
