@@ -143,7 +143,7 @@ func (g *generations) remove() {
 // TestChanged: between any two of many sets of one origin, in both directions, dmsnap lists what differs, and at most a
 // chunk more at each end: with chunks of several sizes, sets removed in the middle, their layers flattened, and stores extended.
 func TestChanged(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	seed := uint64(time.Now().UnixNano())
@@ -247,7 +247,7 @@ func TestChangedLive(t *testing.T) {
 // TestAllocated copies what is listed as in use, and nothing else, over garbage: a filesystem without a fault, with the
 // same files.
 func TestAllocated(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	lab.Need(t)
 	disks := lab.Disks(t, 2)
 	for fstype, sizeMiB := range map[string]int{"ext4": 64, "xfs": 320} {
