@@ -180,7 +180,11 @@ func (x *plainTorture) is(t *testing.T) plainState {
 		return state
 	}
 	// The front's number, and how many writes went past it.
-	status := strings.Fields(string(output(t, "dmsetup", "status", base)))
+	redirected := base
+	if x.layer != "" {
+		redirected = "dmsnap-lower-" + x.vols[0].Name
+	}
+	status := strings.Fields(string(output(t, "dmsetup", "status", redirected)))
 	if len(status) != 5 || status[3] == "-" || status[4] != "0" {
 		t.Errorf("the partition is %s, its base says %v", state, status)
 	}
