@@ -48,6 +48,11 @@ type option struct {
 	key, value string
 }
 
+// selects tells whether the option names origins by what they have in common.
+func (o option) selects() bool {
+	return o.key == "all" && o.value == "yes" || o.key == "recursive" || o.key == "vg"
+}
+
 var profileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$`)
 
 // profilePath is the file of a profile.
@@ -101,7 +106,7 @@ func parseProfile(name, text string) (*profile, error) {
 			return nil, fmt.Errorf("%d: %w", i+1, err)
 		}
 	}
-	if len(p.Origins) == 0 {
+	if len(p.Origins) == 0 && !slices.ContainsFunc(p.options, option.selects) {
 		return nil, errors.New(" it names no origin")
 	}
 	var flags []string

@@ -19,7 +19,11 @@ type profileKey struct {
 
 func profileKeys() []profileKey {
 	return []profileKey{
-		{"origin", "ORIGIN", "A mount point or a device, as for dmsnap create. May be repeated: all are of the same instant.", func(p *profile, v string) error {
+		{"origin", "ORIGIN", "A mount point or a device, as for dmsnap create, or all for --all. May be repeated: all are of the same instant.", func(p *profile, v string) error {
+			if v == "all" {
+				p.options = append(p.options, option{key: "all", value: "yes"})
+				return nil
+			}
 			p.Origins = append(p.Origins, v)
 			if v[0] != '/' && !strings.Contains(v, "=") {
 				return fmt.Errorf("%q is not an origin: write a path, UUID=, LABEL=, PARTUUID= or PARTLABEL=", v)
@@ -91,8 +95,8 @@ func setWords(words *[]string, value string) (err error) {
 }
 
 func setDuration(d *time.Duration, value string) (err error) {
-	if *d, err = time.ParseDuration(value); err != nil || *d <= 0 {
-		return fmt.Errorf("%q is not a duration: write 30s, 5m or 2h", value)
+	if *d, err = dm.ParseDuration(value); err != nil || *d <= 0 {
+		return fmt.Errorf("%q is not a duration: write 30s, 5m, 2h or 2d", value)
 	}
 	return nil
 }

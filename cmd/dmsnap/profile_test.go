@@ -92,6 +92,14 @@ func TestProfileNames(t *testing.T) {
 			t.Errorf("%q: %v, want %s", name, err, code)
 		}
 	}
+	for _, text := range []string{"origin = all", "all = yes", "recursive = /srv\nexcept = /srv/tmp", "vg = vg0\ncommand = true"} {
+		p, err := parseProfile("home", text)
+		if err != nil || len(p.Origins) > 0 {
+			t.Errorf("%s: %v", text, err)
+		} else if s := p.request.Create.Select; !s.All && s.Below == nil && s.Groups == nil {
+			t.Errorf("%s: %+v", text, s)
+		}
+	}
 	broken := &Env{Config: profileHost(t, "home", "\nx\n").config}
 	if _, err := readProfile(broken, "home"); dm.CodeOf(err) != dm.CodeUsage || !strings.Contains(err.Error(), "home.conf:2: ") {
 		t.Errorf("%v does not name file and line", err)
