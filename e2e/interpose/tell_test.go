@@ -89,3 +89,27 @@ func TestTold(t *testing.T) {
 		l.expect(r, "detached", r.detach)
 	}
 }
+
+// TestRemovedDeviceIsTold pulls a disk that is attached and mounted. The first error tells.
+func TestRemovedDeviceIsTold(t *testing.T) {
+	lab.Need(t)
+	lab.LoadModule(t)
+	plain := scsiDisk(t)
+	dir := formatted(t, plain)
+	r := newRig(t, "pulled", plain)
+	r.attach()
+	fail := func() { refused(t, "sh", "-c", `echo more > "$1/after" && sync -f "$1"`, "sh", dir) }
+	l := listen(t)
+	l.expect(r, "dead", func() {
+		put(t, "/sys/class/block/"+filepath.Base(plain)+"/device/delete", "1")
+		fail()
+	})
+	fail()
+	if front, _, state := r.fullStatus(); front != r.number() || state != "dead" {
+		t.Errorf("front %s, state %q", front, state)
+	}
+	l.expect(r, "detached", r.detach)
+	if front, _, state := r.fullStatus(); front != "-" || state != "dead" {
+		t.Errorf("after detach: front %s, state %q", front, state)
+	}
+}
