@@ -61,7 +61,7 @@ func TestBookmark(t *testing.T) {
 
 // TestBookmarkInAFile: a bookmark whose store is a file on its own origin, with a writer that verifies what it reads.
 func TestBookmarkInAFile(t *testing.T) {
-	lab.Wide(t)
+	lab.Long(t)
 	c := newChained(t, "ext4", 160)
 	c.more = []string{"--size", "24m"}
 	c.cut("a", "file:"+filepath.Join(c.v.Dir, "store"))

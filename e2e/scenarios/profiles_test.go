@@ -55,6 +55,7 @@ func TestProfileRun(t *testing.T) {
 // TestProfileKeeps: sets of a profile with keep rules stay, read through the newest one, and
 // go when no rule keeps them; one that is mounted stays.
 func TestProfileKeeps(t *testing.T) {
+	lab.Wide(t)
 	lab.Need(t)
 	tool, disks := lab.NewTool(t), lab.Disks(t, 2)
 	v := lab.NewVolume(t, "home", "ext4", disks[0], disks[1], 0, 200)
