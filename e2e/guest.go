@@ -22,7 +22,7 @@ func (f *testFlags) packageLimit() time.Duration {
 	if f.all {
 		return 90 * time.Minute
 	}
-	return 20 * time.Minute
+	return 30 * time.Minute
 }
 
 // env tells tests how long they may take.
